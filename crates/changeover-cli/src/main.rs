@@ -1,0 +1,2 @@
+//! The `changeover` command.
+fn main() {}
