@@ -15,7 +15,9 @@ pub(crate) fn check(file: &str, text: &str, faults: &mut Vec<String>) {
         match found {
             None => faults.push(format!("{file}:{number}: the link leads to {path}, which isn't there")),
             Some(page) if !anchor.is_empty() && !anchors(&page).contains(&anchor.to_owned()) => {
-                faults.push(format!("{file}:{number}: no heading #{anchor} in the page that the link leads to"));
+                faults.push(format!(
+                    "{file}:{number}: no heading #{anchor} in the page that the link leads to"
+                ));
             }
             Some(_) => {}
         }
@@ -73,7 +75,8 @@ mod tests {
 
     #[test]
     fn dead_links_are_found_and_live_ones_are_not() {
-        let text = "# The Way, back\n[a](#the-way-back) [b](#nowhere) `[c](no.md)` [d](gone.md)\n```\n[e](x)\n```\n";
+        let text =
+            "# The Way, back\n[a](#the-way-back) [b](#nowhere) `[c](no.md)` [d](gone.md)\n```\n[e](x)\n```\n";
         let mut faults = Vec::new();
         check("links-test.md", text, &mut faults);
         assert_eq!(faults.len(), 2, "{faults:?}");

@@ -79,7 +79,17 @@ pub(crate) fn bench(what: &[String], json: bool, rows: Option<u64>) -> Outcome {
 /// The models, with their larger bounds.
 pub(crate) fn model() -> Outcome {
     cargo(
-        &["test", "--release", "-p", "changeover-protocol", "--tests", "--", "--nocapture", "--test-threads", "1"],
+        &[
+            "test",
+            "--release",
+            "-p",
+            "changeover-protocol",
+            "--tests",
+            "--",
+            "--nocapture",
+            "--test-threads",
+            "1",
+        ],
         &[("CHANGEOVER_MODEL", "full")],
     )
 }
