@@ -182,3 +182,19 @@ fn a_text_that_is_wrong_is_refused_by_its_line() {
         assert!(found.starts_with(expected), "{found}");
     }
 }
+
+/// Two writes of one value: the read at 1 must be given to the one that returns first, or none is left for the last.
+#[test]
+fn of_two_writes_of_one_value_the_one_that_returns_first_is_used_first() {
+    let text = "initial * absent\n\
+        op 1 \"k\" write \"x\" 0 100 ok\n\
+        op 2 \"k\" write \"x\" 0 10 ok\n\
+        op 3 \"k\" read 1 2 ok \"x\"\n\
+        op 3 \"k\" write \"y\" 11 12 ok\n\
+        op 3 \"k\" read 13 14 ok \"x\"";
+    assert_eq!(kind(text), None);
+    assert_eq!(
+        kind(&format!("{text}\nop 3 \"k\" write \"y\" 15 16 ok\nop 3 \"k\" read 17 18 ok \"x\"")),
+        Some(Kind::NoOrder)
+    );
+}
