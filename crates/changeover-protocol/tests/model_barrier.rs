@@ -53,6 +53,7 @@ fn world_with(settings: Settings, from: Phase, asks: &[ControlEvent], goal: Phas
         crash: false,
         silence: false,
         stop: false,
+        workers: 1,
         passes: 0,
         pass: LEASE,
         variant: Variant::default(),
@@ -127,7 +128,7 @@ fn four_values_with_a_barrier_are_not_enough() {
 #[test]
 fn one_hold_is_not_enough() {
     for hold in [Step::HoldOld, Step::HoldNew] {
-        check("one hold", script(&[hold, Step::ReverseShadow], true, 3), LINEARIZABLE);
+        check("one hold", small(script(&[hold, Step::ReverseShadow], true, 3)), LINEARIZABLE);
     }
     // The same harness with both holds finds nothing: it is the hold that is missing.
     let both = script(&[Step::HoldOld, Step::HoldNew, Step::ReverseShadow], true, 3);
@@ -145,7 +146,7 @@ fn a_backfill_begun_before_all_mirror_leaves_the_sides_apart() {
 #[test]
 fn a_lock_free_copy_leaves_the_sides_apart() {
     let variant = Variant { no_guard: true, ..Variant::default() };
-    check("syncs without a guard", World { variant, ack: Ack::Authority, ..forward() }, SIDES);
+    check("syncs without a guard", World { variant, reads: 0, ack: Ack::Authority, ..forward() }, SIDES);
 }
 
 #[test]
@@ -153,6 +154,14 @@ fn a_dead_instances_write_must_not_outlive_its_lifetime() {
     let variant = Variant { writes_outlive: true, ..Variant::default() };
     let crash = World { crash: true, passes: 1, ack: Ack::Authority, variant, ..forward() };
     check("a dead write lands late", small(crash), LINEARIZABLE);
+}
+
+#[test]
+fn a_worker_that_was_overtaken_by_a_move_must_notice_it() {
+    let two = World { crash: true, passes: 1, workers: 2, reads: 0, ..forward() };
+    check("two workers, one overtaken", two.clone(), Expect::Sound);
+    let variant = Variant { word_ignored: true, ..Variant::default() };
+    check("the same, not noticed", World { variant, ..two }, LINEARIZABLE);
 }
 
 #[test]
