@@ -219,10 +219,6 @@ impl From<StoreError> for WriteError {
 }
 
 impl Transaction {
-    pub(super) const fn database(&self) -> &Arc<SqliteDatabase> {
-        &self.database
-    }
-
     /// Runs something within the transaction.
     pub(super) async fn run<T, F>(&self, doing: &'static str, work: F) -> Result<T, StoreError>
     where
