@@ -10,6 +10,7 @@ pub mod evidence;
 pub mod journal;
 pub mod keyed;
 pub mod local;
+pub mod mapping;
 pub mod metrics;
 mod migration;
 pub mod mirror;

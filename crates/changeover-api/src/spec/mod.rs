@@ -6,6 +6,7 @@
 
 mod check;
 mod fingerprint;
+mod mapping;
 mod reader;
 mod rule;
 mod schema;
