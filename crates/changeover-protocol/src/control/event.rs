@@ -191,6 +191,9 @@ pub enum ControlAction {
     /// If nothing is dirty, the look then takes each guard of the moving keys on the follower once, and leaves this
     /// version as its word, before it answers: a worker that was paused with a claim of its own finds that it was
     /// overtaken (see [`claim`](crate::claim)). With one worker and claims that lock, that may be left out.
+    ///
+    /// On a rollback that leaves keys behind the guards are taken too, and the answer names what is known to be
+    /// dirty, should the authority not say any more.
     CheckSync {
         /// The version, to be named in the answer.
         version: Version,

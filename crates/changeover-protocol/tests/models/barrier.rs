@@ -3,14 +3,12 @@
 //! Each test is a row of the design's table "Why two holds: what the model shows". Sound variants are searched to
 //! the end; each broken one must be found broken by the same checker.
 
-mod models;
-
+use crate::search::{Expect, check, is_full};
+use crate::world::{Ack, Driver, LEASE, Variant, World, record_in};
 use changeover_protocol::control::ControlEvent;
 use changeover_protocol::member::OnSilence;
 use changeover_protocol::moves::Mirror;
 use changeover_protocol::{Millis, Phase, Settings, Share, Step};
-use models::world::{Ack, Driver, LEASE, Variant, World, record_in};
-use models::{Expect, check, is_full};
 
 const LINEARIZABLE: Expect = Expect::Violates("linearizable");
 const SIDES: Expect = Expect::Violates("sides equal at rest");
