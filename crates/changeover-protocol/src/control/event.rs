@@ -72,7 +72,8 @@ pub enum ControlEvent {
         /// The identity in the file.
         id: InstanceId,
     },
-    /// A heartbeat arrived. Its answer is the present target, always.
+    /// A heartbeat arrived. Its answer is the target of the record that this event was applied to, always, and that
+    /// record is the stored one: an answer from a cache would give out leases that nobody counts.
     Heartbeat {
         /// From whom.
         id: InstanceId,

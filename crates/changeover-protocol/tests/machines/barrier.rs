@@ -1,8 +1,8 @@
 //! The barrier: who is counted, who is waited for, and for how long.
 
-use changeover_protocol::control::{Outcome, Refusal, Vitals};
+use changeover_protocol::control::{InvalidSettings, Outcome, Refusal, Vitals};
 use changeover_protocol::member::OnSilence;
-use changeover_protocol::moves::UncleanEvent;
+use changeover_protocol::moves::{Mirror, UncleanEvent};
 use changeover_protocol::{ControlAction, ControlEvent, Millis, Phase, Settings, Step, Version};
 
 use crate::fleet::{BUDGET, Fleet, LEASE, advance, id, rollback};
@@ -186,18 +186,33 @@ fn silent_instances_are_forgotten_by_themselves_only_where_that_is_asked_for() {
 
 #[test]
 fn where_silence_is_fenced_a_move_goes_on_without_the_lapsed_and_counts_who_is_back() {
-    let fenced = Settings { on_silence: OnSilence::Fence, ..Settings::default() };
+    let fenced = Settings { on_silence: OnSilence::Fence, mirror: Mirror::Capture, ..Settings::default() };
+    assert_eq!(fenced.validate(), Ok(()));
     let mut fleet = Fleet::in_phase(Phase::Shadow, fenced, 2);
     fleet.pass(2 * LEASE, &[0]);
     fleet.tell(advance(Phase::ReverseShadow));
     fleet.ack(0);
-    fleet.in_sync();
+    let epoch = fleet.control.epoch;
+    fleet.tell(ControlEvent::FenceMoved { epoch });
     assert_eq!(fleet.step(), Step::HoldNew);
     fleet.beat(1);
     fleet.ack(0);
+    fleet.tell(ControlEvent::FenceOpened { epoch });
     assert_eq!(fleet.step(), Step::HoldNew, "it is back, and has not acknowledged");
     fleet.ack(1);
+    fleet.tell(ControlEvent::FenceOpened { epoch });
     assert_eq!(fleet.step(), Step::ReverseShadow);
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_refused() {
+    let fence = Settings { on_silence: OnSilence::Fence, ..Settings::default() };
+    assert_eq!(fence.validate(), Err(InvalidSettings::FenceWithoutCapture));
+    let long = Settings { hold_lease_ms: Millis(1_001), ..Settings::default() };
+    assert_eq!(long.validate(), Err(InvalidSettings::LeaseOverBudget));
+    let none = Settings { hold_lease_ms: Millis(0), ..Settings::default() };
+    assert_eq!(none.validate(), Err(InvalidSettings::NoTime));
+    assert_eq!(Settings::default().validate(), Ok(()));
 }
 
 #[test]

@@ -197,6 +197,15 @@ fn an_answer_brings_its_target_with_its_lease() {
 }
 
 #[test]
+fn an_answer_from_a_replica_that_lags_brings_no_lease() {
+    let mut member = member(Step::Shadow);
+    reach(&mut member, 10, 2, Step::HoldNew);
+    let sent = Millis(NOTICED - 1);
+    member.handle(sent, MemberEvent::Answered { sent, target: target(1, Step::Shadow) });
+    assert_eq!(reads_from(&member, NOTICED), Err(Refused::OutOfTouch));
+}
+
+#[test]
 fn an_answer_is_not_given_out_if_the_lease_lapsed_in_between() {
     let mut member = member(Step::HoldNew);
     let ticket = member.standing().ticket(Step::HoldNew);

@@ -70,7 +70,7 @@ fn small(world: World) -> World {
 
 /// Fewer still, where time passes too.
 fn tiny(world: World) -> World {
-    if is_full() { world } else { World { writes: 1, reads: 1, ..world } }
+    World { writes: 1, reads: if is_full() { 2 } else { 1 }, ..world }
 }
 
 fn script(steps: &[Step], barrier: bool, nodes: usize) -> World {

@@ -221,7 +221,8 @@ impl Chunks {
                     event = ChunkEvent::MarkChanged;
                 }
             }
-            ChunkAction::Finished | ChunkAction::Leave => return None,
+            ChunkAction::Finished | ChunkAction::Leave if copier.copy.is_some() => return None,
+            ChunkAction::Finished | ChunkAction::Leave => {}
             ChunkAction::TakeRangeGuard => unreachable!("the log names what changed"),
         }
         copier.copy = Some(copy.after(event));
