@@ -1,6 +1,6 @@
 //! The journal on disk: what was put down is there after a crash, and the repair levels it.
 
-#![allow(clippy::unwrap_used, reason = "tests say what they expect by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests say what they expect by panicking")]
 
 mod common;
 

@@ -1,6 +1,6 @@
 //! A whole migration in one process: forward under writes, back, and forward again, with a copy of what was there.
 
-#![allow(clippy::unwrap_used, reason = "tests say what they expect by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests say what they expect by panicking")]
 
 mod common;
 

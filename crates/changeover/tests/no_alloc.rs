@@ -1,6 +1,6 @@
 //! In steps `old` and `new` a read takes no memory: measured by an allocator that counts.
 
-#![allow(clippy::unwrap_used, reason = "tests say what they expect by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests say what they expect by panicking")]
 
 use std::future::Future;
 use std::pin::pin;
