@@ -56,6 +56,9 @@ pub enum ControlError {
         /// Where they disagree.
         problem: String,
     },
+    /// The protocol refuses.
+    #[error("{0}")]
+    Protocol(changeover_protocol::control::Refusal),
     /// A store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -151,6 +154,7 @@ impl ControlError {
             Self::Outdated { .. } => "outdated",
             Self::Disagreement { .. } => "disagreement",
             Self::Store(_) => "store",
+            Self::Protocol(_) => "protocol",
             Self::Spec(_) => "spec",
             Self::Refused(_) => "refused",
             Self::Gates { .. } => "gates",
