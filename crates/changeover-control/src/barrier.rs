@@ -7,6 +7,8 @@
 
 mod audit;
 mod task;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
