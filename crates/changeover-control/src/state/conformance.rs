@@ -2,7 +2,9 @@
 
 use std::future::Future;
 
-use changeover_protocol::Side;
+use changeover_protocol::control::Generation;
+use changeover_protocol::gate::VerificationEvidence;
+use changeover_protocol::{Millis, Side};
 
 use super::*;
 
@@ -114,17 +116,22 @@ async fn samples_are_bounded(state: &impl StateStore) {
 }
 
 async fn results_and_settings(state: &impl StateStore) {
-    let result = |ended_ms, clean| VerificationRecord {
-        began_ms: 1,
+    let result = |ended_ms, differences| VerificationRecord {
         ended_ms,
-        clean,
-        rows: 10,
-        differences: u64::from(!clean),
+        evidence: VerificationEvidence {
+            generation: Generation(1),
+            began: Millis(1),
+            full: true,
+            rows_compared: 10,
+            both_sides_empty: false,
+            differences,
+            refused: 0,
+        },
         report: "{}".to_owned(),
     };
-    state.put_verification(&result(5, false)).await.unwrap();
-    state.put_verification(&result(9, true)).await.unwrap();
-    assert_eq!(state.verifications(10).await.unwrap(), [result(9, true), result(5, false)]);
+    state.put_verification(&result(5, 1)).await.unwrap();
+    state.put_verification(&result(9, 0)).await.unwrap();
+    assert_eq!(state.verifications(10).await.unwrap(), [result(9, 0), result(5, 1)]);
 
     assert_eq!(state.generation().await.unwrap(), None);
     let mut generation = GenerationRecord {

@@ -1,6 +1,7 @@
 //! What the state keeps, as values.
 
 use changeover_protocol::Side;
+use changeover_protocol::gate::VerificationEvidence;
 use serde::{Deserialize, Serialize};
 
 /// The number of a version of the control record: each write adds one. 0: there is none yet.
@@ -239,16 +240,10 @@ pub struct Sample {
 /// The result of a verification that ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerificationRecord {
-    /// When it began, in milliseconds since 1970: unclean events after this void it.
-    pub began_ms: u64,
-    /// When it ended.
+    /// When it ended, in milliseconds since 1970.
     pub ended_ms: u64,
-    /// Whether no difference and no refusal was found.
-    pub clean: bool,
-    /// Rows compared.
-    pub rows: u64,
-    /// Differences and refusals found.
-    pub differences: u64,
+    /// What the gate looks at.
+    pub evidence: VerificationEvidence,
     /// The report, in JSON.
     pub report: String,
 }

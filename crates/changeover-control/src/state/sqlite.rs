@@ -40,8 +40,8 @@ CREATE TABLE sample (
     operation TEXT NOT NULL, shape TEXT NOT NULL, first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL,
     count INTEGER NOT NULL, detail TEXT NOT NULL, PRIMARY KEY (operation, shape)) STRICT, WITHOUT ROWID;
 CREATE TABLE verification (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, began_ms INTEGER NOT NULL, ended_ms INTEGER NOT NULL,
-    clean INTEGER NOT NULL, row_count INTEGER NOT NULL, differences INTEGER NOT NULL, report TEXT NOT NULL) STRICT;
+    id INTEGER PRIMARY KEY AUTOINCREMENT, ended_ms INTEGER NOT NULL, evidence TEXT NOT NULL,
+    report TEXT NOT NULL) STRICT;
 CREATE TABLE generation (
     number INTEGER PRIMARY KEY, toward TEXT NOT NULL, began_ms INTEGER NOT NULL, done_ms INTEGER,
     ended_ms INTEGER, plan TEXT NOT NULL) STRICT;
@@ -308,12 +308,12 @@ impl StateStore for SqliteState {
     }
 
     async fn put_verification(&self, result: &VerificationRecord) -> Result<(), ControlError> {
-        let v = result.clone();
+        let ended_ms = result.ended_ms;
+        let (evidence, report) = (in_json(&result.evidence)?, result.report.clone());
         self.tx("the verification's result can't be written", move |tx| {
             tx.execute(
-                "INSERT INTO verification (began_ms, ended_ms, clean, row_count, differences, report)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                params![v.began_ms, v.ended_ms, v.clean, v.rows, v.differences, v.report],
+                "INSERT INTO verification (ended_ms, evidence, report) VALUES (?1, ?2, ?3)",
+                params![ended_ms, evidence, report],
             )?;
             tx.execute(
                 "DELETE FROM verification WHERE id <= (SELECT max(id) FROM verification) - ?1",
@@ -325,24 +325,23 @@ impl StateStore for SqliteState {
     }
 
     async fn verifications(&self, limit: usize) -> Result<Vec<VerificationRecord>, ControlError> {
-        self.tx("the verifications can't be read", move |tx| {
-            let mut select = tx.prepare_cached(
-                "SELECT began_ms, ended_ms, clean, row_count, differences, report
-                 FROM verification ORDER BY id DESC LIMIT ?1",
-            )?;
-            let rows = select.query_map([limit as i64], |row| {
-                Ok(VerificationRecord {
-                    began_ms: row.get(0)?,
-                    ended_ms: row.get(1)?,
-                    clean: row.get(2)?,
-                    rows: row.get(3)?,
-                    differences: row.get(4)?,
-                    report: row.get(5)?,
-                })
-            })?;
-            rows.collect()
-        })
-        .await
+        let rows = self
+            .tx("the verifications can't be read", move |tx| {
+                let mut select = tx.prepare_cached(
+                    "SELECT ended_ms, evidence, report FROM verification ORDER BY id DESC LIMIT ?1",
+                )?;
+                let rows = select.query_map([limit as i64], |row| {
+                    Ok((row.get::<_, u64>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))
+                })?;
+                rows.collect::<rusqlite::Result<Vec<_>>>()
+            })
+            .await?;
+        rows.into_iter()
+            .map(|(ended_ms, evidence, report)| {
+                let evidence = serde_json::from_str(&evidence).map_err(not_json)?;
+                Ok(VerificationRecord { ended_ms, evidence, report })
+            })
+            .collect()
     }
 
     async fn put_generation(&self, generation: &GenerationRecord) -> Result<(), ControlError> {
@@ -440,6 +439,14 @@ fn state_error(path: &Path, doing: &'static str, cause: &rusqlite::Error) -> Con
         _ => "Try again; if it stays, move the file away and use `changeover adopt`",
     };
     ControlError::State { path: path.to_owned(), doing, cause: cause.to_string(), remedy }
+}
+
+fn in_json(value: &impl serde::Serialize) -> Result<String, ControlError> {
+    serde_json::to_string(value).map_err(not_json)
+}
+
+fn not_json(cause: serde_json::Error) -> ControlError {
+    ControlError::Stopped { part: "the state", cause: format!("a value in it isn't understood: {cause}") }
 }
 
 fn not_a_state(path: &Path) -> ControlError {
