@@ -9,7 +9,12 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests say what they expect by panicking"))]
 
+pub mod chunk;
+pub mod claim;
 pub mod control;
+pub mod fault;
+pub mod fence;
+pub mod gate;
 pub mod member;
 pub mod moves;
 pub mod place;
