@@ -17,6 +17,7 @@ use changeover_protocol::control::{ControlAction, ControlEvent, MoveReport};
 use changeover_protocol::{Control, Settings, Target};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+pub(crate) use self::audit::sentence;
 use self::task::Task;
 use crate::clock::Clock;
 use crate::error::ControlError;
@@ -47,10 +48,19 @@ pub struct Barrier {
 /// An event on its way to the task.
 #[derive(Debug)]
 struct Submitted {
-    event: ControlEvent,
+    what: What,
     /// Written with the record, if the event is taken and changes it.
     audit: Option<NewAudit>,
     reply: oneshot::Sender<Result<Arc<Control>, ControlError>>,
+}
+
+/// What the task is given.
+#[derive(Debug)]
+enum What {
+    /// An event for the machine.
+    Event(ControlEvent),
+    /// A record to take the place of the present one: only when the databases' word is adopted.
+    Replace(Box<Control>),
 }
 
 /// A barrier that was begun: the way to it, its actions, and the task to be run.
@@ -114,10 +124,22 @@ impl Barrier {
         event: ControlEvent,
         audit: Option<NewAudit>,
     ) -> Result<Arc<Control>, ControlError> {
+        self.submit(What::Event(event), audit).await
+    }
+
+    /// Puts a record in the place of the present one, whatever that says, and publishes its target.
+    ///
+    /// # Errors
+    /// If it couldn't be stored.
+    pub async fn replace(&self, record: Control) -> Result<Arc<Control>, ControlError> {
+        self.submit(What::Replace(Box::new(record)), None).await
+    }
+
+    async fn submit(&self, what: What, audit: Option<NewAudit>) -> Result<Arc<Control>, ControlError> {
         let gone = || ControlError::Stopped { part: "the barrier", cause: "its task has ended".to_owned() };
         let (reply, answer) = oneshot::channel();
         let ask = async {
-            self.events.send(Submitted { event, audit, reply }).await.map_err(|_| gone())?;
+            self.events.send(Submitted { what, audit, reply }).await.map_err(|_| gone())?;
             answer.await.map_err(|_| gone())?
         };
         match tokio::time::timeout(ANSWER_WITHIN, ask).await {

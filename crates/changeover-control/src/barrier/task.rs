@@ -7,7 +7,7 @@ use changeover_protocol::control::{ControlAction, ControlEvent, MoveReport};
 use changeover_protocol::{Control, Millis, Target};
 use tokio::sync::{broadcast, mpsc, watch};
 
-use super::{Submitted, audit, load};
+use super::{Submitted, What, audit, load};
 use crate::clock::Clock;
 use crate::error::ControlError;
 use crate::state::{NewAudit, Revision, StateStore};
@@ -79,7 +79,7 @@ impl Task {
     }
 
     async fn tick(&mut self) {
-        if let Err(error) = self.store([(&ControlEvent::Tick, None)].into_iter()).await {
+        if let Err(error) = self.store([(&What::Event(ControlEvent::Tick), None)].into_iter()).await {
             // Said once, not with each tick.
             if !std::mem::replace(&mut self.failing, true) {
                 tracing::error!(%error, "time can't be told to the record");
@@ -90,7 +90,7 @@ impl Task {
     }
 
     async fn take(&mut self, batch: Vec<Submitted>) {
-        let stored = self.store(batch.iter().map(|s| (&s.event, s.audit.as_ref()))).await;
+        let stored = self.store(batch.iter().map(|s| (&s.what, s.audit.as_ref()))).await;
         let record = Arc::clone(&self.show.borrow());
         match stored {
             Ok(refused) => {
@@ -113,7 +113,7 @@ impl Task {
     /// Applies events and stores what comes of them, all or nothing. For each event, why it was refused.
     async fn store<'e>(
         &mut self,
-        events: impl Iterator<Item = (&'e ControlEvent, Option<&'e NewAudit>)> + Clone + Send,
+        events: impl Iterator<Item = (&'e What, Option<&'e NewAudit>)> + Clone + Send,
     ) -> Result<Vec<Option<ControlError>>, ControlError> {
         for _ in 0..ATTEMPTS {
             let now = self.clock.now();
@@ -143,7 +143,7 @@ impl Task {
     fn draft<'e>(
         &self,
         now: Millis,
-        events: impl Iterator<Item = (&'e ControlEvent, Option<&'e NewAudit>)>,
+        events: impl Iterator<Item = (&'e What, Option<&'e NewAudit>)>,
     ) -> Draft {
         let mut draft = Draft {
             next: self.control.clone(),
@@ -152,8 +152,18 @@ impl Task {
             durable: self.revision == Revision(0),
             refused: Vec::new(),
         };
-        for (event, line) in events {
-            match draft.next.apply(now, event.clone()) {
+        for (what, line) in events {
+            let event = match what {
+                What::Event(event) => event.clone(),
+                What::Replace(record) => {
+                    draft.next = Control { revision: draft.next.revision + 1, ..(**record).clone() };
+                    draft.actions.push(ControlAction::Publish(record.target.clone()));
+                    draft.durable = true;
+                    draft.refused.push(None);
+                    continue;
+                }
+            };
+            match draft.next.apply(now, event) {
                 Ok(change) => {
                     if change.durable {
                         draft.audit.extend(line.cloned());

@@ -71,7 +71,10 @@ async fn a_report_counts_once(state: &impl StateStore) {
     assert!(!state.add_evidence(("i1", 1), &counts).await.unwrap(), "sent again after a lost answer");
     assert!(state.add_evidence(("i2", 1), &counts).await.unwrap(), "another's numbers are its own");
     assert!(state.add_evidence(("i1", 2), &counts[..1]).await.unwrap());
+    let bucket = Counter::Latency(Side::New, 17);
+    assert!(state.add_evidence(("i3", 1), &[(key(60_000, bucket), 4)]).await.unwrap());
     let sums = state.evidence(0).await.unwrap();
+    assert_eq!(sums.iter().find(|s| s.counter == bucket).map(|s| s.count), Some(4));
     let count = |counter| sums.iter().find(|s| s.counter == counter).map_or(0, |s| s.count);
     assert_eq!((count(Counter::Match), count(Counter::Persistent)), (30, 2));
     assert_eq!(state.evidence(60_001).await.unwrap(), []);

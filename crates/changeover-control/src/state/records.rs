@@ -1,5 +1,7 @@
 //! What the state keeps, as values.
 
+use std::borrow::Cow;
+
 use changeover_protocol::Side;
 use changeover_protocol::gate::VerificationEvidence;
 use serde::{Deserialize, Serialize};
@@ -119,67 +121,60 @@ pub enum Counter {
     Error,
     /// Not compared: budget, deadline or sample.
     Dropped,
-    /// Operations on the old side.
-    OldCalls,
+    /// Operations on a side.
+    Calls(Side),
     /// Of these, failed.
-    OldErrors,
-    /// The microseconds that they took together.
-    OldMicros,
-    /// Operations on the new side.
-    NewCalls,
-    /// Of these, failed.
-    NewErrors,
-    /// The microseconds that they took together.
-    NewMicros,
+    Failed(Side),
+    /// Of these, whose latency lies in the library's bucket of this number.
+    Latency(Side, u8),
 }
 
 impl Counter {
-    /// Every counter.
-    pub const ALL: [Self; 12] = [
-        Self::Match,
-        Self::MatchByRule,
-        Self::Transient,
-        Self::Persistent,
-        Self::Error,
-        Self::Dropped,
-        Self::OldCalls,
-        Self::OldErrors,
-        Self::OldMicros,
-        Self::NewCalls,
-        Self::NewErrors,
-        Self::NewMicros,
-    ];
-
-    /// The name in the state and in metrics.
+    /// The name in the state.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
+    pub fn name(self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
             Self::Match => "match",
             Self::MatchByRule => "match-by-rule",
             Self::Transient => "transient",
             Self::Persistent => "persistent",
             Self::Error => "error",
             Self::Dropped => "dropped",
-            Self::OldCalls => "old-calls",
-            Self::OldErrors => "old-errors",
-            Self::OldMicros => "old-micros",
-            Self::NewCalls => "new-calls",
-            Self::NewErrors => "new-errors",
-            Self::NewMicros => "new-micros",
-        }
+            Self::Calls(Side::Old) => "old-calls",
+            Self::Calls(Side::New) => "new-calls",
+            Self::Failed(Side::Old) => "old-failed",
+            Self::Failed(Side::New) => "new-failed",
+            Self::Latency(side, bucket) => return Cow::Owned(format!("{side}-latency-{bucket}")),
+        })
     }
 
     /// The counter of this name; `None` for one that a newer version counts.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|counter| counter.name() == name)
+        let latency = |side: Side| {
+            let bucket = name.strip_prefix(side.name())?.strip_prefix("-latency-")?;
+            Some(Self::Latency(side, bucket.parse().ok()?))
+        };
+        Some(match name {
+            "match" => Self::Match,
+            "match-by-rule" => Self::MatchByRule,
+            "transient" => Self::Transient,
+            "persistent" => Self::Persistent,
+            "error" => Self::Error,
+            "dropped" => Self::Dropped,
+            "old-calls" => Self::Calls(Side::Old),
+            "new-calls" => Self::Calls(Side::New),
+            "old-failed" => Self::Failed(Side::Old),
+            "new-failed" => Self::Failed(Side::New),
+            _ => return latency(Side::Old).or_else(|| latency(Side::New)),
+        })
     }
 }
 
 /// Where a count belongs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct EvidenceKey {
-    /// When the window begins, in milliseconds since 1970: a whole minute, later a whole hour.
+    /// When the window begins, in milliseconds since 1970: ten seconds, later a whole hour.
     pub window_ms: u64,
     /// The operation's name.
     pub operation: String,
