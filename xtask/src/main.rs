@@ -1,2 +1,69 @@
-//! The project's own tasks.
-fn main() {}
+//! The project's own tasks: `cargo xtask test`, `soak`, `ci`, `bench`, `model`, `tidy`.
+//!
+//! Each is a list of ordinary commands, printed as they run, so that anyone can run one by hand; only `tidy`
+//! looks at the tree itself.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this program talks to a person at a terminal")]
+
+mod links;
+mod run;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The project's own tasks.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// All tests: small and seeded, under 15 minutes on 2 cores.
+    Test,
+    /// What takes longer: the models with larger bounds, many seeds of the simulation, every fault point both ways.
+    Soak {
+        /// How many seeds of the simulation.
+        #[arg(long, default_value_t = 2_000)]
+        seeds: u64,
+    },
+    /// What CI runs: formatting, clippy with warnings denied, tidy, the docs and their links, the tests.
+    Ci,
+    /// Measures beside the limit of each, in one run.
+    Bench {
+        /// What to measure: switch, copy, verify, capture, and `memory` for soak. All but the last if none is named.
+        what: Vec<String>,
+        /// Print an array of objects instead of a table.
+        #[arg(long)]
+        json: bool,
+        /// Rows of the tables in copy, verify and capture.
+        #[arg(long)]
+        rows: Option<u64>,
+    },
+    /// The models of the protocol, exhaustively within larger bounds, with the number of states.
+    Model,
+    /// Checks the tree: crates' arrows, module headers, reasons of lint exceptions, links, paths of a machine.
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().task {
+        Task::Test => run::test(),
+        Task::Soak { seeds } => run::soak(seeds),
+        Task::Ci => run::ci(),
+        Task::Bench { what, json, rows } => run::bench(&what, json, rows),
+        Task::Model => run::model(),
+        Task::Tidy => tidy::tidy(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("cargo xtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! `copy` and `verify`: the command itself, run as a user runs it, beside what SQLite alone takes for the same rows.
+
+use std::hash::{DefaultHasher, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OpenFlags};
+use serde_json::Value;
+
+use crate::data;
+use crate::report::{Case, median};
+
+/// How often each is run; the limit and ours take turns.
+const RUNS: usize = 5;
+
+/// `changeover copy` beside one `INSERT … SELECT` over ATTACH, with equal indexes and synchronous setting.
+pub(crate) fn copy(rows: u64) -> Result<Vec<Case>, String> {
+    let (_folder, path) = data::folder(rows)?;
+    let (mut ours, mut limit) = (Vec::new(), Vec::new());
+    for _ in 0..RUNS {
+        data::new_side(&path).map_err(|e| e.to_string())?;
+        limit.push(rows as f64 / insert_select(&path).map_err(|e| e.to_string())?);
+        data::new_side(&path).map_err(|e| e.to_string())?;
+        let report = changeover(&path, &["copy", "bench.toml", "--json"])?;
+        ours.push(rows as f64 / number(&report, "copy_seconds")?);
+    }
+    Ok(vec![Case::rate(
+        "copy",
+        format!("{rows} rows"),
+        "rows/s",
+        median(ours),
+        ("INSERT … SELECT", median(limit)),
+    )])
+}
+
+/// `changeover verify` beside reading both tables once and hashing every value.
+pub(crate) fn verify(rows: u64) -> Result<Vec<Case>, String> {
+    let (_folder, path) = data::folder(rows)?;
+    insert_select(&path).map_err(|e| e.to_string())?;
+    let (mut ours, mut limit) = (Vec::new(), Vec::new());
+    for _ in 0..RUNS {
+        let started = Instant::now();
+        hash(
+            &path.join("old.db"),
+            "SELECT id, customer, flight, upper(state), price_cents, note FROM bookings",
+        )
+        .and_then(|_| hash(&path.join("new.db"), "SELECT * FROM booking"))
+        .map_err(|e| e.to_string())?;
+        limit.push(rows as f64 / started.elapsed().as_secs_f64());
+        let report = changeover(&path, &["verify", "bench.toml", "--json"])?;
+        ours.push(rows as f64 / number(&report, "verify_seconds")?);
+    }
+    let limit = ("reading both once, hashing", median(limit));
+    Ok(vec![Case::rate("verify", format!("{rows} rows a side, equal"), "rows/s", median(ours), limit)])
+}
+
+/// The memory of copy and verify for ten times as many rows; the limit is 1.2 times that for the fewer.
+pub(crate) fn memory(rows: u64) -> Result<Vec<Case>, String> {
+    let few = peak(rows)?;
+    let many = peak(rows * 10)?;
+    let unit = "MB";
+    let limit = ("that for a tenth of the rows", few);
+    Ok(vec![Case::cost("memory", format!("copy and verify, {} rows", rows * 10), unit, many, limit)])
+}
+
+fn peak(rows: u64) -> Result<f64, String> {
+    let (_folder, path) = data::folder(rows)?;
+    let report = changeover(&path, &["copy", "bench.toml", "--json"])?;
+    Ok(number(&report, "peak_memory_bytes")? / 1e6)
+}
+
+fn insert_select(folder: &Path) -> rusqlite::Result<f64> {
+    let new = data::open(&folder.join("new.db"))?;
+    new.execute("ATTACH ?1 AS old", [folder.join("old.db").to_string_lossy()])?;
+    let started = Instant::now();
+    new.execute(
+        "INSERT INTO booking SELECT id, customer, flight, upper(state), price_cents, note FROM old.bookings",
+        [],
+    )?;
+    Ok(started.elapsed().as_secs_f64())
+}
+
+fn hash(file: &Path, query: &str) -> rusqlite::Result<u64> {
+    let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let mut statement = connection.prepare(query)?;
+    let columns = statement.column_count();
+    let mut rows = statement.query([])?;
+    let mut hasher = DefaultHasher::new();
+    while let Some(row) = rows.next()? {
+        for at in 0..columns {
+            match row.get_ref(at)? {
+                ValueRef::Null => hasher.write_u8(0),
+                ValueRef::Integer(n) => hasher.write_i64(n),
+                ValueRef::Real(x) => hasher.write_u64(x.to_bits()),
+                ValueRef::Text(bytes) | ValueRef::Blob(bytes) => hasher.write(bytes),
+            }
+        }
+    }
+    Ok(hasher.finish())
+}
+
+/// The binary beside this one.
+fn binary() -> Result<PathBuf, String> {
+    let own = std::env::current_exe().map_err(|e| e.to_string())?;
+    let binary = own.with_file_name("changeover");
+    if binary.is_file() {
+        Ok(binary)
+    } else {
+        Err("build the command first: cargo build --release -p changeover-cli".to_owned())
+    }
+}
+
+fn changeover(folder: &Path, args: &[&str]) -> Result<Value, String> {
+    let output =
+        Command::new(binary()?).args(args).current_dir(folder).output().map_err(|e| e.to_string())?;
+    if !output.status.success() {
+        return Err(format!(
+            "changeover {} exited with {}: {}",
+            args.join(" "),
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        ));
+    }
+    serde_json::from_slice(&output.stdout)
+        .map_err(|e| format!("changeover {}: not JSON: {e}", args.join(" ")))
+}
+
+fn number(report: &Value, field: &str) -> Result<f64, String> {
+    report.get(field).and_then(Value::as_f64).ok_or_else(|| format!("the report has no number `{field}`"))
+}

@@ -1,0 +1,95 @@
+//! The tasks that are lists of commands.
+
+use std::process::Command;
+use std::time::Instant;
+
+use crate::tidy;
+
+/// The outcome of a task: what went wrong, for a person.
+pub(crate) type Outcome = Result<(), String>;
+
+fn cargo(args: &[&str], env: &[(&str, &str)]) -> Outcome {
+    let told: Vec<String> = env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    eprintln!("$ {} cargo {}", told.join(" "), args.join(" "));
+    let started = Instant::now();
+    let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(args)
+        .envs(env.iter().copied())
+        .status()
+        .map_err(|e| format!("cargo can't be started: {e}"))?;
+    eprintln!("  … {:.0} s", started.elapsed().as_secs_f64());
+    if status.success() { Ok(()) } else { Err(format!("`cargo {}` failed", args.join(" "))) }
+}
+
+/// All tests. The fault points are compiled into the binary that the tests run, and into no other.
+pub(crate) fn test() -> Outcome {
+    cargo(&["test", "--workspace", "--features", "changeover-cli/faults"], &[])
+}
+
+/// What takes longer than a test may.
+pub(crate) fn soak(seeds: u64) -> Outcome {
+    let seeds = seeds.to_string();
+    model()?;
+    cargo(
+        &["run", "--release", "-p", "changeover-testkit", "--example", "simulate", "--", "--seeds", &seeds],
+        &[],
+    )?;
+    cargo(
+        &["test", "--release", "--workspace", "--features", "changeover-cli/faults"],
+        &[("CHANGEOVER_SOAK", "1")],
+    )?;
+    bench(&["memory".to_owned()], false, None)
+}
+
+/// What CI runs, the quick checks first.
+pub(crate) fn ci() -> Outcome {
+    cargo(&["fmt", "--all", "--check"], &[])?;
+    tidy::tidy()?;
+    cargo(
+        &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--features",
+            "changeover-cli/faults",
+            "--",
+            "-D",
+            "warnings",
+        ],
+        &[],
+    )?;
+    cargo(&["doc", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])?;
+    test()
+}
+
+/// Measures beside the limit.
+pub(crate) fn bench(what: &[String], json: bool, rows: Option<u64>) -> Outcome {
+    let mut args = vec!["run", "--release", "--quiet", "-p", "changeover-bench", "--"];
+    args.extend(what.iter().map(String::as_str));
+    if json {
+        args.push("--json");
+    }
+    let rows = rows.map(|n| n.to_string());
+    if let Some(rows) = &rows {
+        args.extend(["--rows", rows]);
+    }
+    cargo(&args, &[])
+}
+
+/// The models, with their larger bounds.
+pub(crate) fn model() -> Outcome {
+    cargo(
+        &[
+            "test",
+            "--release",
+            "-p",
+            "changeover-protocol",
+            "--tests",
+            "--",
+            "--nocapture",
+            "--test-threads",
+            "1",
+        ],
+        &[("CHANGEOVER_MODEL", "full")],
+    )
+}
