@@ -3,13 +3,16 @@
 //! The follower's chunk marks are the truth on how far it is. A failure that may pass is waited out; any other is shown,
 //! and looked at again after a while: somebody makes room on a disk, or gives back a right, and the copy goes on.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use changeover::Side;
+use changeover::engine::{Backfill, BackfillHandle, BackfillProgress, BackfillReport, Coverage};
 use changeover_protocol::control::{ControlEvent, Generation};
 
 use super::progress::CopyProgress;
-use super::{Conductor, Pair};
+use super::Conductor;
+use super::install::patiently;
 use crate::error::ControlError;
 use crate::state::{AuditKind, GenerationRecord};
 
@@ -49,27 +52,26 @@ impl Conductor {
         toward: Side,
         in_hold: bool,
     ) -> Result<(), ControlError> {
-        let now = self.clock.now().0;
-        let mut rows_all = 0;
-        for pair in &self.pairs {
-            begin(pair, generation, toward).await?;
-            rows_all += pair.estimate(toward.other()).await?;
-        }
+        let began_ms = self.clock.now().0;
+        self.sides.links.cover(toward, Coverage::Generation(generation.0));
+        self.begin_generation(generation, toward).await?;
         let known = self.state.generation().await?.filter(|known| known.number == generation.0);
         let record = known.unwrap_or_else(|| GenerationRecord {
             number: generation.0,
             toward,
-            began_ms: now,
+            began_ms,
             done_ms: None,
             ended_ms: None,
             plan: self.plan.spec.fingerprint().mapping(),
         });
         self.state.put_generation(&record).await?;
-        let progress = CopyProgress { rows_all, began_ms: now, ..CopyProgress::default() };
-        self.progress.send_modify(|all| all.copy = Some(progress));
-        for pair in &self.pairs {
-            pair.backfill(self, generation, toward).await?;
+        let links = Arc::clone(&self.sides.links);
+        let (backfill, handle) = Backfill::new(links, toward, generation.0, self.plan.backfill(in_hold));
+        tokio::select! {
+            report = backfill.run() => self.copied(&report?, began_ms).await,
+            () = self.follow_copy(&handle, began_ms) => {}
         }
+        self.sides.links.cover(toward, Coverage::All);
         if in_hold {
             self.verify_in_hold(toward.other()).await?;
         }
@@ -80,6 +82,48 @@ impl Conductor {
             }
         });
         self.state.put_generation(&GenerationRecord { done_ms: Some(done_ms), ..record }).await
+    }
+
+    /// Carries pause and resume to the copy, and its progress to whoever looks; never ends by itself.
+    async fn follow_copy(&self, handle: &BackfillHandle, began_ms: u64) {
+        let (mut paused, mut progress) = (self.paused.subscribe(), handle.subscribe());
+        loop {
+            if *paused.borrow_and_update() {
+                handle.pause();
+            } else {
+                handle.resume();
+            }
+            let seen = progress.borrow_and_update().clone();
+            self.show_copy(&seen, began_ms);
+            tokio::select! {
+                _ = paused.changed() => {}
+                changed = progress.changed() => if changed.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        }
+    }
+
+    fn show_copy(&self, seen: &BackfillProgress, began_ms: u64) {
+        let shown = CopyProgress {
+            rows: seen.rows(),
+            rows_all: seen.estimate(),
+            rows_per_second: seen.rows_per_second,
+            left_ms: seen.left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
+            chunks_done: seen.tables.iter().map(|table| table.chunks).sum(),
+            refused: seen.tables.iter().map(|table| table.refused).sum(),
+            began_ms,
+            done_ms: None,
+        };
+        self.progress.send_modify(|all| all.copy = Some(shown));
+    }
+
+    /// The copy is made; rows that couldn't be carried are named.
+    async fn copied(&self, report: &BackfillReport, began_ms: u64) {
+        self.show_copy(&report.progress, began_ms);
+        for refusal in report.refusals.iter().take(10) {
+            self.alert(format!("{} can't be carried: {}", refusal.key, refusal.why)).await;
+        }
     }
 
     /// With writes refused, both sides must be equal before the way goes on; what the copy left apart is repaired once.
@@ -98,24 +142,28 @@ impl Conductor {
     }
 }
 
-/// Before the first chunk of a generation: marks of earlier ones are removed, and a log that overflowed begins anew. Once a
-/// chunk is begun the log's entries count, so it is left alone.
-async fn begin(pair: &Pair, generation: Generation, toward: Side) -> Result<(), ControlError> {
-    let follower = pair.store(toward);
-    let mut begun = false;
-    if let Some(guarded) = follower.guarded() {
-        guarded.forget_generations_below(generation.0).await?;
-        for shape in follower.tables() {
-            begun |= !guarded.chunks(&shape.table, generation.0).await?.is_empty();
+impl Conductor {
+    /// Before the first chunk of a generation: marks of earlier ones are removed, and a log that overflowed begins anew.
+    /// Once a chunk is begun the log's entries count, so they are left alone.
+    async fn begin_generation(&self, generation: Generation, toward: Side) -> Result<(), ControlError> {
+        let mut begun = false;
+        for follower in self.sides.of(toward) {
+            let Some(guarded) = follower.guarded() else { continue };
+            patiently(|| guarded.forget_generations_below(generation.0)).await?;
+            for shape in follower.tables() {
+                begun |= !guarded.chunks(&shape.table, generation.0).await?.is_empty();
+            }
         }
+        if begun {
+            return Ok(());
+        }
+        for authority in self.sides.of(toward.other()) {
+            if let Some(log) = authority.capture()
+                && log.installed().await?
+            {
+                patiently(|| log.reset()).await?;
+            }
+        }
+        Ok(())
     }
-    if begun {
-        return Ok(());
-    }
-    if let Some(log) = pair.store(toward.other()).capture()
-        && log.installed().await?
-    {
-        super::install::patiently(|| log.reset()).await?;
-    }
-    Ok(())
 }

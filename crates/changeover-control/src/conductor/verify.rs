@@ -80,10 +80,11 @@ impl Conductor {
             }
             // At least as long a rest as the work took, so that it never takes more than half of anything.
             let rest = self.plan.verify_pause.max(began.elapsed());
+            let mut others = records.clone();
             tokio::select! {
                 () = tokio::time::sleep(rest) => {}
                 _ = due.wait_for(|due| due.now) => {}
-                () = self.unverified(&mut records.clone()) => {}
+                () = self.unverified(&mut others) => {}
             }
         }
     }
@@ -107,7 +108,8 @@ impl Conductor {
     }
 
     async fn unpaused(&self) {
-        let _ = self.paused.subscribe().wait_for(|paused| !paused).await;
+        let mut paused = self.paused.subscribe();
+        let _ = paused.wait_for(|paused| !paused).await;
     }
 
     /// A repair that is due must not be forgotten by a restart.
@@ -152,35 +154,24 @@ impl Conductor {
     ) -> Result<VerificationRecord, ControlError> {
         let began = self.clock.now();
         let record = self.barrier.record();
-        let mut rows_all = 0;
-        for pair in &self.pairs {
-            rows_all += pair.estimate(authority).await?;
-        }
+        let rows_all = self.sides.estimate(authority).await?;
         let progress = VerifyProgress { rows_all, began_ms: began.0, ..VerifyProgress::default() };
         self.progress.send_modify(|all| all.verify = Some(progress));
-        let mut evidence = VerificationEvidence {
+        let found = self.compare(authority, repairs, began.0, rows_all).await?;
+        let evidence = VerificationEvidence {
             generation: record.backfill.map(|b| b.generation).unwrap_or(record.last_generation),
             began,
             full: true,
-            rows_compared: 0,
-            both_sides_empty: true,
-            differences: 0,
-            refused: 0,
+            rows_compared: found.rows_compared,
+            both_sides_empty: found.both_sides_empty,
+            differences: found.differences,
+            refused: found.refused,
         };
-        let mut reports = Vec::new();
-        for pair in &self.pairs {
-            let found = pair.verify(self, authority, repairs).await?;
-            evidence.rows_compared += found.rows_compared;
-            evidence.both_sides_empty &= found.both_sides_empty;
-            evidence.differences += found.differences;
-            evidence.refused += found.refused;
-            reports.push(found.report);
-        }
         self.progress.send_modify(|all| all.verify = None);
         let result = VerificationRecord {
             ended_ms: self.clock.now().0,
             evidence,
-            report: serde_json::Value::from(reports).to_string(),
+            report: found.report.to_string(),
         };
         self.state.put_verification(&result).await?;
         self.note(AuditKind::Copy, sentence(&result.evidence, self.clock.now().since(began), repairs)).await;
