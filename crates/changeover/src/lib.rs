@@ -4,9 +4,11 @@
 
 pub mod clock;
 pub mod compare;
+pub mod engine;
 pub mod error;
 pub mod event;
 pub mod evidence;
+pub mod faults;
 pub mod journal;
 pub mod keyed;
 pub mod local;
