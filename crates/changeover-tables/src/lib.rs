@@ -7,9 +7,12 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests say what they expect by panicking"))]
 
 pub mod catalog;
+pub mod data;
 mod equal;
 mod fit;
+pub mod guess;
 pub mod mapping;
 pub mod plan;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+pub mod words;
