@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::catalog::{Catalog, ColumnInfo, Generated, TableInfo, TableKind};
-use crate::mapping::{KeyColumn, TableRef};
+use changeover::mapping::{KeyColumn, TableRef};
 use crate::plan::key_choices;
 
 /// How sure a guess is.

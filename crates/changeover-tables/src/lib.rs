@@ -11,8 +11,9 @@ pub mod data;
 mod equal;
 mod fit;
 pub mod guess;
-pub mod mapping;
 pub mod plan;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 pub mod words;
+
+pub use changeover::mapping;

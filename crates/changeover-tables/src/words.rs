@@ -3,7 +3,7 @@
 use changeover::Value;
 
 use crate::catalog::{Domain, TableInfo};
-use crate::mapping::{SetExpr, TableMapping};
+use changeover::mapping::{SetExpr, TableMapping};
 use crate::plan::{Finding, Mirroring, Severity, Source, TablePlan};
 
 /// What becomes of one column.

@@ -9,6 +9,7 @@
 mod standing;
 
 use std::fmt;
+use std::sync::Arc;
 
 pub use standing::{Access, Admission, Closed, OnSilence, Refused, Standing, Ticket};
 
@@ -244,7 +245,7 @@ impl Member {
             lapses: 0,
             on_silence: settings.on_silence,
             closed: None,
-            target,
+            target: Arc::new(target),
         };
         let mut member = Self {
             id,
@@ -277,7 +278,7 @@ impl Member {
 
     /// The version that it executes.
     #[must_use]
-    pub const fn version(&self) -> Version {
+    pub fn version(&self) -> Version {
         self.standing.target.version
     }
 
@@ -333,7 +334,7 @@ impl Member {
             (true, since) => since,
             (false, _) => None,
         };
-        self.standing.target = target;
+        self.standing.target = Arc::new(target);
         self.adopted_at = now;
         self.cut_off = false;
         self.set_held_until();
@@ -348,10 +349,13 @@ impl Member {
     }
 
     /// The answer's target is taken over together with the lease that the answer brings, never after it: the
-    /// control plane, having heard from this instance, counts on it being at that target or a later one.
+    /// control plane, having heard from this instance, counts on it being at that target or a later one. An answer
+    /// with an older target than this instance has seen comes from a replica that lags: it brings no lease, for those
+    /// who count may not have heard.
     fn answered(&mut self, now: Millis, sent: Millis, target: Target, actions: &mut Vec<MemberAction>) {
+        let is_stale = target.version < self.version();
         let is_new = self.take(now, target);
-        let is_heard = self.hear(now, sent);
+        let is_heard = !is_stale && self.hear(now, sent);
         if is_new {
             self.tell_adopted(actions);
         } else if is_heard {
@@ -444,6 +448,9 @@ impl Member {
     }
 
     fn remember(&self) -> MemberAction {
-        MemberAction::Remember(Remembered { instance: self.id.clone(), target: self.standing.target.clone() })
+        MemberAction::Remember(Remembered {
+            instance: self.id.clone(),
+            target: Target::clone(&self.standing.target),
+        })
     }
 }

@@ -4,7 +4,7 @@ use changeover::Side;
 
 use super::{Finding, Mirroring, Notes, Severity, Source, TablePlan};
 use crate::catalog::{Catalog, IndexPart, TableInfo, TableKind};
-use crate::mapping::{SetExpr, TableMapping};
+use changeover::mapping::{SetExpr, TableMapping};
 use crate::words::words_of;
 
 /// Looks at one mapping.
