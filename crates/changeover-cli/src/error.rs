@@ -1,0 +1,148 @@
+//! What can go wrong in a command, and the exit code that follows.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use changeover::StoreError;
+use changeover_api::spec::{SpecError, SpecErrors};
+use changeover_control::{ControlError, ErrorClass};
+
+/// How a command ends. Scripts rely on these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// It is done.
+    Done = 0,
+    /// The answer is no: there are differences, a gate is closed, a move was given up.
+    No = 1,
+    /// The command or the spec is wrong.
+    Usage = 2,
+    /// A store, a server or a file is out of reach.
+    OutOfReach = 3,
+}
+
+impl Exit {
+    /// The name that `--json` gives.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::No => "no",
+            Self::Usage => "usage",
+            Self::OutOfReach => "out-of-reach",
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// An error of a command.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    /// The spec is wrong: where, and what to do.
+    #[error(transparent)]
+    Spec(#[from] SpecErrors),
+    /// The control plane's work failed, in this process.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// A store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The command makes no sense as it was given.
+    #[error("{message}")]
+    Usage {
+        /// What is wrong.
+        message: String,
+        /// What would be right.
+        hint: String,
+    },
+    /// No running migration answers.
+    #[error("{message}")]
+    NotRunning {
+        /// What was looked for, and where.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A file can't be read or written.
+    #[error("{}: {cause}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        cause: String,
+        /// What to do about it.
+        hint: String,
+    },
+    /// The machine gives no more.
+    #[error("{doing}: {cause}")]
+    Machine {
+        /// What was being done.
+        doing: &'static str,
+        /// The cause.
+        cause: String,
+    },
+}
+
+impl CliError {
+    /// A command that makes no sense as it was given.
+    pub(crate) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Usage { message: message.into(), hint: hint.into() }
+    }
+
+    /// The exit code.
+    pub(crate) const fn exit(&self) -> Exit {
+        match self {
+            Self::Spec(_) | Self::Usage { .. } => Exit::Usage,
+            Self::Control(error) => match error.class() {
+                ErrorClass::No => Exit::No,
+                ErrorClass::Usage => Exit::Usage,
+                ErrorClass::OutOfReach => Exit::OutOfReach,
+            },
+            Self::Store(error) => match error {
+                StoreError::Conflict { .. } | StoreError::TooManyConflicts { .. } => Exit::No,
+                StoreError::Schema { .. } => Exit::Usage,
+                _ => Exit::OutOfReach,
+            },
+            Self::NotRunning { .. } | Self::File { .. } | Self::Machine { .. } => Exit::OutOfReach,
+        }
+    }
+
+    /// A stable name for programs.
+    pub(crate) fn code(&self) -> &str {
+        match self {
+            Self::Spec(_) => "spec",
+            Self::Control(error) => error.code(),
+            Self::Store(_) => "store",
+            Self::Usage { .. } => "usage",
+            Self::NotRunning { .. } => "not-running",
+            Self::File { .. } => "file",
+            Self::Machine { .. } => "machine",
+        }
+    }
+
+    /// What to do about it, where the message doesn't say so itself.
+    pub(crate) fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Usage { hint, .. } | Self::NotRunning { hint, .. } | Self::File { hint, .. } => Some(hint),
+            _ => None,
+        }
+    }
+
+    /// The errors of a spec, each with its place.
+    pub(crate) const fn places(&self) -> Option<&SpecErrors> {
+        match self {
+            Self::Spec(errors) => Some(errors),
+            _ => None,
+        }
+    }
+}
+
+impl CliError {
+    /// One error of a spec, with the text it points into.
+    pub(crate) fn spec(error: SpecError, text: std::sync::Arc<str>) -> Self {
+        Self::Spec(SpecErrors { text, errors: vec![error] })
+    }
+}
