@@ -7,9 +7,9 @@ mod args;
 mod commands;
 mod confirm;
 mod error;
-mod files;
 mod locate;
 mod logs;
+mod remote;
 mod show;
 mod terminal;
 

@@ -1,5 +1,6 @@
 //! `changeover adopt`: go on after the state and the databases disagreed, with the databases' word.
 
+use changeover_protocol::Phase;
 use clap::Args;
 
 use crate::args::{Sure, Which};
@@ -19,6 +20,10 @@ pub(crate) struct AdoptArgs {
     #[command(flatten)]
     which: Which,
 
+    /// The phase that it is in, where the databases leave it open (dual write): they say which
+    #[arg(long, value_name = "PHASE")]
+    phase: Option<Phase>,
+
     #[command(flatten)]
     sure: Sure,
 }
@@ -34,7 +39,7 @@ pub(crate) async fn answer(args: &AdoptArgs, terminal: &Terminal) -> Result<Exit
     if !confirm(args.sure, terminal, consequence, "Adopt what the databases say?")? {
         return Ok(Exit::No);
     }
-    let done = remote.adopt().await?;
+    let done = remote.adopt(args.phase).await?;
     show::done(&done, terminal)?;
     Ok(Exit::Done)
 }

@@ -49,7 +49,7 @@ impl Columns {
     /// A table with these headings; a heading that begins with `#` is of numbers.
     pub(crate) fn new(terminal: &Terminal, paint: Paint, headings: &[&str]) -> Self {
         let mut table = Table::new();
-        table.load_preset(presets::NOTHING);
+        table.load_style(presets::NOTHING);
         table.set_content_arrangement(ContentArrangement::Dynamic);
         table.set_width(u16::try_from(terminal.width).unwrap_or(u16::MAX));
         let numeric: Vec<bool> = headings.iter().map(|heading| heading.starts_with('#')).collect();

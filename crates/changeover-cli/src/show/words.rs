@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use changeover_protocol::Phase;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -22,7 +23,7 @@ pub(crate) fn count(n: u64) -> String {
 pub(crate) fn counted(n: u64, noun: &str) -> String {
     match n {
         1 => format!("1 {noun}"),
-        _ if noun.ends_with('y') => format!("{} {}ies", count(n), &noun[..noun.len() - 1]),
+        _ if noun.ends_with("ry") => format!("{} {}ies", count(n), &noun[..noun.len() - 1]),
         _ => format!("{} {noun}s", count(n)),
     }
 }
@@ -76,6 +77,18 @@ pub(crate) fn percent(done: u64, all: u64) -> String {
         0 if done > 0 && all > 0 => "under 1 %".to_owned(),
         share => format!("{} %", share.min(100)),
     }
+}
+
+/// A phase with the share of the keys that is in it: `reverse-shadow for 10 % of the keys`.
+pub(crate) fn place(phase: Phase, share_percent: f64) -> String {
+    if share_percent >= 100.0 { phase.to_string() } else { format!("{phase} for {} of the keys", share(share_percent)) }
+}
+
+/// A share in per cent with no more digits than it takes to tell it from another: `10 %`, `0.5 %`.
+pub(crate) fn share(percent: f64) -> String {
+    // Slots are 1,024, so a share that was given in whole per cent comes back a little larger.
+    let rounded = (percent * 10.0).round() / 10.0;
+    format!("{rounded} %")
 }
 
 /// A moment on this machine's clock: the time alone today, else with its day. `ms`: milliseconds since 1970.
@@ -145,6 +158,12 @@ mod tests {
     fn what_is_not_done_is_never_called_done() {
         assert_eq!([percent(999, 1_000), percent(1_000, 1_000), percent(0, 0)], ["99 %", "100 %", "100 %"]);
         assert_eq!([percent(1, 1_000), percent(0, 1_000)], ["under 1 %", "0 %"]);
+    }
+
+    #[test]
+    fn a_share_looks_as_it_was_given() {
+        assert_eq!(place(Phase::ReverseShadow, 10.058_593_75), "reverse-shadow for 10.1 % of the keys");
+        assert_eq!(place(Phase::New, 100.0), "new");
     }
 
     #[test]

@@ -267,7 +267,7 @@ impl Running<'_> {
         while Instant::now() < deadline {
             let status = self.place.changeover(&["status", "bookings", "--json"]);
             if let (Some(0), Ok(status)) = (status.code, serde_json::from_str::<Value>(&status.out))
-                && status["running"] == true
+                && status["source"] == "run"
                 && wanted(&status)
             {
                 return status;
