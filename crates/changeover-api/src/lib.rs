@@ -6,6 +6,7 @@
 
 pub mod secret;
 pub mod spec;
+pub mod wire;
 
 pub use secret::Secret;
 pub use spec::Spec;
