@@ -161,6 +161,9 @@ impl Control {
         if let Some(shift) = &mut self.shift {
             shift.leave_behind |= leave_behind;
         }
+        if forward && self.is_at_end(&shift) && !self.only_begins_to_mirror(&shift) {
+            return self.land_and_go_back(now, to, leave_behind, actions);
+        }
         if forward {
             self.turn_around(now, TurnReason::Asked, actions);
         }
@@ -171,6 +174,34 @@ impl Control {
             self.shift = Some(Shift::new(now, self.place, leg, to, leave_behind));
         }
         Ok(())
+    }
+
+    /// A leg whose last target is published has landed, acknowledged or not: writes may have gone where only that
+    /// target sends them. So it can't be turned around; it is gone back from, with all that this needs.
+    ///
+    /// The first target back needs no acknowledgement: it is the one that the fleet comes from.
+    fn land_and_go_back(
+        &mut self,
+        now: Millis,
+        goal: Place,
+        leave_behind: bool,
+        actions: &mut Vec<ControlAction>,
+    ) -> Result<(), Refusal> {
+        if let Some(shift) = &mut self.shift {
+            shift.goal = goal;
+        }
+        self.end_leg(now, actions);
+        if let Some(shift) = &mut self.shift {
+            shift.needs_acknowledgements = false;
+            shift.leave_behind = leave_behind;
+        }
+        Ok(())
+    }
+
+    /// Whether the leg does no more than begin to mirror: nothing is lost then by stopping again.
+    fn only_begins_to_mirror(&self, shift: &Shift) -> bool {
+        let filled = Consequence::NewGeneration { toward: Side::New };
+        moves::consequence(shift.from, shift.to, self.settings.mirror, self.way_back) == filled
     }
 
     fn check_place(&self, place: Place) -> Result<(), Refusal> {
@@ -432,6 +463,7 @@ impl Control {
 
     fn note_published(&mut self, now: Millis, next: &Target) {
         let deadline = self.shift.as_ref().and_then(|shift| self.hold_deadline(now, shift));
+        let begins_to_mirror = self.shift.as_ref().is_some_and(|shift| self.only_begins_to_mirror(shift));
         let Some(shift) = &mut self.shift else { return };
         shift.needs_acknowledgements = true;
         shift.told = now;
@@ -441,8 +473,8 @@ impl Control {
                 shift.deadline = deadline;
             }
             shift.crossed |= !shift.turned && next.has_second_hold();
-        } else if shift.held_since.is_some() {
-            // Out of the holds: nobody waits any more, and there is nothing to go back for.
+        } else if !begins_to_mirror {
+            // Landed: writes may have gone where only this target sends them, so it isn't turned around any more.
             shift.deadline = None;
         }
     }
