@@ -14,19 +14,19 @@ const ABOUT: &str = "Moves a live service from its old database to the new one: 
 
 const GUIDE: &str = "\
 How a migration goes:
-  changeover init old.db new.db     write bookings.toml: what moves, and what each column becomes
-  changeover check bookings.toml    see the plan; nothing is changed
-  changeover rehearse bookings.toml try it on copies: forward, back, forward
-  changeover run bookings.toml      start; everything stays on the old side until you say otherwise
-  changeover status                 where it stands, what it waits for, how to undo
-  changeover advance                the next phase: old > shadow > reverse-shadow > new
-  changeover rollback               the phase before, at any time
-  changeover retire                 the end: remove what was installed
+  changeover init old.db new.db      write a spec: what moves, and what each column becomes
+  changeover check bookings.toml     see the plan; nothing is changed
+  changeover rehearse bookings.toml  try it on copies: forward, back, forward
+  changeover run bookings.toml       start; all stays on the old side until you say otherwise
+  changeover status                  where it stands, what it waits for, how to undo
+  changeover advance                 the next phase: old > shadow > reverse-shadow > new
+  changeover rollback                the phase before, at any time
+  changeover retire                  the end: remove what was installed
 
 For two databases that nobody writes to, `changeover copy bookings.toml` does it all at once.
 
-Exit codes: 0 done; 1 the answer is no (differences, a closed gate); 2 the command or the spec is wrong;
-3 a database, a file or a running migration is out of reach.";
+Exit codes: 0 done; 1 the answer is no (differences, a closed gate); 2 the command or the spec is \
+wrong; 3 a database, a file or a running migration is out of reach.";
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -45,20 +45,18 @@ pub(crate) struct Cli {
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Everywhere")]
     pub(crate) verbose: u8,
 
-    /// Colours: where it is a terminal, or always, or never. NO_COLOR is obeyed
+    /// Colours: auto (on a terminal, unless NO_COLOR is set), always, never
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN", help_heading = "Everywhere")]
+    #[arg(hide_possible_values = true, hide_default_value = true)]
     pub(crate) color: Color,
 }
 
 /// When to use colours.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Color {
-    /// On a terminal, unless NO_COLOR is set
     #[default]
     Auto,
-    /// Always
     Always,
-    /// Never
     Never,
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use changeover::StoreError;
+use changeover_api::ClientError;
 use changeover_api::spec::{SpecError, SpecErrors};
 use changeover_control::{ControlError, ErrorClass};
 
@@ -50,6 +51,9 @@ pub(crate) enum CliError {
     /// A store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A running migration said no, or doesn't answer.
+    #[error("{}", said(.0))]
+    Client(Box<ClientError>),
     /// The command makes no sense as it was given.
     #[error("{message}")]
     Usage {
@@ -86,6 +90,17 @@ pub(crate) enum CliError {
     },
 }
 
+/// What the run said, without what was being asked: whoever asked knows.
+fn said(error: &ClientError) -> String {
+    error.wire().map_or_else(|| error.to_string(), |wire| wire.message.clone())
+}
+
+impl From<ClientError> for CliError {
+    fn from(error: ClientError) -> Self {
+        Self::Client(Box::new(error))
+    }
+}
+
 impl CliError {
     /// A command that makes no sense as it was given.
     pub(crate) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
@@ -93,7 +108,7 @@ impl CliError {
     }
 
     /// The exit code.
-    pub(crate) const fn exit(&self) -> Exit {
+    pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Spec(_) | Self::Usage { .. } => Exit::Usage,
             Self::Control(error) => match error.class() {
@@ -106,6 +121,11 @@ impl CliError {
                 StoreError::Schema { .. } => Exit::Usage,
                 _ => Exit::OutOfReach,
             },
+            Self::Client(error) => match error.exit_code() {
+                1 => Exit::No,
+                2 => Exit::Usage,
+                _ => Exit::OutOfReach,
+            },
             Self::NotRunning { .. } | Self::File { .. } | Self::Machine { .. } => Exit::OutOfReach,
         }
     }
@@ -116,6 +136,7 @@ impl CliError {
             Self::Spec(_) => "spec",
             Self::Control(error) => error.code(),
             Self::Store(_) => "store",
+            Self::Client(error) => error.code().map_or("unreachable", changeover_api::wire::ErrorCode::name),
             Self::Usage { .. } => "usage",
             Self::NotRunning { .. } => "not-running",
             Self::File { .. } => "file",
@@ -127,6 +148,15 @@ impl CliError {
     pub(crate) fn hint(&self) -> Option<&str> {
         match self {
             Self::Usage { hint, .. } | Self::NotRunning { hint, .. } | Self::File { hint, .. } => Some(hint),
+            Self::Client(error) => error.wire().and_then(|wire| wire.remedy.as_deref()),
+            _ => None,
+        }
+    }
+
+    /// What a program may want to know besides: the gates that are closed.
+    pub(crate) fn details(&self) -> Option<&serde_json::Value> {
+        match self {
+            Self::Client(error) => error.wire().and_then(|wire| wire.details.as_ref()),
             _ => None,
         }
     }

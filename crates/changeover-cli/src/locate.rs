@@ -6,12 +6,10 @@
 use std::path::{Path, PathBuf};
 
 use changeover_api::Spec;
+use changeover_api::runfile::FOLDER;
 
 use crate::args::Which;
 use crate::error::CliError;
-
-/// The folder beside a spec that holds what is known of its migration.
-const FOLDER: &str = ".changeover";
 
 /// A migration that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]

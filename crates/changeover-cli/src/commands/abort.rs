@@ -12,7 +12,7 @@ use crate::terminal::Terminal;
 /// Which migration.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Only while the old side is the authority (old, shadow). From reverse-shadow on: `changeover rollback`
+Only while the old side is the authority (old, shadow). From reverse-shadow on: `changeover rollback` \
 first. The service notices nothing; the new side's rows stay where they are.")]
 pub(crate) struct AbortArgs {
     #[command(flatten)]

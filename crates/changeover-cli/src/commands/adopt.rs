@@ -1,6 +1,5 @@
 //! `changeover adopt`: go on after the state and the databases disagreed, with the databases' word.
 
-use changeover_protocol::Phase;
 use clap::Args;
 
 use crate::args::{Sure, Which};
@@ -13,16 +12,12 @@ use crate::terminal::Terminal;
 /// Which migration.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-When a state file was lost, or restored from a backup, it says other things than the databases do. The
-migration then stops, and `status` says where they disagree. `adopt` takes what the databases say
-(the fence, the marks of the copy, the changes that wait) for the state, and opens verification again.")]
+When a state file was lost, or restored from a backup, it says other things than the databases do. \
+The migration then stops, and `status` says where they disagree. `adopt` takes what the databases \
+say (the fence, what is installed, the changes that wait) for the state, and verification starts anew.")]
 pub(crate) struct AdoptArgs {
     #[command(flatten)]
     which: Which,
-
-    /// The phase that it is in, where the databases leave it open (dual write): they say which
-    #[arg(long, value_name = "PHASE")]
-    phase: Option<Phase>,
 
     #[command(flatten)]
     sure: Sure,
@@ -39,7 +34,7 @@ pub(crate) async fn answer(args: &AdoptArgs, terminal: &Terminal) -> Result<Exit
     if !confirm(args.sure, terminal, consequence, "Adopt what the databases say?")? {
         return Ok(Exit::No);
     }
-    let done = remote.adopt(args.phase).await?;
-    show::done(&done, terminal)?;
+    let moved = remote.adopt().await?;
+    show::moved::show(&moved, terminal)?;
     Ok(Exit::Done)
 }

@@ -13,16 +13,17 @@ use crate::terminal::Terminal;
 /// Where to.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-What a move does: every service that takes part is told, each ends what it has begun, and only when all
-have said so does the next step begin. Between shadow and reverse-shadow writes wait for a moment (they
-are not refused). If that takes longer than its budget, the migration goes back and says who was late.
+What a move does: every service that takes part is told, each ends what it has begun, and only when \
+all have said so does the next step begin. Between shadow and reverse-shadow writes wait for a \
+moment (they are not refused). If that takes longer than its budget, the migration goes back and \
+says who was late.
 
 Examples:
   changeover advance                            to the next phase
   changeover advance --share 10%                reverse-shadow, for a tenth of the keys at first
   changeover advance --override bake-time --reason \"a test system\"
 
-Exit codes: 0 it is there; 1 a gate is closed, or the move was given up (the reason is told, and the
+Exit codes: 0 it is there; 1 a gate is closed, or the move was given up (the reason is told, and the \
 migration is where it was).")]
 pub(crate) struct AdvanceArgs {
     #[command(flatten)]

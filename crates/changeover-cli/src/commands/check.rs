@@ -7,8 +7,8 @@ use clap::Args;
 /// What to check.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Exit codes: 0 it can be run; 1 something stands in the way (each is named, with what to do);
-2 the spec is wrong; 3 a database is out of reach.")]
+Exit codes: 0 it can be run; 1 something stands in the way (each is named, with what to do); 2 the \
+spec is wrong; 3 a database is out of reach.")]
 pub(crate) struct CheckArgs {
     /// The spec: a TOML file, as `changeover init` writes one
     #[arg(value_name = "SPEC")]

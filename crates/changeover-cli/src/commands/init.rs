@@ -15,8 +15,8 @@ Examples:
   changeover init old.db new.db
   changeover init sqlite:/srv/legacy.db sqlite:/srv/flights.db --name flights
 
-Tables are matched by name, columns by name and type; what isn't certain is marked `guess` in the file,
-what found no match is a comment to be filled in. Look at each, then: changeover check NAME.toml")]
+Tables are matched by name, columns by name and type; what isn't certain is marked `guess` in the \
+file, what found no match is a comment to be filled in. Look at each, then: changeover check NAME.toml")]
 pub(crate) struct InitArgs {
     /// The old side's database: a file, or sqlite:PATH
     #[arg(value_name = "OLD")]
@@ -26,7 +26,7 @@ pub(crate) struct InitArgs {
     #[arg(value_name = "NEW")]
     new: String,
 
-    /// The migration's name. Default: the old database's
+    /// The migration's name. Default: the table's if it is only one, else the old database's
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
 

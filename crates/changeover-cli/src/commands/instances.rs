@@ -23,8 +23,8 @@ pub(crate) struct InstancesArgs {
 enum What {
     /// Say that an instance is gone: its process and its file. Moves no longer wait for it
     #[command(after_help = "\
-An instance that can't reach the control plane serves on, and every move waits for it: so forget one
-only when its process is dead and its step file is gone. If it still ran, it would go on writing by
+An instance that can't reach the control plane serves on, and every move waits for it: so forget one \
+only when its process is dead and its step file is gone. If it still ran, it would go on writing by \
 a step that nobody counts any more. The last verification no longer counts afterwards.")]
     Forget(ForgetArgs),
 }

@@ -11,8 +11,8 @@ use crate::terminal::Terminal;
 /// Which of them.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-One of each shape is kept (which fields differ, and how), with its input where the service gives one,
-and how often it was seen. Values are redacted as the spec's [evidence] says.")]
+One of each shape is kept (which fields differ, and how), with its input where the service gives \
+one, and how often it was seen. Values are redacted as the spec's [evidence] says.")]
 pub(crate) struct MismatchesArgs {
     #[command(flatten)]
     which: Which,

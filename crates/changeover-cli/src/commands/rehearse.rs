@@ -7,9 +7,9 @@ use clap::Args;
 /// What to rehearse.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Both databases are copied (a snapshot: their users notice nothing), and the copies go through the whole
-migration: forward, back, forward. Told are how long locks were held, which rows were refused, and how
-long the real one would take. The databases of the spec are only read.")]
+Both databases are copied (a snapshot: their users notice nothing), and the copies go through the \
+whole migration: forward, back, forward. Told are how long locks were held, which rows were refused, \
+and how long the real one would take. The databases of the spec are only read.")]
 pub(crate) struct RehearseArgs {
     /// The spec: a TOML file, as `changeover init` writes one
     #[arg(value_name = "SPEC")]

@@ -13,7 +13,7 @@ use crate::terminal::Terminal;
 /// Which migration, and which gates to pass.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Afterwards there is no way back by `rollback`. The old tables are renamed, never dropped: the answer
+Afterwards there is no way back by `rollback`. The old tables are renamed, never dropped: the answer \
 gives the SQL that drops them, for when you are certain.")]
 pub(crate) struct RetireArgs {
     #[command(flatten)]

@@ -14,10 +14,11 @@ use crate::terminal::Terminal;
 /// Where back to.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A rollback needs every service's word, as any move does, and that no change is still on its way to the
-side that takes over. When changes can't be carried any more, because the side that is left is dying,
---leave-behind goes back all the same: it writes the keys that are known to be affected to a file, says
-what isn't known, and the verification starts anew. `changeover status` says beforehand which it would be.
+A rollback needs every service's word, as any move does, and that no change is still on its way to \
+the side that takes over. When changes can't be carried any more, because the side that is left is \
+dying, --leave-behind goes back all the same: it writes the keys that are known to be affected to a \
+file, says what isn't known, and the verification starts anew. `changeover status` says beforehand \
+which it would be.
 
 Exit codes: 0 it is back; 1 it was given up, with the reason.")]
 pub(crate) struct RollbackArgs {

@@ -21,11 +21,11 @@ pub(crate) const WORKER: &str = "run-worker";
 /// What to run, and how it is reached.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
-It starts where it was: killed at any moment and started again, it goes on. Nothing moves by itself:
-`changeover advance` does, from another terminal in this folder. Ctrl-C stops it; what stays installed
-is told then, and the service goes on meanwhile.
+It starts where it was: killed at any moment and started again, it goes on. Nothing moves forward by \
+itself: `changeover advance` does it, from another terminal in this folder. Ctrl-C stops it; what \
+stays installed is told then, and the service goes on meanwhile.
 
-Services without the library read the flag: from the file of --flag-file, or by
+Services without the library read the flag: from the file of --flag-file, or by \
 GET /v1/migrations/NAME/flag; 0 to 3 for old, shadow, reverse-shadow, new.")]
 pub(crate) struct RunArgs {
     /// The spec: a TOML file, as `changeover init` writes one

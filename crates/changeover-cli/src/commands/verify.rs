@@ -7,9 +7,9 @@ use clap::Args;
 /// What to compare.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Every row of both sides is read, and a row that differs is read again while changes to it are on their
-way: only what stays different counts. With --repair the rows that differ are written anew on the
-follower, from the side that answers now, and compared again.
+Every row of both sides is read, and a row that differs is read again while changes to it are on \
+their way: only what stays different counts. With --repair the rows that differ are written anew on \
+the follower, from the side that answers now, and compared again.
 
 Exit codes: 0 equal (or repaired, and then equal); 1 there are differences, each named.")]
 pub(crate) struct VerifyArgs {

@@ -30,6 +30,9 @@ fn as_json(error: &CliError) -> Value {
     if let Some(hint) = error.hint() {
         object["hint"] = hint.into();
     }
+    if let Some(details) = error.details() {
+        object["details"] = details.clone();
+    }
     if let Some(errors) = error.places() {
         object["places"] = errors.errors.iter().map(place_as_json).collect();
     }
