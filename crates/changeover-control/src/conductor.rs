@@ -12,14 +12,14 @@ mod gates;
 mod install;
 mod left_behind;
 mod mirror;
-mod pair;
 mod plan;
 mod progress;
 mod requests;
-mod retire;
+mod sides;
 mod start;
 mod verify;
 mod watch;
+mod watched;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -30,7 +30,9 @@ use changeover_protocol::control::ControlEvent;
 use tokio::sync::watch as channel;
 
 pub(crate) use self::gates::{Chunks, gather};
-pub(crate) use self::pair::Pair;
+pub(crate) use self::install::remove_all;
+pub(crate) use self::sides::{Keeper, Sides};
+pub(crate) use self::start::{Conducting, Parts};
 pub(crate) use self::progress::{CopyProgress, Progress, Trouble, VerifyProgress};
 pub use self::requests::Moved;
 pub use self::plan::Plan;
@@ -44,8 +46,8 @@ use crate::supervisor::Watchdog;
 pub struct Conductor {
     /// What the spec asks for.
     pub(crate) plan: Plan,
-    /// Its stores, two by two.
-    pub(crate) pairs: Vec<Pair>,
+    /// Its stores.
+    pub(crate) sides: Sides,
     pub(crate) state: Arc<dyn StateStore>,
     pub(crate) barrier: Barrier,
     pub(crate) clock: Clock,
@@ -54,6 +56,8 @@ pub struct Conductor {
     pub(crate) progress: channel::Sender<Progress>,
     /// Whether backfill and verification rest. The mirror never does.
     pub(crate) paused: channel::Sender<bool>,
+    /// The log kept for the way back is to be drained.
+    pub(crate) draining_way_back: channel::Sender<bool>,
     /// One who asks for a move at a time.
     moving: tokio::sync::Mutex<()>,
     /// Where the keys go that a rollback leaves behind.
@@ -87,7 +91,9 @@ impl Conductor {
         tracing::info!(kind = kind.name(), "{}", entry.text);
         if let Err(error) = self.state.append_audit(&entry).await {
             tracing::error!(%error, "the audit can't be written");
-            self.progress.send_modify(|progress| progress.set_trouble("audit", Some(error.to_string()), entry.at_ms));
+            self.progress.send_modify(|progress| {
+                progress.set_trouble("audit", Some(error.to_string()), entry.at_ms);
+            });
         }
     }
 

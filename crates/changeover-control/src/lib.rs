@@ -10,11 +10,15 @@
 
 pub mod barrier;
 mod clock;
+mod conductor;
 mod error;
+mod fault;
 mod files;
+
 mod secret;
 pub mod state;
 pub mod supervisor;
 
 pub use clock::Clock;
+pub use conductor::{Conductor, Moved, Plan};
 pub use error::{ControlError, ErrorClass};

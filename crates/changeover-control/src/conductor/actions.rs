@@ -6,7 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use changeover::Side;
+use changeover::store::fence::FenceState as FenceWord;
+use changeover::{Side, StoreError};
 use changeover_protocol::control::{
     ControlAction, ControlEvent, Epoch, Generation, MoveReport, Outcome, Shift,
 };
@@ -27,6 +28,9 @@ const AGAIN_LAST: Duration = Duration::from_secs(5);
 
 /// How many entries may be left in the log kept for the way back when the move begins: the mirror goes on with them.
 const WAY_BACK_REST: u64 = 1_000;
+
+/// The setting that says which side's fence is still to be shut, and by which epoch.
+const FENCE_OWED: &str = "fence-owed";
 
 /// The jobs that are under way, one of a kind.
 #[derive(Default)]
@@ -60,6 +64,11 @@ impl Conductor {
     pub(crate) async fn carry_out(self: Arc<Self>, mut actions: mpsc::Receiver<ControlAction>) {
         let mut jobs = Jobs::default();
         while let Some(action) = actions.recv().await {
+            if self.stopped().is_some() {
+                // Of a record that isn't believed. `adopt` has what its own record needs asked for again.
+                tracing::warn!(?action, "not carried out: nothing is done until `changeover adopt`");
+                continue;
+            }
             self.begin(action, &mut jobs).await;
         }
     }
@@ -126,7 +135,7 @@ impl Conductor {
         FenceSettings {
             // Several tries within the budget.
             lock_wait: (budget / 10).min(Duration::from_millis(500)),
-            stall: budget,
+            budget,
             capture: mirrored.then(|| install::capture_options(from.other(), self.plan.bounds)),
             drains,
             leave_behind: if leave_behind { self.leave_behind_file() } else { None },
@@ -135,58 +144,89 @@ impl Conductor {
 
     async fn start_fence(&self, epoch: Epoch, from: Side, leave_behind: bool) {
         let settings = self.fence_settings(from, leave_behind);
-        let mut left = 0;
-        for pair in &self.pairs {
-            let because = match pair.fence_driver(self).start(epoch, from, &settings).await {
-                Ok(Started::Moved { left_behind }) => {
-                    left += left_behind;
-                    continue;
+        let started = self.fence_driver().start(epoch, from, &settings).await;
+        let moved = match started {
+            Ok(Started::Moved { left_behind }) => Ok(left_behind),
+            Ok(Started::Failed(because)) => Err(because),
+            Err(ControlError::Store(StoreError::Unreachable { cause, .. })) if leave_behind => {
+                // At least one, as far as anybody knows.
+                self.abandon(epoch, from, &cause).await.map(|()| 1).map_err(|error| error.to_string())
+            }
+            Err(error @ ControlError::Disagreement { .. }) => {
+                self.stop(&error.to_string()).await;
+                Err(error.to_string())
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        match moved {
+            Ok(left) => {
+                if left > 0 {
+                    self.tell(ControlEvent::Unclean(UncleanEvent::LeftBehind { keys: left })).await;
                 }
-                Ok(Started::Failed(because)) => because,
-                Err(error @ ControlError::Disagreement { .. }) => {
-                    self.stop(&error.to_string()).await;
-                    error.to_string()
-                }
-                Err(error) => error.to_string(),
-            };
-            self.tell(ControlEvent::FenceFailed { epoch, because }).await;
-            return;
+                self.tell(ControlEvent::FenceMoved { epoch }).await;
+            }
+            Err(because) => self.tell(ControlEvent::FenceFailed { epoch, because }).await,
         }
-        if left > 0 {
-            self.tell(ControlEvent::Unclean(UncleanEvent::LeftBehind { keys: left })).await;
+    }
+
+    /// The side that is left is out of reach, and whoever asked for it leaves behind what it has: which keys those are
+    /// isn't known. Its fence is owed: it is shut as soon as it can be reached again.
+    async fn abandon(&self, epoch: Epoch, from: Side, why: &str) -> Result<(), ControlError> {
+        let settings = self.fence_settings(from, true);
+        self.fence_driver().prepare_alone(epoch, from, &settings).await?;
+        self.state.set(FENCE_OWED, Some(&format!("{from} {epoch}"))).await?;
+        if let Some(file) = &settings.leave_behind {
+            left_behind::exposure(file, from, why)?;
         }
-        self.tell(ControlEvent::FenceMoved { epoch }).await;
+        self.alert(format!(
+            "the {from} side is out of reach and is left behind with what it has: which keys weren't synced isn't known"
+        ))
+        .await;
+        Ok(())
     }
 
     async fn open_fence(&self, epoch: Epoch, side: Side) {
-        self.until_done("fence", async |pair| pair.fence_driver(self).open(epoch, side).await).await;
+        let owed = matches!(self.state.setting(FENCE_OWED).await, Ok(Some(_)));
+        let mut pause = AGAIN_FIRST;
+        while let Err(error) = self.fence_driver().open(epoch, side, owed).await {
+            self.fence_again(&error, &mut pause).await;
+        }
+        self.well("fence").await;
         self.tell(ControlEvent::FenceOpened { epoch }).await;
     }
 
     async fn undo_fence(&self, epoch: Epoch, from: Side) {
         let settings = self.fence_settings(from, false);
-        self.until_done("fence", async |pair| pair.fence_driver(self).undo(epoch, from, &settings).await).await;
+        let mut pause = AGAIN_FIRST;
+        while let Err(error) = self.fence_driver().undo(epoch, from, &settings).await {
+            self.fence_again(&error, &mut pause).await;
+        }
+        self.well("fence").await;
         self.tell(ControlEvent::FenceUndone { epoch }).await;
     }
 
-    /// Does something to every pair until it succeeds: there is no other way on. Each failure is told.
-    async fn until_done(
-        &self,
-        part: &'static str,
-        work: impl AsyncFn(&super::Pair) -> Result<(), ControlError>,
-    ) {
-        for pair in &self.pairs {
-            let mut pause = AGAIN_FIRST;
-            while let Err(error) = work(pair).await {
-                if matches!(error, ControlError::Disagreement { .. }) {
-                    self.stop(&error.to_string()).await;
-                }
-                self.trouble(part, &error.to_string()).await;
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(AGAIN_LAST);
-            }
+    /// There is no other way on than to try again: the failure is told, and a pause made.
+    async fn fence_again(&self, error: &ControlError, pause: &mut Duration) {
+        if matches!(error, ControlError::Disagreement { .. }) {
+            self.stop(&error.to_string()).await;
         }
-        self.well(part).await;
+        self.trouble("fence", &error.to_string()).await;
+        tokio::time::sleep(*pause).await;
+        *pause = (*pause * 2).min(AGAIN_LAST);
+    }
+
+    /// The fence of a side that was out of reach when it was left behind: shut as soon as it can be.
+    pub(super) async fn pay_fence(&self) -> Result<(), ControlError> {
+        let Some(owed) = self.state.setting(FENCE_OWED).await? else { return Ok(()) };
+        let Some((side, epoch)) = owed.split_once(' ') else { return self.state.set(FENCE_OWED, None).await };
+        let side = if side == Side::Old.name() { Side::Old } else { Side::New };
+        let epoch: u64 = epoch.parse().unwrap_or(0);
+        for store in self.sides.of(side) {
+            install::fence_of(&**store)?.set(FenceWord::Moved, epoch).await?;
+        }
+        self.state.set(FENCE_OWED, None).await?;
+        self.note(AuditKind::Move, format!("the {side} side is in reach again: its fence is shut, epoch {epoch}")).await;
+        Ok(())
     }
 
     // ---- keys
@@ -197,16 +237,13 @@ impl Conductor {
         let Some(shift) = &record.shift else { return };
         let side = record.target.direction.first_hold().authority();
         let Some(slots) = moving(shift) else { return };
-        let mut dirty = 0;
-        for pair in &self.pairs {
-            match pair.dirty_in(side, slots).await {
-                Ok(n) => dirty += n,
-                Err(error) => {
-                    self.trouble("dirty keys", &error.to_string()).await;
-                    return;
-                }
+        let dirty = match self.sides.dirty_in(side, slots).await {
+            Ok(dirty) => dirty,
+            Err(error) => {
+                self.trouble("dirty keys", &error.to_string()).await;
+                return;
             }
-        }
+        };
         self.well("dirty keys").await;
         let backfill_under_way = record.backfill.is_some_and(|backfill| !backfill.done);
         self.tell(ControlEvent::KeysInSync { version, dirty, backfill_under_way }).await;
@@ -214,31 +251,24 @@ impl Conductor {
 
     /// Drains the log of the new side until so little is left that the mirror keeps up with the rest.
     async fn drain_way_back(&self) {
+        self.draining_way_back.send_replace(true);
         loop {
-            let mut rest = 0;
-            for pair in &self.pairs {
-                match pair.drain(Side::New, SlotRange::ALL).await {
-                    Ok(_) => self.well("way back").await,
-                    Err(error) => {
-                        self.trouble("way back", &error.to_string()).await;
-                        tokio::time::sleep(AGAIN_LAST).await;
-                    }
-                }
-                rest += pair.entries(Side::New).await.unwrap_or(u64::MAX / 2);
+            match self.sides.entries(Side::New).await {
+                Ok(rest) if rest <= WAY_BACK_REST => break,
+                Ok(_) => self.well("way back").await,
+                Err(error) => self.trouble("way back", &error.to_string()).await,
             }
-            if rest <= WAY_BACK_REST {
-                break;
-            }
+            tokio::time::sleep(AGAIN_FIRST * 2).await;
         }
         self.tell(ControlEvent::WayBackDrained).await;
+        self.draining_way_back.send_replace(false);
     }
 
     async fn end_generation(&self, generation: Generation) {
-        for pair in &self.pairs {
-            if let Err(error) = pair.forget_generations_below(generation.0 + 1).await {
-                // Marks of an old number don't count; they are removed with the next generation at the latest.
-                tracing::warn!(%error, "chunk marks could not be removed");
-            }
+        self.sides.cover(&self.barrier.record());
+        if let Err(error) = self.sides.forget_generations_below(generation.0 + 1).await {
+            // Marks of an old number don't count; they are removed with the next generation at the latest.
+            tracing::warn!(%error, "chunk marks could not be removed");
         }
         if let Ok(Some(mut record)) = self.state.generation().await
             && record.number == generation.0
@@ -289,7 +319,7 @@ impl Conductor {
         let mirror = self.plan.settings.mirror;
         let mut pause = AGAIN_FIRST;
         loop {
-            match install::after_phase(&self.pairs, phase, mirror).await {
+            match install::after_phase(&self.sides, phase, mirror).await {
                 Ok(()) => break,
                 Err(error) => self.trouble("clean-up", &error.to_string()).await,
             }
@@ -307,11 +337,11 @@ impl Conductor {
         if self.plan.settings.mirror == Mirror::Capture {
             return;
         }
-        for pair in &self.pairs {
-            let Some(log) = pair.store(side).capture() else { continue };
+        for store in self.sides.of(side) {
+            let Some(log) = store.capture() else { continue };
             let written = match log.claim(0, 10_000).await {
                 Ok(claims) if claims.is_empty() => Ok(0),
-                Ok(claims) => left_behind::append(pair.store(side), &claims, Some(file), "left behind").await,
+                Ok(claims) => left_behind::append(&**store, &claims, Some(file), "left behind").await,
                 Err(error) => Err(error.into()),
             };
             match written {
@@ -333,13 +363,31 @@ fn moving(shift: &Shift) -> Option<SlotRange> {
     Some(SlotRange { from, to: slots.next_back().unwrap_or(from) + 1 })
 }
 
-impl super::Pair {
-    pub(super) fn fence_driver(&self, conductor: &Conductor) -> FenceDriver {
+impl Conductor {
+    fn fence_driver(&self) -> FenceDriver<'_> {
         FenceDriver {
-            old: Arc::clone(&self.old),
-            new: Arc::clone(&self.new),
-            mirror: self.mirror(),
-            watchdog: conductor.watchdog.clone(),
+            old: self.sides.of(Side::Old),
+            new: self.sides.of(Side::New),
+            links: &self.sides.links,
+            watchdog: &self.watchdog,
+        }
+    }
+
+    /// Renames the old tables, where that wasn't done yet. Nothing is dropped.
+    async fn retire_tables(&self) {
+        for (side, keeper) in &self.sides.keepers {
+            if *side != Side::Old {
+                continue;
+            }
+            match install::patiently(|| keeper.retire()).await {
+                Ok(renamed) => {
+                    for (from, to) in renamed {
+                        let text = format!("store {}: table {from} is renamed to {to}; drop it when nobody misses it", keeper.store());
+                        self.note(AuditKind::Install, text).await;
+                    }
+                }
+                Err(error) => self.trouble("retiring", &error.to_string()).await,
+            }
         }
     }
 }

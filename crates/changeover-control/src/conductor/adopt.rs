@@ -15,11 +15,11 @@ use changeover_protocol::{Control, InstanceId, Phase, Place, Target, Version};
 
 use super::requests::Moved;
 use super::watch::{fence_name, must_be_open};
-use super::{Conductor, Pair, install};
+use super::{Conductor, Sides, install};
 use crate::error::ControlError;
 use crate::state::AuditKind;
 
-/// What the databases say of one pair.
+/// What the databases of both sides say, taken together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Word {
     old: FenceAt,
@@ -28,44 +28,78 @@ pub(super) struct Word {
     new_captured: bool,
 }
 
-/// Asks both databases of a pair.
-pub(super) async fn ask(pair: &Pair) -> Result<Word, ControlError> {
-    let fence = async |side: Side| match pair.store(side).fence() {
-        Some(fence) => fence.look().await,
-        None => Ok(FenceAt { state: FenceState::Open, epoch: 0 }),
-    };
-    let captured = async |side: Side| match pair.store(side).capture() {
-        Some(log) => log.installed().await,
-        None => Ok(false),
-    };
+/// A side's fence: open only if all of its stores' are; of the highest epoch.
+async fn fence_at(sides: &Sides, side: Side) -> Result<FenceAt, ControlError> {
+    let mut all = FenceAt { state: FenceState::Open, epoch: 0 };
+    for store in sides.of(side) {
+        let Some(fence) = store.fence() else { continue };
+        let at = fence.look().await?;
+        all.epoch = all.epoch.max(at.epoch);
+        // *Moved* says more than *shut*.
+        all.state = match (all.state, at.state) {
+            (FenceState::Moved, _) | (_, FenceState::Moved) => FenceState::Moved,
+            (FenceState::Shut, _) | (_, FenceState::Shut) => FenceState::Shut,
+            _ => FenceState::Open,
+        };
+    }
+    Ok(all)
+}
+
+async fn captured(sides: &Sides, side: Side) -> Result<bool, ControlError> {
+    for store in sides.of(side) {
+        if let Some(log) = store.capture()
+            && log.installed().await?
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Asks the databases of both sides.
+pub(super) async fn ask(sides: &Sides) -> Result<Word, ControlError> {
     Ok(Word {
-        old: fence(Side::Old).await?,
-        new: fence(Side::New).await?,
-        old_captured: captured(Side::Old).await?,
-        new_captured: captured(Side::New).await?,
+        old: fence_at(sides, Side::Old).await?,
+        new: fence_at(sides, Side::New).await?,
+        old_captured: captured(sides, Side::Old).await?,
+        new_captured: captured(sides, Side::New).await?,
     })
 }
 
-/// In which way the fences say something else than the record, between moves; nothing if they agree.
-pub(super) async fn fence_problem(pairs: &[Pair], record: &Control) -> Result<Option<String>, ControlError> {
-    for pair in pairs {
-        for side in [Side::Old, Side::New] {
-            let Some(fence) = pair.store(side).fence() else { continue };
+/// A fence that was set by a move that the record doesn't know of; nothing if there is none.
+pub(super) async fn later_epoch(sides: &Sides, record: &Control) -> Result<Option<String>, ControlError> {
+    for side in [Side::Old, Side::New] {
+        for store in sides.of(side) {
+            let Some(fence) = store.fence() else { continue };
             let at = fence.look().await?;
             if at.epoch > record.epoch.0 {
                 return Ok(Some(format!(
                     "the {side} side's fence ({}) was set by move {}, and the state knows moves up to {}: \
                      the state is an older one",
-                    pair.name, at.epoch, record.epoch
+                    store.info().name, at.epoch, record.epoch
                 )));
             }
+        }
+    }
+    Ok(None)
+}
+
+/// In which way the fences say something else than the record, between moves; nothing if they agree.
+pub(super) async fn fence_problem(sides: &Sides, record: &Control) -> Result<Option<String>, ControlError> {
+    if let Some(problem) = later_epoch(sides, record).await? {
+        return Ok(Some(problem));
+    }
+    for side in [Side::Old, Side::New] {
+        for store in sides.of(side) {
+            let Some(fence) = store.fence() else { continue };
+            let at = fence.look().await?;
             let is_open = at.state == FenceState::Open;
             // In `old` a fence that is still shut is only one that wasn't removed yet.
             let expected = must_be_open(record.place.phase, side);
             if is_open != expected && record.place.phase != Phase::Old && record.place.phase != Phase::Retired {
                 return Ok(Some(format!(
                     "the {side} side's fence ({}) is {}, which {} does not allow",
-                    pair.name,
+                    store.info().name,
                     fence_name(at.state),
                     record.place
                 )));
@@ -76,45 +110,28 @@ pub(super) async fn fence_problem(pairs: &[Pair], record: &Control) -> Result<Op
 }
 
 /// In which way the databases say that there was a state before this one; asked when there is no record yet.
-pub(super) async fn earlier_life(pairs: &[Pair]) -> Result<Option<String>, ControlError> {
-    for pair in pairs {
-        let word = ask(pair).await?;
-        let installed = [
-            (word.old_captured, "capture on the old side"),
-            (word.new_captured, "capture on the new side"),
-            (word.old.state != FenceState::Open, "a shut fence on the old side"),
-            (word.new.state != FenceState::Open, "a shut fence on the new side"),
-            (word.old.epoch.max(word.new.epoch) > 0, "a fence"),
-        ];
-        if let Some((_, what)) = installed.iter().find(|(there, _)| *there) {
-            return Ok(Some(format!(
-                "the state is new, but the databases ({}) carry {what}, which an earlier run installed: \
-                 the state file was deleted, or is another one",
-                pair.name
-            )));
-        }
-    }
-    Ok(None)
+pub(super) async fn earlier_life(sides: &Sides) -> Result<Option<String>, ControlError> {
+    let word = ask(sides).await?;
+    let installed = [
+        (word.old_captured, "capture on the old side"),
+        (word.new_captured, "capture on the new side"),
+        (word.old.state != FenceState::Open, "a shut fence on the old side"),
+        (word.new.state != FenceState::Open, "a shut fence on the new side"),
+        (word.old.epoch.max(word.new.epoch) > 0, "a fence"),
+    ];
+    Ok(installed.iter().find(|(there, _)| *there).map(|(_, what)| {
+        format!(
+            "the state is new, but the databases carry {what}, which an earlier run installed: the state file was \
+             deleted, or is another one"
+        )
+    }))
 }
 
 /// Where the databases say that the migration stands.
 ///
 /// # Errors
-/// If they leave it open; the caller may then name the phase.
-pub(super) fn place_of(words: &[Word], mirror: Mirror, reverse: bool) -> Result<Phase, ControlError> {
-    let mut phases = words.iter().map(|word| phase_of(*word, mirror, reverse));
-    let first = phases.next().unwrap_or(Ok(Phase::Old))?;
-    for phase in phases {
-        if phase? != first {
-            return Err(ControlError::Disagreement {
-                problem: "the pairs of stores stand in different phases: name the right one by --phase".to_owned(),
-            });
-        }
-    }
-    Ok(first)
-}
-
-fn phase_of(word: Word, mirror: Mirror, reverse: bool) -> Result<Phase, ControlError> {
+/// If they leave it open.
+pub(super) fn phase_of(word: Word, mirror: Mirror, reverse: bool) -> Result<Phase, ControlError> {
     let open = |at: FenceAt| at.state == FenceState::Open;
     if mirror == Mirror::DualWrite {
         // The journals say that both sides were written, not which of them was read.
@@ -122,8 +139,8 @@ fn phase_of(word: Word, mirror: Mirror, reverse: bool) -> Result<Phase, ControlE
             (false, false) => Ok(Phase::Old),
             (true, false) => Ok(Phase::Shadow),
             _ => Err(ControlError::Disagreement {
-                problem: "with dual write the databases don't say which side is the authority: name the phase by \
-                          --phase (the instances' logs and step files tell it)"
+                problem: "with dual write the databases don't say which side is the authority (the instances' step files \
+                          do): put the state file back from a backup"
                     .to_owned(),
             }),
         };
@@ -154,31 +171,29 @@ impl Conductor {
         }
     }
 
-    /// Takes the databases' word for where the migration stands, or `phase` where they leave it open.
+    /// Takes the databases' word for where the migration stands.
     ///
     /// # Errors
-    /// If they leave it open and no phase is named; or if they can't be asked.
-    pub async fn adopt(&self, phase: Option<Phase>) -> Result<Moved, ControlError> {
-        let mut words = Vec::new();
-        for pair in &self.pairs {
-            words.push(ask(pair).await?);
-        }
+    /// If they leave it open, or can't be asked.
+    pub async fn adopt(&self) -> Result<Moved, ControlError> {
+        let word = ask(&self.sides).await?;
         let mirror = self.plan.settings.mirror;
         let reverse = self.plan.settings.phases.has(Phase::ReverseShadow);
-        let phase = match phase {
-            Some(phase) => phase,
-            None => place_of(&words, mirror, reverse)?,
+        let known = self.barrier.record().place.phase;
+        let phase = match phase_of(word, mirror, reverse) {
+            Ok(phase) => phase,
+            // The record isn't made out of nothing: where the databases can't tell, it can.
+            Err(_) if known != Phase::Old => known,
+            Err(error) => return Err(error),
         };
         let seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-        let record = self.adopted(phase, &words, &seen);
-        self.put_right(phase, &words, record.epoch).await?;
-        for pair in &self.pairs {
-            pair.forget_generations_below(u64::MAX).await?;
-        }
+        let record = self.adopted(phase, word, &seen);
+        self.put_right(phase, word, record.epoch).await?;
+        self.sides.forget_generations_below(u64::MAX).await?;
+        self.progress.send_modify(|progress| progress.stopped = None);
         self.barrier.replace(record).await?;
         // What the new record asks for is begun.
         self.tell(ControlEvent::Restarted).await;
-        self.progress.send_modify(|progress| progress.stopped = None);
         self.note(AuditKind::Request, format!("adopt: the databases say {phase}; the record says so now")).await;
         let detail = "the state was adopted from the databases".to_owned();
         let table = self.plan.name.clone();
@@ -188,10 +203,10 @@ impl Conductor {
         Ok(Moved { place: Place::whole(phase), text, held_ms: 0, under_way: false })
     }
 
-    fn adopted(&self, phase: Phase, words: &[Word], seen: &BTreeMap<String, Version>) -> Control {
+    fn adopted(&self, phase: Phase, word: Word, seen: &BTreeMap<String, Version>) -> Control {
         let known = self.barrier.record();
         let now = self.clock.now();
-        let epoch = words.iter().map(|word| word.old.epoch.max(word.new.epoch)).max().unwrap_or(0);
+        let epoch = word.old.epoch.max(word.new.epoch);
         let version = seen.values().copied().max().unwrap_or_default().max(known.target.version).next();
         let mut instances = known.instances.clone();
         for (id, acked) in seen {
@@ -199,7 +214,7 @@ impl Conductor {
                 Instance { acked: *acked, heard: now, vitals: Vitals::default(), lapsed: false };
             instances.entry(InstanceId::new(id.as_str())).or_insert(instance);
         }
-        let way_back = if phase == Phase::New && words.iter().all(|word| word.new_captured) {
+        let way_back = if phase == Phase::New && word.new_captured {
             WayBack::Open
         } else {
             WayBack::Closed
@@ -226,22 +241,24 @@ impl Conductor {
     }
 
     /// Sets the fences as the phase needs them, under a new epoch, and installs what it needs.
-    async fn put_right(&self, phase: Phase, words: &[Word], epoch: Epoch) -> Result<(), ControlError> {
+    async fn put_right(&self, phase: Phase, word: Word, epoch: Epoch) -> Result<(), ControlError> {
         let mirror = self.plan.settings.mirror;
-        install::before_phase(&self.pairs, phase, mirror, epoch, self.plan.bounds).await?;
+        install::before_phase(&self.sides, phase, mirror, epoch, self.plan.bounds).await?;
         if mirror != Mirror::Capture || matches!(phase, Phase::Old | Phase::Retired) {
             return Ok(());
         }
         let authority = phase.step().authority();
-        for (pair, word) in self.pairs.iter().zip(words) {
-            let follower = install::fence_of(pair, authority.other())?;
+        for store in self.sides.of(authority.other()) {
+            let follower = install::fence_of(&**store)?;
             install::patiently(|| follower.set(FenceState::Shut, epoch.0)).await?;
-            if phase.step().is_mirrored() {
-                install::capture(pair, authority, self.plan.bounds).await?;
-            }
-            let at = if authority == Side::Old { word.old } else { word.new };
-            if at.state != FenceState::Open {
-                let fence = install::fence_of(pair, authority)?;
+        }
+        if phase.step().is_mirrored() {
+            install::capture(&self.sides, authority, self.plan.bounds).await?;
+        }
+        let at = if authority == Side::Old { word.old } else { word.new };
+        if at.state != FenceState::Open {
+            for store in self.sides.of(authority) {
+                let fence = install::fence_of(&**store)?;
                 install::patiently(|| fence.set(FenceState::Open, epoch.0)).await?;
             }
         }
@@ -271,14 +288,14 @@ mod tests {
             (word((Moved, 3), (Shut, 3), (true, true)), Phase::Shadow),
             (word((Moved, 4), (Moved, 5), (true, true)), Phase::ReverseShadow),
         ] {
-            assert_eq!(place_of(&[word], Mirror::Capture, true).unwrap(), phase, "{word:?}");
+            assert_eq!(phase_of(word, Mirror::Capture, true).unwrap(), phase, "{word:?}");
         }
     }
 
     #[test]
     fn with_dual_write_nobody_guesses_which_side_is_read() {
         let both = word((FenceState::Open, 0), (FenceState::Open, 0), (true, true));
-        let error = place_of(&[both], Mirror::DualWrite, true).unwrap_err();
-        assert!(error.to_string().contains("--phase"), "{error}");
+        let error = phase_of(both, Mirror::DualWrite, true).unwrap_err();
+        assert!(error.to_string().contains("backup"), "{error}");
     }
 }

@@ -1,18 +1,19 @@
 //! The I/O of the store's fence: carries out what the protocol's driver says next, stage by stage, in both directions.
 //!
 //! The control plane asks for one of three things: up to stage 6 ([`FenceDriver::start`]), stage 7
-//! ([`FenceDriver::open`]), or back ([`FenceDriver::undo`]). Each looks at both stores first: after a crash their word is
+//! ([`FenceDriver::open`]), or back ([`FenceDriver::undo`]). Each looks at the stores first: after a crash their word is
 //! the truth, so each may be asked for again. Dropping any of the three drops the locks it holds; the store rolls back.
-//! Between two stages lies a named fault point.
+//! Between two stages lies a named fault point. Where a side has several stores, a stage is done in all of them before the
+//! next begins; those that are done already are passed over.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use changeover::mirror::Mirror;
+use changeover::engine::{Links, drain_under_lock};
+use changeover::faults::fault_point;
 use changeover::store::Store;
-use changeover::store::capture::{CaptureOptions, Claim};
+use changeover::store::capture::CaptureOptions;
 use changeover::store::fence::{Fence, FenceAt, FenceLock, FenceState};
 use changeover::{Side, StoreError, TableName};
 use changeover_protocol::control::Epoch;
@@ -21,24 +22,20 @@ use changeover_protocol::fence::{self, FenceAction, FenceEvent, SideFence};
 use changeover_protocol::target::Direction;
 
 use super::left_behind;
+use super::watched::{Watched, lock_patiently};
 use crate::error::ControlError;
-use crate::fault;
-use crate::supervisor::{Hold, Watchdog};
+use crate::supervisor::Watchdog;
 
-/// How many entries of the log are synced at once under the lock.
-const DRAIN_BATCH: usize = 500;
-
-/// How often, and after how long, a lock that wasn't got is tried again. Each try is short, so that a queue of the
-/// application's statements behind it is never ours to cause.
-const LOCK_TRIES: u32 = 6;
+/// How many entries are left behind at once.
+const LEFT_BATCH: usize = 500;
 
 /// How one move's fence is driven.
 #[derive(Debug, Clone)]
 pub(super) struct FenceSettings {
     /// How long one try for the lock may wait.
     pub(super) lock_wait: Duration,
-    /// After how long without a beat the lock's holder is taken for stalled.
-    pub(super) stall: Duration,
+    /// After how long without a beat the lock's holder is taken for stalled; and how long the log may be drained.
+    pub(super) budget: Duration,
     /// What to capture on the side that becomes the authority; nothing where nothing is mirrored there.
     pub(super) capture: Option<CaptureOptions>,
     /// Whether the side that is left was captured, so that its log must be drained.
@@ -47,12 +44,12 @@ pub(super) struct FenceSettings {
     pub(super) leave_behind: Option<PathBuf>,
 }
 
-/// Both sides, and what levels the follower.
-pub(super) struct FenceDriver {
-    pub(super) old: Arc<dyn Store>,
-    pub(super) new: Arc<dyn Store>,
-    pub(super) mirror: Arc<dyn Mirror>,
-    pub(super) watchdog: Watchdog,
+/// Both sides' stores, and what levels the follower.
+pub(super) struct FenceDriver<'c> {
+    pub(super) old: &'c [Arc<dyn Store>],
+    pub(super) new: &'c [Arc<dyn Store>],
+    pub(super) links: &'c Links,
+    pub(super) watchdog: &'c Watchdog,
 }
 
 /// What [`FenceDriver::start`] came to.
@@ -67,32 +64,30 @@ pub(super) enum Started {
     Failed(String),
 }
 
-/// The near side's lock while it is held, and the watch over it.
-struct Locked {
-    lock: Box<dyn FenceLock>,
-    // After the lock: the watch ends when the lock is gone.
-    hold: Hold,
-}
+/// The near side's locks while they are held, each with its store.
+type Locks<'c> = Vec<(&'c dyn Store, Watched)>;
 
-impl FenceDriver {
-    fn store(&self, side: Side) -> &dyn Store {
+impl<'c> FenceDriver<'c> {
+    const fn stores(&self, side: Side) -> &'c [Arc<dyn Store>] {
         match side {
-            Side::Old => &*self.old,
-            Side::New => &*self.new,
+            Side::Old => self.old,
+            Side::New => self.new,
         }
     }
 
-    fn fence(&self, side: Side) -> Result<&dyn Fence, ControlError> {
-        self.store(side).fence().ok_or_else(|| {
-            ControlError::Spec(format!("the {side} side's store has no fence: use mirror = \"dual-write\""))
-        })
-    }
-
-    /// Both sides' words: of the side that is left, and of the one that is gone to.
-    pub(super) async fn look(&self, from: Side) -> Result<(SideFence, SideFence), ControlError> {
-        let near = word(self.fence(from)?.look().await?);
-        let far = word(self.fence(from.other())?.look().await?);
-        Ok((near, far))
+    /// A side's word: open if any of its stores is; of the lowest epoch, but for one that is higher than the move's own.
+    async fn word(&self, side: Side, epoch: Epoch) -> Result<SideFence, ControlError> {
+        let mut words = Vec::new();
+        for store in self.stores(side) {
+            words.push(word(fence_of(&**store, side)?.look().await?));
+        }
+        if let Some(later) = words.iter().find(|word| word.epoch > epoch) {
+            return Ok(*later);
+        }
+        let open = words.iter().any(|word| word.open);
+        let relevant = words.iter().filter(|word| word.open == open);
+        let least = relevant.map(|word| word.epoch).min().unwrap_or_default();
+        Ok(SideFence { open, epoch: least })
     }
 
     /// Stages 3 to 6.
@@ -102,31 +97,22 @@ impl FenceDriver {
         from: Side,
         settings: &FenceSettings,
     ) -> Result<Started, ControlError> {
-        let (near, far) = self.look(from).await?;
+        let (near, far) = (self.word(from, epoch).await?, self.word(from.other(), epoch).await?);
         let leave_behind = settings.leave_behind.is_some();
         let mut fence = fence::Fence::recovered(epoch, near, far, leave_behind).map_err(contradiction)?;
         let direction = direction(from);
-        self.at(fence.reached(), direction).await?;
-        let mut locked: Option<Locked> = None;
+        pass(fence.reached(), direction).await?;
+        let mut locks: Locks<'c> = Vec::new();
         let mut left_behind = 0;
         loop {
             let done = match fence.action() {
-                FenceAction::LockNear => self.lock(from, settings).await.map(|held| locked = Some(held)),
-                FenceAction::DrainNear { to_empty } => match &mut locked {
-                    Some(held) => {
-                        let drained = self.drain(from, held, to_empty, settings).await;
-                        drained.map(|left| left_behind = left)
-                    }
-                    None => Err(no_lock()),
-                },
-                FenceAction::PrepareFar => match &mut locked {
-                    Some(held) => self.prepare(epoch, from, held, settings).await,
-                    None => Err(no_lock()),
-                },
-                FenceAction::MoveNear => match locked.take() {
-                    Some(held) => self.commit_moved(epoch, from, held).await,
-                    None => Err(no_lock()),
-                },
+                FenceAction::LockNear => self.lock(epoch, from, settings).await.map(|held| locks = held),
+                FenceAction::DrainNear { to_empty } => {
+                    let drained = self.drain(from, &mut locks, to_empty, settings).await;
+                    drained.map(|left| left_behind = left)
+                }
+                FenceAction::PrepareFar => self.prepare(epoch, from, &mut locks, settings).await,
+                FenceAction::MoveNear => self.commit_moved(epoch, from, std::mem::take(&mut locks)).await,
                 FenceAction::AwaitSecondHold | FenceAction::TellOpened => {
                     return Ok(Started::Moved { left_behind });
                 }
@@ -136,40 +122,52 @@ impl FenceDriver {
                     return Ok(Started::Failed(because.to_owned()));
                 }
             };
-            match done {
+            let passed = match done {
                 Ok(()) => {
                     fence = fence.after(FenceEvent::Succeeded);
-                    self.at(fence.reached(), direction).await?;
+                    pass(fence.reached(), direction).await
                 }
-                Err(error) => {
-                    drop(locked.take());
-                    fence = fence.after(FenceEvent::Failed(error.to_string()));
+                Err(error) => Err(error),
+            };
+            if let Err(error) = passed {
+                if matches!(error, ControlError::Store(StoreError::Unreachable { .. })) && leave_behind {
+                    return Err(error);
                 }
+                locks.clear();
+                fence = fence.after(FenceEvent::Failed(error.to_string()));
             }
         }
     }
 
-    /// Stage 7: opens the side that is gone to. From here there is only forward, so it is tried until it succeeds or the
-    /// run ends.
-    pub(super) async fn open(&self, epoch: Epoch, side: Side) -> Result<(), ControlError> {
+    /// Stage 7: opens the side that is gone to. From here there is only forward, so the caller tries until it succeeds or
+    /// the run ends. `abandoned`: the side that is left is out of reach, and isn't asked.
+    pub(super) async fn open(&self, epoch: Epoch, side: Side, abandoned: bool) -> Result<(), ControlError> {
         let direction = direction(side.other());
-        let (near, far) = self.look(side.other()).await?;
-        if far.open && far.epoch == epoch {
-            return Ok(());
-        }
-        if near.open || far.epoch > epoch {
-            return Err(contradiction(fence::Contradiction { epoch, near, far }));
-        }
-        self.at(fence::Stage::Crossed, direction).await?;
-        let set = self.fence(side)?.set(FenceState::Open, epoch.0).await;
-        if let Err(error) = set {
-            // The reply may be what was lost: the store's word decides.
-            let far = word(self.fence(side)?.look().await?);
-            if !(far.open && far.epoch == epoch) {
-                return Err(error.into());
+        let near = if abandoned {
+            SideFence { open: false, epoch }
+        } else {
+            self.word(side.other(), epoch).await?
+        };
+        for store in self.stores(side) {
+            let fence = fence_of(&**store, side)?;
+            let far = word(fence.look().await?);
+            if far.open && far.epoch == epoch {
+                continue;
             }
+            if near.open || far.epoch > epoch {
+                return Err(contradiction(fence::Contradiction { epoch, near, far }));
+            }
+            pass(fence::Stage::Crossed, direction).await?;
+            if let Err(error) = fence.set(FenceState::Open, epoch.0).await {
+                // The reply may be what was lost: the store's word decides.
+                let far = word(fence.look().await?);
+                if !(far.open && far.epoch == epoch) {
+                    return Err(error.into());
+                }
+            }
+            pass(fence::Stage::Opened, direction).await?;
         }
-        self.at(fence::Stage::Opened, direction).await
+        Ok(())
     }
 
     /// Back: raises the epoch on the side that was to be opened, so that a paused opener's commit fails; then the side
@@ -180,102 +178,76 @@ impl FenceDriver {
         from: Side,
         settings: &FenceSettings,
     ) -> Result<(), ControlError> {
-        let (near, far) = self.look(from).await?;
+        let (near, far) = (self.word(from, epoch).await?, self.word(from.other(), epoch).await?);
         if far.open {
             return Err(contradiction(fence::Contradiction { epoch, near, far }));
         }
-        self.fence(from.other())?.set(FenceState::Shut, epoch.0).await?;
-        fault::at(FaultPoint::UndoRaised).await?;
-        if near.open && near.epoch == epoch {
-            return Ok(());
+        for store in self.stores(from.other()) {
+            fence_of(&**store, from.other())?.set(FenceState::Shut, epoch.0).await?;
         }
-        let mut held = self.lock(from, settings).await?;
-        fault::at(FaultPoint::UndoLocked).await?;
-        held.lock.set(FenceState::Open, epoch.0).await?;
-        held.hold.beat();
-        held.lock.commit().await?;
-        fault::at(FaultPoint::UndoOpened).await
+        fault_point(FaultPoint::UndoRaised).await?;
+        let mut locks = self.lock(epoch, from, settings).await?;
+        fault_point(FaultPoint::UndoLocked).await?;
+        for (_, lock) in &mut locks {
+            lock.set(FenceState::Open, epoch.0).await?;
+        }
+        for (_, lock) in locks {
+            Box::new(lock).commit().await?;
+        }
+        Ok(fault_point(FaultPoint::UndoOpened).await?)
     }
 
-    async fn at(&self, stage: fence::Stage, direction: Direction) -> Result<(), ControlError> {
-        match stage.fault_point(direction) {
-            Some(point) => fault::at(point).await,
-            None => Ok(()),
-        }
-    }
-
-    /// Short tries, with a pause that grows: gives way, and gives up with the name of whoever stood in the way.
-    async fn lock(&self, side: Side, settings: &FenceSettings) -> Result<Locked, ControlError> {
-        let fence = self.fence(side)?;
-        let mut pause = Duration::from_millis(20);
-        for tries_left in (0..LOCK_TRIES).rev() {
-            let hold = self.watchdog.hold(settings.lock_wait + settings.stall);
-            match fence.lock(settings.lock_wait, settings.stall).await {
-                Ok(lock) => {
-                    hold.beat();
-                    return Ok(Locked { lock, hold });
-                }
-                Err(StoreError::Busy { .. }) if tries_left > 0 => {
-                    drop(hold);
-                    tokio::time::sleep(pause).await;
-                    pause *= 2;
-                }
-                Err(error) => return Err(error.into()),
+    /// Stage 3, in every store that hasn't moved by this epoch already.
+    async fn lock(
+        &self,
+        epoch: Epoch,
+        side: Side,
+        settings: &FenceSettings,
+    ) -> Result<Locks<'c>, ControlError> {
+        let mut locks = Vec::new();
+        for store in self.stores(side) {
+            let fence = fence_of(&**store, side)?;
+            let at = word(fence.look().await?);
+            if at.epoch == epoch {
+                continue;
             }
+            let lock = lock_patiently(fence, settings.lock_wait, settings.budget, self.watchdog).await?;
+            locks.push((&**store, lock));
         }
-        Err(ControlError::Refused(format!("the {side} side's tables could not be locked")))
+        Ok(locks)
     }
 
-    /// Stage 4: everything that is in the log, seen by the lock's holder. How many keys were left behind.
+    /// Stage 4: everything that is in the logs, seen by the locks' holder. How many keys were left behind.
     async fn drain(
         &self,
         from: Side,
-        held: &mut Locked,
+        locks: &mut Locks<'c>,
         to_empty: bool,
         settings: &FenceSettings,
     ) -> Result<u64, ControlError> {
         if !settings.drains {
             return Ok(0);
         }
+        let deadline = tokio::time::Instant::now() + settings.budget;
         let mut left = 0;
-        loop {
-            let claims = held.lock.claim(DRAIN_BATCH).await?;
-            held.beat().await?;
-            if claims.is_empty() {
-                return Ok(left);
+        for (store, lock) in locks {
+            let drained = drain_under_lock(self.links, from, lock, deadline).await;
+            let why = match drained {
+                Ok(outcome) if outcome.is_empty() => continue,
+                Ok(outcome) => match (outcome.refused.first(), outcome.deferred.first()) {
+                    (Some(refusal), _) => format!("{} can't be carried: {}", refusal.key, refusal.why),
+                    (None, Some(key)) => format!("{key} is in a chunk that isn't copied yet"),
+                    (None, None) => "the log could not be drained within the hold's budget".to_owned(),
+                },
+                Err(error) if to_empty => return Err(error.into()),
+                Err(error) => error.to_string(),
+            };
+            if to_empty {
+                return Err(ControlError::Refused(why));
             }
-            let synced = self.sync(from, &claims).await;
-            held.beat().await?;
-            match synced {
-                Ok(()) => {}
-                Err(error) if to_empty => return Err(error),
-                Err(error) => {
-                    let file = settings.leave_behind.as_deref();
-                    left += left_behind::append(self.store(from), &claims, file, &error.to_string()).await?;
-                }
-            }
-            let ids: Vec<i64> = claims.iter().map(|claim| claim.id).collect();
-            held.lock.discard(&ids).await?;
-            held.beat().await?;
+            left += leave(*store, lock, settings, &why).await?;
         }
-    }
-
-    async fn sync(&self, from: Side, claims: &[Claim]) -> Result<(), ControlError> {
-        let keys: HashSet<_> = claims.iter().map(|claim| claim.key.clone()).collect();
-        let keys: Vec<_> = keys.into_iter().collect();
-        let levelled = self.mirror.level(from, &keys).await?;
-        if let Some(key) = levelled.deferred.first() {
-            return Err(ControlError::Refused(format!("{key} is in a chunk that is being copied")));
-        }
-        match levelled.refused.first() {
-            Some(refusal) => Err(ControlError::Refused(format!(
-                "{} keys can't be carried; the first is {}: {}",
-                levelled.refused.len(),
-                refusal.key,
-                refusal.why
-            ))),
-            None => Ok(()),
-        }
+        Ok(left)
     }
 
     /// Stage 5: the far side's counters above the near side's and above every key in use; its capture on; committed. It
@@ -284,42 +256,98 @@ impl FenceDriver {
         &self,
         epoch: Epoch,
         from: Side,
-        near: &mut Locked,
+        locks: &mut Locks<'c>,
         settings: &FenceSettings,
     ) -> Result<(), ControlError> {
-        let counters: Vec<(TableName, i64)> = near.lock.counters().await?;
-        near.beat().await?;
-        let mut far = self.fence(from.other())?.lock(settings.lock_wait, settings.stall).await?;
-        far.raise_counters(&counters).await?;
-        if let Some(options) = settings.capture {
-            far.capture_on(options).await?;
+        let mut counters: Vec<(TableName, i64)> = Vec::new();
+        for (_, lock) in locks.iter_mut() {
+            counters.extend(lock.counters().await?);
         }
-        far.set(FenceState::Shut, epoch.0).await?;
-        near.beat().await?;
-        far.commit().await?;
-        near.beat().await
+        self.prepare_far(epoch, from, &counters, settings).await?;
+        for (_, lock) in locks.iter_mut() {
+            lock.beat().await?;
+        }
+        Ok(())
+    }
+
+    async fn prepare_far(
+        &self,
+        epoch: Epoch,
+        from: Side,
+        counters: &[(TableName, i64)],
+        settings: &FenceSettings,
+    ) -> Result<(), ControlError> {
+        for store in self.stores(from.other()) {
+            let mut far = fence_of(&**store, from.other())?.lock(settings.lock_wait, settings.budget).await?;
+            far.raise_counters(counters).await?;
+            if let Some(options) = settings.capture {
+                far.capture_on(options).await?;
+            }
+            far.set(FenceState::Shut, epoch.0).await?;
+            far.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// Stage 5 without a near side: it is out of reach, and what it has is left behind.
+    pub(super) async fn prepare_alone(
+        &self,
+        epoch: Epoch,
+        from: Side,
+        settings: &FenceSettings,
+    ) -> Result<(), ControlError> {
+        let _hold = self.watchdog.hold(settings.lock_wait + settings.budget);
+        self.prepare_far(epoch, from, &[], settings).await
     }
 
     /// Stage 6. A reply that was lost is no answer: the store is asked.
-    async fn commit_moved(&self, epoch: Epoch, from: Side, mut held: Locked) -> Result<(), ControlError> {
-        held.lock.set(FenceState::Moved, epoch.0).await?;
-        held.hold.beat();
-        if let Err(error) = held.lock.commit().await {
-            let near = word(self.fence(from)?.look().await?);
-            if near.open || near.epoch != epoch {
-                return Err(error.into());
+    async fn commit_moved(&self, epoch: Epoch, from: Side, locks: Locks<'c>) -> Result<(), ControlError> {
+        for (store, mut lock) in locks {
+            lock.set(FenceState::Moved, epoch.0).await?;
+            if let Err(error) = Box::new(lock).commit().await {
+                let near = word(fence_of(store, from)?.look().await?);
+                if near.open || near.epoch != epoch {
+                    return Err(error.into());
+                }
             }
         }
         Ok(())
     }
 }
 
-impl Locked {
-    /// To the watchdog and to the store: the holder is alive.
-    async fn beat(&mut self) -> Result<(), ControlError> {
-        self.hold.beat();
-        Ok(self.lock.beat().await?)
+/// Writes what is left in a log to the file, and takes it out of the log: it is none of the mirror's any more.
+async fn leave(
+    store: &dyn Store,
+    lock: &mut Watched,
+    settings: &FenceSettings,
+    why: &str,
+) -> Result<u64, ControlError> {
+    let mut left = 0;
+    loop {
+        let claims = lock.claim(LEFT_BATCH).await?;
+        if claims.is_empty() {
+            return Ok(left);
+        }
+        left += left_behind::append(store, &claims, settings.leave_behind.as_deref(), why).await?;
+        let ids: Vec<i64> = claims.iter().map(|claim| claim.id).collect();
+        lock.discard(&ids).await?;
     }
+}
+
+async fn pass(stage: fence::Stage, direction: Direction) -> Result<(), ControlError> {
+    match stage.fault_point(direction) {
+        Some(point) => Ok(fault_point(point).await?),
+        None => Ok(()),
+    }
+}
+
+fn fence_of(store: &dyn Store, side: Side) -> Result<&dyn Fence, ControlError> {
+    store.fence().ok_or_else(|| {
+        ControlError::Spec(format!(
+            "store {} has no fence, which mirror = \"capture\" needs on the {side} side",
+            store.info().name
+        ))
+    })
 }
 
 /// The protocol knows two words: applications may write, or only the mirror may.
@@ -336,8 +364,4 @@ const fn direction(from: Side) -> Direction {
 
 fn contradiction(found: fence::Contradiction) -> ControlError {
     ControlError::Disagreement { problem: format!("the fences contradict each other: {found}") }
-}
-
-fn no_lock() -> ControlError {
-    ControlError::Stopped { part: "the fence", cause: "its lock is gone".to_owned() }
 }

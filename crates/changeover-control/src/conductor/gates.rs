@@ -150,7 +150,8 @@ impl Conductor {
     /// All that gates look at, now.
     pub(crate) async fn evidence(&self) -> Result<Evidence, ControlError> {
         let control = self.barrier.record();
-        gather(&*self.state, &control, self.clock.now(), self.progress.borrow().chunks()).await
+        let chunks = self.progress.borrow().chunks();
+        gather(&*self.state, &control, self.clock.now(), chunks).await
     }
 
     /// How the gates into a phase stand.

@@ -7,13 +7,14 @@
 use std::future::Future;
 use std::time::Duration;
 
+use changeover::store::Store;
 use changeover::store::capture::{CaptureLog, CaptureOptions};
 use changeover::store::fence::{Fence, FenceState};
 use changeover::{Phase, Side, StoreError};
 use changeover_protocol::control::Epoch;
 use changeover_protocol::moves::Mirror;
 
-use super::pair::Pair;
+use super::sides::Sides;
 use crate::error::ControlError;
 
 /// How often, with pauses from this on that double, a lock is tried for.
@@ -38,11 +39,11 @@ where
 
 /// How large the logs may become.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
+pub(crate) struct Bounds {
     /// Of the log that a fresh backfill can replace.
-    pub(super) mirror: u64,
+    pub(crate) mirror: u64,
     /// Of the log that is all there is: in `reverse-shadow`, and for the way back.
-    pub(super) way_back: u64,
+    pub(crate) way_back: u64,
 }
 
 /// The capture of one side as its authority needs it.
@@ -58,109 +59,95 @@ pub(super) const fn capture_options(side: Side, bounds: Bounds) -> CaptureOption
 /// # Errors
 /// With the name of whoever stood in the way of a lock. What is in place by then stays, and does no harm.
 pub(super) async fn before_phase(
-    pairs: &[Pair],
+    sides: &Sides,
     into: Phase,
     mirror: Mirror,
     epoch: Epoch,
     bounds: Bounds,
 ) -> Result<(), ControlError> {
-    for pair in pairs {
-        match (into, mirror) {
-            (Phase::Shadow, Mirror::Capture) => {
-                capture(pair, Side::Old, bounds).await?;
-                shut(pair, Side::New, epoch).await?;
-            }
-            (Phase::Shadow, Mirror::DualWrite) => capture(pair, Side::Old, bounds).await?,
-            // The journals of both sides: a share of the keys writes to either.
-            (Phase::ReverseShadow, Mirror::DualWrite) => {
-                capture(pair, Side::Old, bounds).await?;
-                capture(pair, Side::New, bounds).await?;
-            }
-            // The fence switches it on, in the commit in which the new side is prepared.
-            (Phase::ReverseShadow, Mirror::Capture) | (Phase::Old | Phase::New | Phase::Retired, _) => {}
+    match (into, mirror) {
+        (Phase::Shadow, Mirror::Capture) => {
+            capture(sides, Side::Old, bounds).await?;
+            shut_follower(sides, Side::New, epoch).await
         }
+        (Phase::Shadow, Mirror::DualWrite) => capture(sides, Side::Old, bounds).await,
+        // The journals of both sides: a share of the keys writes to either.
+        (Phase::ReverseShadow, Mirror::DualWrite) => {
+            capture(sides, Side::Old, bounds).await?;
+            capture(sides, Side::New, bounds).await
+        }
+        // The fence switches it on, in the commit in which the new side is prepared.
+        (Phase::ReverseShadow, Mirror::Capture) | (Phase::Old | Phase::New | Phase::Retired, _) => Ok(()),
     }
-    Ok(())
-}
-
-/// Shuts the side that a move goes to, to all but the mirror, before the fence is moved.
-///
-/// # Errors
-/// With the name of whoever stood in the way of a lock.
-pub(super) async fn shut_follower(pairs: &[Pair], side: Side, epoch: Epoch) -> Result<(), ControlError> {
-    for pair in pairs {
-        shut(pair, side, epoch).await?;
-    }
-    Ok(())
 }
 
 /// Removes what a phase doesn't need any more, once the fleet executes its step.
 ///
 /// # Errors
 /// With the name of whoever stood in the way of a lock.
-pub(super) async fn after_phase(pairs: &[Pair], at: Phase, mirror: Mirror) -> Result<(), ControlError> {
-    for pair in pairs {
-        match (at, mirror) {
-            (Phase::Old | Phase::Retired, _) => remove_all(pair).await?,
-            (Phase::New, Mirror::DualWrite) => {
-                remove_capture(pair, Side::Old).await?;
-                remove_capture(pair, Side::New).await?;
-            }
-            (Phase::New, Mirror::Capture) => remove_capture(pair, Side::Old).await?,
-            (Phase::Shadow | Phase::ReverseShadow, _) => {}
+pub(super) async fn after_phase(sides: &Sides, at: Phase, mirror: Mirror) -> Result<(), ControlError> {
+    match (at, mirror) {
+        (Phase::Old | Phase::Retired, _) => remove_all(sides).await,
+        (Phase::New, Mirror::DualWrite) => {
+            remove_capture(sides, Side::Old).await?;
+            remove_capture(sides, Side::New).await
+        }
+        (Phase::New, Mirror::Capture) => remove_capture(sides, Side::Old).await,
+        (Phase::Shadow | Phase::ReverseShadow, _) => Ok(()),
+    }
+}
+
+/// Removes everything from both sides: capture, fences, chunk marks. Whoever has nothing of ours isn't locked.
+pub(super) async fn remove_all(sides: &Sides) -> Result<(), ControlError> {
+    for (_, keeper) in &sides.keepers {
+        if !keeper.installed().await?.is_empty() {
+            patiently(|| keeper.remove_installed()).await?;
         }
     }
     Ok(())
 }
 
-/// Removes everything from both sides: capture, fences, chunk marks.
-pub(super) async fn remove_all(pair: &Pair) -> Result<(), ControlError> {
-    for side in [Side::Old, Side::New] {
-        remove_capture(pair, side).await?;
-        if let Some(fence) = pair.store(side).fence() {
-            patiently(|| fence.remove()).await?;
-        }
-        if let Some(guarded) = pair.store(side).guarded() {
-            guarded.forget_generations_below(u64::MAX).await?;
+pub(super) async fn capture(sides: &Sides, side: Side, bounds: Bounds) -> Result<(), ControlError> {
+    for store in sides.of(side) {
+        let log = log_of(&**store)?;
+        patiently(|| log.install(capture_options(side, bounds))).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn remove_capture(sides: &Sides, side: Side) -> Result<(), ControlError> {
+    for store in sides.of(side) {
+        if let Some(log) = store.capture()
+            && log.installed().await?
+        {
+            patiently(|| log.remove()).await?;
         }
     }
     Ok(())
 }
 
-pub(super) async fn capture(pair: &Pair, side: Side, bounds: Bounds) -> Result<(), ControlError> {
-    let log = log_of(pair, side)?;
-    Ok(patiently(|| log.install(capture_options(side, bounds))).await?)
-}
-
-pub(super) async fn remove_capture(pair: &Pair, side: Side) -> Result<(), ControlError> {
-    match pair.store(side).capture() {
-        Some(log) => Ok(patiently(|| log.remove()).await?),
-        None => Ok(()),
-    }
-}
-
-/// Shuts the follower to all but the mirror, unless a move has shut it already.
-async fn shut(pair: &Pair, side: Side, epoch: Epoch) -> Result<(), ControlError> {
-    let fence = fence_of(pair, side)?;
-    if fence.look().await?.state == FenceState::Open {
-        patiently(|| fence.set(FenceState::Shut, epoch.0)).await?;
+/// Shuts a side to all but the mirror, unless a move has shut it already.
+///
+/// # Errors
+/// With the name of whoever stood in the way of a lock.
+pub(super) async fn shut_follower(sides: &Sides, side: Side, epoch: Epoch) -> Result<(), ControlError> {
+    for store in sides.of(side) {
+        let fence = fence_of(&**store)?;
+        if fence.look().await?.state == FenceState::Open {
+            patiently(|| fence.set(FenceState::Shut, epoch.0)).await?;
+        }
     }
     Ok(())
 }
 
-pub(super) fn log_of(pair: &Pair, side: Side) -> Result<&dyn CaptureLog, ControlError> {
-    let store = pair.store(side);
-    store.capture().ok_or_else(|| {
-        ControlError::Spec(format!("store {} can't capture changes on the {side} side", store.info().name))
-    })
+pub(super) fn log_of(store: &dyn Store) -> Result<&dyn CaptureLog, ControlError> {
+    let name = &store.info().name;
+    store.capture().ok_or_else(|| ControlError::Spec(format!("store {name} can't capture changes")))
 }
 
-pub(super) fn fence_of(pair: &Pair, side: Side) -> Result<&dyn Fence, ControlError> {
-    let store = pair.store(side);
-    store.fence().ok_or_else(|| {
-        ControlError::Spec(format!(
-            "store {} has no fence, which mirror = \"capture\" needs on the {side} side",
-            store.info().name
-        ))
-    })
+pub(super) fn fence_of(store: &dyn Store) -> Result<&dyn Fence, ControlError> {
+    let name = &store.info().name;
+    store
+        .fence()
+        .ok_or_else(|| ControlError::Spec(format!("store {name} has no fence, which mirror = \"capture\" needs")))
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use changeover::store::capture::Claim;
 use changeover::store::{Image, Store};
-use changeover::{Key, Value};
+use changeover::{Key, Side, Value};
 use serde_json::json;
 
 use crate::error::ControlError;
@@ -37,6 +37,32 @@ pub(super) async fn append(
         };
         lines.push_str(&line(key, &row, why));
     }
+    write_lines(path, &lines)?;
+    Ok(claims.len() as u64)
+}
+
+/// Whether the file can be written.
+///
+/// # Errors
+/// Why not.
+pub(super) fn check(path: &Path) -> Result<(), ControlError> {
+    write_lines(path, "")
+}
+
+/// Appends that it isn't known which keys of this side were left behind.
+///
+/// # Errors
+/// If the file can't be written.
+pub(super) fn exposure(path: &Path, side: Side, why: &str) -> Result<(), ControlError> {
+    let object = json!({
+        "side": side.name(),
+        "exposure": "the side that was left is out of reach: which of its last writes weren't synced isn't known",
+        "why": why,
+    });
+    write_lines(path, &format!("{object}\n"))
+}
+
+fn write_lines(path: &Path, lines: &str) -> Result<(), ControlError> {
     let write = || {
         let mut out = OpenOptions::new().create(true).append(true).open(path)?;
         out.write_all(lines.as_bytes())?;
@@ -44,8 +70,7 @@ pub(super) async fn append(
     };
     write().map_err(|cause: std::io::Error| {
         ControlError::file(path, "the keys that are left behind can't be written", &cause)
-    })?;
-    Ok(claims.len() as u64)
+    })
 }
 
 fn line(key: &Key, row: &serde_json::Value, why: &str) -> String {

@@ -1,110 +1,149 @@
-//! The mirror's worker: drains the authority's log to the follower, for as long as the fleet executes a step that mirrors.
+//! The mirror: the engine's drains of the authority's logs, begun and ended with the steps that the fleet executes.
 //!
-//! It looks at the target with every round. In the first hold of a move it goes on, so that little is left for the fence;
-//! in the second it rests: what was authority until then is drained, and what will be isn't yet. Pause doesn't reach it.
+//! In the first hold of a move they go on, so that little is left for the fence; in the second they rest: what was
+//! authority until then is drained, and what will be isn't yet. Pause doesn't reach them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use changeover::Side;
-use changeover_protocol::{SlotRange, Target};
+use changeover::engine::{Drain, DrainHandle, DrainOptions};
+use changeover_protocol::Target;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::Conductor;
 
-/// How long to wait for a change before the target is looked at again.
-const LOOK_MS: u64 = 250;
+/// How often the drains are looked at.
+const LOOK: Duration = Duration::from_millis(250);
 
-const AGAIN_FIRST: Duration = Duration::from_millis(100);
-const AGAIN_LAST: Duration = Duration::from_secs(5);
+/// After that many keys a rate is worth noting.
+const RATE_KEYS: u64 = 100;
 
-/// The slots whose changes are to be drained, by the side that is their authority.
-pub(super) fn to_drain(target: &Target) -> Vec<(Side, SlotRange)> {
-    let mut list: Vec<(Side, SlotRange)> = Vec::new();
+/// One log's drain.
+struct Draining {
+    side: Side,
+    handle: DrainHandle,
+    task: JoinHandle<()>,
+    seen: (u64, Instant),
+}
+
+impl Drop for Draining {
+    fn drop(&mut self) {
+        // It may be dropped at any await: what it had begun is done again.
+        self.task.abort();
+    }
+}
+
+/// The sides whose logs are to be drained under a target.
+pub(super) fn to_drain(target: &Target) -> Vec<Side> {
+    let mut sides = Vec::new();
     for assignment in &target.assignments {
         let step = assignment.step;
         let first_hold = step.is_hold() && step == target.direction.first_hold();
-        if !(step.is_mirrored() || first_hold) {
-            continue;
-        }
-        match list.last_mut() {
-            Some((side, slots)) if *side == step.authority() && slots.to == assignment.slots.from => {
-                slots.to = assignment.slots.to;
-            }
-            _ => list.push((step.authority(), assignment.slots)),
+        let side = step.authority();
+        if (step.is_mirrored() || first_hold) && !sides.contains(&side) {
+            sides.push(side);
         }
     }
-    list
+    sides
 }
 
 impl Conductor {
     /// Drains until it is dropped.
     pub(crate) async fn mirror(self: Arc<Self>) {
-        let mut pause = AGAIN_FIRST;
+        let mut targets = self.barrier.targets();
+        let mut way_back = self.draining_way_back.subscribe();
+        let mut drains: Vec<Draining> = Vec::new();
         loop {
-            match self.mirror_round().await {
-                Ok(0) => {
-                    self.well("mirror").await;
-                    self.rest().await;
-                }
-                Ok(_) => {
-                    self.well("mirror").await;
-                    pause = AGAIN_FIRST;
-                }
-                Err(error) => {
-                    self.trouble("mirror", &error.to_string()).await;
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(AGAIN_LAST);
-                }
+            let mut wanted = to_drain(&targets.borrow_and_update());
+            if *way_back.borrow_and_update() && !wanted.contains(&Side::New) {
+                wanted.push(Side::New);
+            }
+            self.bring_about(&wanted, &mut drains).await;
+            self.look_at_drains(&mut drains).await;
+            tokio::select! {
+                () = tokio::time::sleep(LOOK) => {}
+                changed = targets.changed() => if changed.is_err() { return },
+                _ = way_back.changed() => {}
             }
         }
     }
 
-    /// One batch of each log; how many keys were synced.
-    async fn mirror_round(&self) -> Result<u64, crate::ControlError> {
-        let target = self.barrier.targets().borrow().clone();
-        let mut synced = 0;
-        for (side, slots) in to_drain(&target) {
-            for pair in &self.pairs {
-                if pair.store(side).capture().is_none() {
+    async fn bring_about(&self, wanted: &[Side], drains: &mut Vec<Draining>) {
+        let mut kept = Vec::new();
+        for draining in drains.drain(..) {
+            if wanted.contains(&draining.side) {
+                kept.push(draining);
+            } else {
+                // What is under way ends first: a fence's lock that comes next would only wait for it.
+                draining.handle.stop();
+                let mut draining = draining;
+                if tokio::time::timeout(LOOK, &mut draining.task).await.is_err() {
+                    draining.task.abort();
+                }
+            }
+        }
+        *drains = kept;
+        for side in wanted {
+            if drains.iter().any(|draining| draining.side == *side) {
+                continue;
+            }
+            for store in self.sides.of(*side) {
+                if store.capture().is_none() {
                     continue;
                 }
-                let began = tokio::time::Instant::now();
-                let drained = pair.drain(side, slots).await?;
-                synced += drained.synced;
-                if drained.synced >= 100 {
-                    self.note_rate(drained.synced as f64 / began.elapsed().as_secs_f64().max(0.001));
-                }
-                if let Some(refusal) = drained.refused.first() {
-                    let text = format!("{} can't be carried: {}", refusal.key, refusal.why);
-                    self.alert(text).await;
+                let made = Drain::new(Arc::clone(&self.sides.links), Arc::clone(store), DrainOptions::default());
+                match made {
+                    Ok((drain, handle)) => {
+                        let task = tokio::spawn(drain.run());
+                        drains.push(Draining { side: *side, handle, task, seen: (0, Instant::now()) });
+                    }
+                    Err(error) => self.trouble("mirror", &error.to_string()).await,
                 }
             }
         }
-        Ok(synced)
     }
 
-    /// A moving average, so that one slow batch doesn't decide.
-    fn note_rate(&self, seen: f64) {
+    /// What the drains say of themselves: rates, rows that can't be carried, what keeps them waiting.
+    async fn look_at_drains(&self, drains: &mut [Draining]) {
+        let mut failing = None;
+        for draining in drains {
+            let status = draining.handle.status();
+            self.note_rate(draining, status.synced);
+            if let Some(error) = status.error {
+                failing = Some(error);
+            }
+            for refusal in status.refusals.iter().take(10) {
+                self.alert(format!("{} can't be carried, and stays dirty: {}", refusal.key, refusal.why)).await;
+            }
+            if draining.task.is_finished() {
+                failing = Some("the drain of a log ended by itself".to_owned());
+            }
+        }
+        match failing {
+            Some(why) => self.trouble("mirror", &why).await,
+            None => self.well("mirror").await,
+        }
+    }
+
+    /// A moving average, so that one slow batch doesn't decide; and the changes of a second, for telling how long the log
+    /// lasts without a mirror.
+    fn note_rate(&self, draining: &mut Draining, synced: u64) {
+        let (before, since) = draining.seen;
+        let passed = since.elapsed().as_secs_f64();
+        if passed < 1.0 && synced - before < RATE_KEYS {
+            return;
+        }
+        draining.seen = (synced, Instant::now());
+        let seen = (synced - before) as f64 / passed.max(0.001);
         self.progress.send_modify(|progress| {
-            progress.sync_rate = Some(progress.sync_rate.map_or(seen, |rate| rate * 0.9 + seen * 0.1));
-        });
-    }
-
-    /// Until something may have been logged, or the target changes.
-    async fn rest(&self) {
-        let mut targets = self.barrier.targets();
-        let target = targets.borrow_and_update().clone();
-        let side = to_drain(&target).first().map(|(side, _)| *side);
-        let changed = async {
-            match side.and_then(|side| self.pairs.first().and_then(|pair| pair.store(side).capture())) {
-                Some(log) if self.pairs.len() == 1 => log.changed(LOOK_MS).await,
-                _ => tokio::time::sleep(Duration::from_millis(LOOK_MS / 5)).await,
+            let changes = progress.changes_per_second.get_or_insert(seen);
+            *changes = *changes * 0.9 + seen * 0.1;
+            if synced - before >= RATE_KEYS {
+                progress.sync_rate = Some(progress.sync_rate.map_or(seen, |rate| (rate * 0.9 + seen * 0.1).max(seen)));
             }
-        };
-        tokio::select! {
-            () = changed => {}
-            _ = targets.changed() => {}
-        }
+        });
     }
 }
 
@@ -123,25 +162,22 @@ mod tests {
     #[test]
     fn only_what_is_authority_now_is_drained() {
         let drained = |step, direction| to_drain(&at(step, direction));
-        let all = SlotRange::ALL;
-        assert_eq!(drained(Step::Shadow, Direction::Forward), [(Side::Old, all)]);
-        assert_eq!(drained(Step::HoldOld, Direction::Forward), [(Side::Old, all)]);
+        assert_eq!(drained(Step::Shadow, Direction::Forward), [Side::Old]);
+        assert_eq!(drained(Step::HoldOld, Direction::Forward), [Side::Old]);
         assert_eq!(drained(Step::HoldNew, Direction::Forward), []);
-        assert_eq!(drained(Step::HoldNew, Direction::Back), [(Side::New, all)]);
+        assert_eq!(drained(Step::HoldNew, Direction::Back), [Side::New]);
         assert_eq!(drained(Step::HoldOld, Direction::Back), []);
-        assert_eq!(drained(Step::ReverseShadow, Direction::Back), [(Side::New, all)]);
+        assert_eq!(drained(Step::ReverseShadow, Direction::Back), [Side::New]);
         for step in [Step::Old, Step::New] {
             assert_eq!(drained(step, Direction::Forward), []);
         }
     }
 
     #[test]
-    fn with_a_share_each_side_s_log_is_drained_for_its_own_slots() {
+    fn with_a_share_both_sides_logs_are_drained() {
         let place = Place::reversed(Share::slots(103));
         let mut target = at(Step::Shadow, Direction::Forward);
         target.assignments = assignments(|slot| place.step(slot));
-        let low = SlotRange { from: 0, to: 103 };
-        let high = SlotRange { from: 103, to: 1024 };
-        assert_eq!(to_drain(&target), [(Side::New, low), (Side::Old, high)]);
+        assert_eq!(to_drain(&target), [Side::New, Side::Old]);
     }
 }

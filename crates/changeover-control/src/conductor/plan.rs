@@ -4,8 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use changeover::engine::BackfillOptions;
 use changeover_api::Spec;
-use changeover_api::spec::{Effect, Fingerprint};
+use changeover_api::spec::{Effect, Fingerprint, PaceSpec};
+use changeover_protocol::chunk::Reading;
 use changeover_protocol::gate::{CallLimit, Limits, MismatchLimit};
 use changeover_protocol::{Millis, Phase, Settings};
 
@@ -65,6 +67,24 @@ impl Plan {
             goes_back_by_itself: true,
             verify_pause: VERIFY_PAUSE,
             spec: Arc::new(spec),
+        }
+    }
+
+    /// How the backfill runs. In a hold nobody writes, so nothing needs to be guarded, and nobody is in its way.
+    pub(crate) fn backfill(&self, in_hold: bool) -> BackfillOptions {
+        let pace = &self.spec.backfill;
+        let default = BackfillOptions::default();
+        BackfillOptions {
+            chunk_rows_max: if pace.chunk_rows == PaceSpec::default().chunk_rows {
+                default.chunk_rows_max
+            } else {
+                pace.chunk_rows
+            },
+            chunk_bytes_max: usize::try_from(pace.chunk_bytes).unwrap_or(usize::MAX).max(1 << 20),
+            rows_per_second_max: if in_hold { None } else { pace.rate },
+            response_max: if in_hold { None } else { pace.give_way.or(default.response_max) },
+            reading: in_hold.then_some(Reading::Logged),
+            ..default
         }
     }
 

@@ -22,6 +22,8 @@ pub(crate) struct Progress {
     pub(crate) dirty_few: bool,
     /// How many keys are synced in a second, as seen.
     pub(crate) sync_rate: Option<f64>,
+    /// How many changes are logged in a second, as seen.
+    pub(crate) changes_per_second: Option<f64>,
     /// Parts that fail.
     pub(crate) troubles: BTreeMap<&'static str, Trouble>,
     /// Why nothing is done until `adopt`.
@@ -42,12 +44,14 @@ pub(crate) struct Trouble {
 /// How far the backfill is.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct CopyProgress {
-    /// Rows copied by this run.
+    /// Rows copied, by this run and those before.
     pub(crate) rows: u64,
     /// Rows that there are, about.
     pub(crate) rows_all: u64,
-    /// Rows that were copied by runs before this one.
-    pub(crate) rows_before: u64,
+    /// Rows in a second, by this run.
+    pub(crate) rows_per_second: f64,
+    /// About how much time is left, in milliseconds.
+    pub(crate) left_ms: Option<u64>,
     /// Chunks done.
     pub(crate) chunks_done: u64,
     /// Rows that can't be carried.

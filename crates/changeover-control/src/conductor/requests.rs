@@ -11,7 +11,7 @@ use changeover_protocol::moves::{Mirror, WayBack};
 use changeover_protocol::{InstanceId, Phase, Place, Share};
 use tokio::sync::broadcast;
 
-use super::{Conductor, install};
+use super::{Conductor, install, left_behind};
 use crate::barrier::sentence;
 use crate::error::ControlError;
 use crate::state::{AuditKind, NewAudit};
@@ -96,7 +96,7 @@ impl Conductor {
         let now = self.barrier.record();
         if matches!(went, Err(ControlError::Protocol(_))) && now.place.phase == Phase::Old && now.shift.is_none() {
             // It wasn't even begun: nothing stays installed for it.
-            install::after_phase(&self.pairs, Phase::Old, self.plan.settings.mirror).await?;
+            install::after_phase(&self.sides, Phase::Old, self.plan.settings.mirror).await?;
         }
         went
     }
@@ -105,12 +105,12 @@ impl Conductor {
     async fn prepare(&self, to: Phase) -> Result<(), ControlError> {
         let record = self.barrier.record();
         let mirror = self.plan.settings.mirror;
-        install::before_phase(&self.pairs, to, mirror, record.epoch, self.plan.bounds).await?;
+        install::before_phase(&self.sides, to, mirror, record.epoch, self.plan.bounds).await?;
         let from = record.place.phase;
         let crosses = from.step().authority() != to.step().authority();
         if crosses && mirror == Mirror::Capture {
             // On the simple path the new side has been open to everybody until now.
-            install::shut_follower(&self.pairs, to.step().authority(), record.epoch).await?;
+            install::shut_follower(&self.sides, to.step().authority(), record.epoch).await?;
         }
         if to == Phase::Shadow {
             self.note(AuditKind::Install, "capture is installed on the old side".to_owned()).await;
@@ -128,10 +128,7 @@ impl Conductor {
         let most = (rate * budget.as_secs_f64() / 4.0).max(50.0) as u64;
         let deadline = tokio::time::Instant::now() + CATCH_UP_WITHIN;
         loop {
-            let mut entries = 0;
-            for pair in &self.pairs {
-                entries += pair.entries(side).await?;
-            }
+            let entries = self.sides.entries(side).await?;
             if entries <= most {
                 return Ok(());
             }
@@ -167,7 +164,8 @@ impl Conductor {
         }
         let leave = leave_behind.is_some();
         if let Some(file) = leave_behind {
-            self.write_known_keys(at.phase.step().authority(), &file).await?;
+            // Found out now, not when there is something to write.
+            left_behind::check(&file)?;
             self.set_leave_behind(Some(file));
         }
         let event = ControlEvent::Rollback { to, share, leave_behind: leave };
@@ -181,9 +179,7 @@ impl Conductor {
             return Ok(());
         }
         if self.plan.settings.phases.has(Phase::ReverseShadow) {
-            for pair in &self.pairs {
-                install::capture(pair, Side::New, self.plan.bounds).await?;
-            }
+            install::capture(&self.sides, Side::New, self.plan.bounds).await?;
             self.note(AuditKind::Install, "capture is installed on the new side".to_owned()).await;
         }
         Ok(())
@@ -287,9 +283,7 @@ impl Conductor {
         } else {
             self.rollback(Some(Phase::Old), Share::ALL, None).await?
         };
-        for pair in &self.pairs {
-            install::remove_all(pair).await?;
-        }
+        install::remove_all(&self.sides).await?;
         self.note(AuditKind::Install, "all that was installed is removed; the new side's rows stay".to_owned()).await;
         Ok(Moved { text: "aborted: all that was installed is removed; the new side's rows stay".to_owned(), ..moved })
     }

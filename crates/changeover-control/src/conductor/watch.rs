@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use changeover::Side;
+use changeover::store::Store;
 use changeover::store::capture::Depth;
 use changeover::store::fence::FenceState;
 use changeover_protocol::control::ControlEvent;
@@ -52,6 +53,7 @@ impl Conductor {
         self.look_at_logs().await?;
         self.look_at_evidence().await?;
         if round.is_multiple_of(RARELY) {
+            self.pay_fence().await?;
             self.look_at_databases().await?;
             self.look_at_fences().await?;
         }
@@ -79,9 +81,9 @@ impl Conductor {
         for side in [Side::Old, Side::New] {
             let mut all = Depth::default();
             let mut any = false;
-            for pair in &self.pairs {
-                let Some(log) = pair.store(side).capture() else { continue };
-                if !needs_log(&record, side) {
+            for store in self.sides.of(side) {
+                let Some(log) = store.capture() else { continue };
+                if !needs_log(&record, side) || !log.installed().await? {
                     continue;
                 }
                 let depth = log.depth().await?;
@@ -128,8 +130,8 @@ impl Conductor {
     /// every row after the log began, so that nothing falls between.
     async fn overflowed(&self, side: Side) -> Result<(), ControlError> {
         let bounds = self.plan.bounds;
-        for pair in &self.pairs {
-            let Some(log) = pair.store(side).capture() else { continue };
+        for store in self.sides.of(side) {
+            let Some(log) = store.capture() else { continue };
             if log.depth().await?.overflowed {
                 install::patiently(|| log.reset()).await?;
                 install::patiently(|| log.install(install::capture_options(side, bounds))).await?;
@@ -147,9 +149,7 @@ impl Conductor {
             if too_long || depth.span >= depth.bound {
                 let why = if too_long { "its time is over" } else { "its log is at its bound" };
                 self.tell(ControlEvent::WayBackEnded).await;
-                for pair in &self.pairs {
-                    install::remove_capture(pair, Side::New).await?;
-                }
+                install::remove_capture(&self.sides, Side::New).await?;
                 self.alert(format!("the way back from new has ended, because {why}: a rollback fills the old side anew"))
                     .await;
                 return Ok(());
@@ -168,14 +168,14 @@ impl Conductor {
         if record.shift.is_some() || matches!(record.place.phase, Phase::Old | Phase::Retired) {
             return Ok(());
         }
-        for pair in &self.pairs {
-            for side in [Side::Old, Side::New] {
-                self.look_at_identity(pair, side).await?;
-                let Some(log) = pair.store(side).capture() else { continue };
+        for side in [Side::Old, Side::New] {
+            for store in self.sides.of(side) {
+                self.look_at_identity(&**store, side).await?;
+                let Some(log) = store.capture() else { continue };
                 if must_capture(&record, side) && !log.installed().await? {
                     let detail = "its capture was removed or changed; it is installed again".to_owned();
-                    install::capture(pair, side, self.plan.bounds).await?;
-                    let table = format!("{} ({side})", pair.name);
+                    install::capture(&self.sides, side, self.plan.bounds).await?;
+                    let table = format!("{} ({side})", store.info().name);
                     self.tell(ControlEvent::Unclean(UncleanEvent::TableChanged { table, detail })).await;
                 }
             }
@@ -183,9 +183,9 @@ impl Conductor {
         Ok(())
     }
 
-    async fn look_at_identity(&self, pair: &super::Pair, side: Side) -> Result<(), ControlError> {
-        let seen = pair.store(side).identity().await?;
-        let name = format!("identity {} {side}", pair.name);
+    async fn look_at_identity(&self, store: &dyn Store, side: Side) -> Result<(), ControlError> {
+        let seen = store.identity().await?;
+        let name = format!("identity {} {side}", store.info().name);
         let now = serde_json::json!({
             "server": seen.server,
             "tables": seen.tables.iter().map(|(t, d)| (t.as_str().to_owned(), d.clone())).collect::<Vec<_>>(),
@@ -202,7 +202,7 @@ impl Conductor {
             let detail = format!("{}, expected {}", now["server"], known["server"]);
             UncleanEvent::ServerChanged { side, detail }
         } else {
-            let table = format!("{} ({side})", pair.name);
+            let table = format!("{} ({side})", store.info().name);
             UncleanEvent::TableChanged { table, detail: "its definition is another than it was".to_owned() }
         };
         self.tell(ControlEvent::Unclean(event)).await;
@@ -215,7 +215,7 @@ impl Conductor {
         if record.shift.is_some() || self.plan.settings.mirror != Mirror::Capture {
             return Ok(());
         }
-        if let Some(problem) = super::adopt::fence_problem(&self.pairs, &record).await? {
+        if let Some(problem) = super::adopt::fence_problem(&self.sides, &record).await? {
             // The record may have moved on while the databases were asked.
             if self.barrier.record().revision == record.revision {
                 self.stop(&problem).await;
