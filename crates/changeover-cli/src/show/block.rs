@@ -1,6 +1,6 @@
 //! Blocks of text: facts beside their names, tables, and paragraphs that keep to the terminal's width.
 
-use comfy_table::{Attribute, Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
+use comfy_table::{Attribute, Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 
 use crate::terminal::{Paint, Terminal};
 
@@ -29,7 +29,8 @@ impl Facts {
             let mut label = name.as_str();
             for line in wrap(fact, fact_width) {
                 let pad = " ".repeat(name_width.saturating_sub(shown_width(label)));
-                text.push_str(&format!("  {}{pad}  {line}", paint.faint(label)).trim_end().to_owned());
+                let label_shown = if label.is_empty() { String::new() } else { paint.faint(label) };
+                text.push_str(format!("  {label_shown}{pad}  {line}").trim_end());
                 text.push('\n');
                 label = "";
             }
@@ -74,14 +75,6 @@ impl Columns {
             }
         }
         Self { table, paint, numeric }
-    }
-
-    /// A column that is never narrower than this.
-    pub(crate) fn at_least(&mut self, column: usize, width: u16) -> &mut Self {
-        if let Some(column) = self.table.column_mut(column) {
-            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(width)));
-        }
-        self
     }
 
     /// Adds a row.
@@ -149,28 +142,49 @@ impl<T: Into<String>> From<T> for Shown {
     }
 }
 
-/// Breaks a text into lines of at most this width, at spaces; a word that is longer stands alone. Colours count nothing.
-/// Line ends in it are kept.
+/// Breaks a text into lines of at most this width, at spaces; a word that is longer stands alone. Colours count nothing,
+/// and each line has its own. Line ends in it are kept.
 pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
+    let mut colour = String::new();
     for paragraph in text.split('\n') {
         let indent: String = paragraph.chars().take_while(|c| *c == ' ').collect();
-        let mut line = indent.clone();
+        let mut line = format!("{indent}{colour}");
         let mut is_empty = true;
         for word in paragraph.split(' ').filter(|word| !word.is_empty()) {
             if !is_empty && shown_width(&line) + 1 + shown_width(word) > width {
-                lines.push(std::mem::replace(&mut line, indent.clone()));
+                close(&mut line, &colour);
+                lines.push(std::mem::replace(&mut line, format!("{indent}{colour}")));
                 is_empty = true;
             }
             if !is_empty {
                 line.push(' ');
             }
             line.push_str(word);
+            colour = colour_after(colour, word);
             is_empty = false;
         }
+        close(&mut line, &colour);
         lines.push(line);
     }
     lines
+}
+
+/// What turns all colours off.
+const RESET: &str = "\u{1b}[0m";
+
+fn close(line: &mut String, colour: &str) {
+    if !colour.is_empty() {
+        line.push_str(RESET);
+    }
+}
+
+/// The colour that is on after a word, given the one before it.
+fn colour_after(before: String, word: &str) -> String {
+    let Some(start) = word.rfind('\u{1b}') else { return before };
+    let end = word[start..].find('m').map_or(word.len(), |length| start + length + 1);
+    let last = &word[start..end];
+    if last == RESET { String::new() } else { last.to_owned() }
 }
 
 /// A paragraph within the terminal's width, each line indented by so many columns.
@@ -186,10 +200,6 @@ pub(crate) fn paragraph(text: &str, indent: usize, terminal: &Terminal) -> Strin
 
 /// How many columns a text takes: escape sequences take none.
 fn shown_width(text: &str) -> usize {
-    console_width(text)
-}
-
-fn console_width(text: &str) -> usize {
     let mut width = 0;
     let mut in_escape = false;
     for c in text.chars() {
@@ -237,6 +247,17 @@ mod tests {
         let text = format!("{} {}", paint.bad("four"), paint.good("five5"));
         assert_eq!(wrap(&text, 10).len(), 1);
         assert_eq!(wrap(&text, 9).len(), 2);
+    }
+
+    #[test]
+    fn a_colour_begins_anew_in_each_line() {
+        let text = Paint { on: true }.bad("some words that take lines");
+        let lines = wrap(&format!("{text} plain"), 10);
+        assert!(lines.len() >= 3, "{lines:?}");
+        for line in &lines[..lines.len() - 1] {
+            assert!(line.starts_with('\u{1b}') && line.ends_with(RESET), "{lines:?}");
+        }
+        assert!(lines.last().is_some_and(|last| last.ends_with("plain")), "{lines:?}");
     }
 
     #[test]

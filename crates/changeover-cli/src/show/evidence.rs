@@ -134,7 +134,7 @@ pub(crate) fn installed(status: &Status) -> Facts {
         }
     }
     for (store, list) in stores {
-        facts.add(store, list.join(", "));
+        facts.add(store, list.join("\n"));
     }
     facts
 }

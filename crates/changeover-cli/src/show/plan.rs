@@ -62,7 +62,7 @@ fn back(table: &TablePlan, terminal: &Terminal) -> String {
         columns.row([
             kept.clone().into(),
             info.map(|column| column.declared.clone()).unwrap_or_default().into(),
-            super::block::Shown::from(format!("keeps its value; in new rows {default}")).warn(),
+            block::Shown::from(format!("keeps its value; in new rows {default}")).warn(),
         ]);
     }
     columns.render()

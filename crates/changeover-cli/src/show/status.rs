@@ -29,7 +29,7 @@ fn text(status: &Status, terminal: &Terminal) -> String {
         }
     };
     section("Alerts", alerts(status, terminal));
-    section("Work", evidence::work(status, terminal).render(terminal, paint));
+    section("Progress", evidence::work(status, terminal).render(terminal, paint));
     if status.comparisons.is_empty() {
         section("Comparisons", format!("  {}\n", paint.faint("no reads compared")));
     } else {
@@ -153,4 +153,76 @@ fn alerts(status: &Status, terminal: &Terminal) -> String {
         facts.add(words::moment(alert.at_ms, status.at_ms), paint.warn(words::one_line(&alert.text)));
     }
     facts.render(terminal, paint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn screen(width: usize, colours: bool) -> Terminal {
+        let paint = Paint { on: colours };
+        Terminal { json: false, out: paint, err: paint, live: false, width }
+    }
+
+    fn status() -> Status {
+        let now = 1_795_219_200_000_u64;
+        serde_json::from_value(serde_json::json!({
+            "migration": "bookings", "at_ms": now, "source": "run", "mirror": "capture",
+            "phases": ["old", "shadow", "reverse-shadow", "new"], "phase": "shadow", "share_percent": 100.0,
+            "flag": 1, "since_ms": now - 7_500_000,
+            "next": { "phase": "reverse-shadow", "gates": [
+                { "gate": "backfill", "open": false, "because": "3 of 9 chunks are done", "needs": "the other 6" },
+                { "gate": "bake-time", "open": true },
+                { "gate": "mismatches", "open": true, "because": "not asked for: no reads compared" } ] },
+            "rollback": { "safe": true, "kind": "instant", "since_ms": now - 7_000_000,
+                "because": "every change is on the old side", "takes_ms": 180, "to": "old",
+                "command": "changeover rollback" },
+            "moving": null,
+            "instances": [
+                { "id": "web-1-8f3a", "acked": 3, "current": true, "heard_ms": now - 300, "silent": false,
+                  "dirty_keys": 0, "slowest_ms": 42 },
+                { "id": "web-2-77b1", "acked": 2, "current": false, "heard_ms": now - 95_000, "silent": true,
+                  "dirty_keys": 12 } ],
+            "backfill": { "generation": 1, "toward": "new", "done": false, "rows": 1_204_000, "rows_all": 4_000_000,
+                "refused": 2, "rows_per_second": 52_300, "left_ms": 54_000 },
+            "verification": { "counts": false },
+            "logs": [ { "side": "old", "entries": 40, "span": 51, "bound": 10_000_000, "overflowed": false, "lag_ms": 12 } ],
+            "comparisons": [ { "operation": "booking.get", "cohort": "control", "matches": 120_443, "mismatches": 3,
+                "errors": 0, "dropped": 17 } ],
+            "installed": [
+                { "side": "old", "store": "legacy", "what": "table changeover_log_old:bookings" },
+                { "side": "old", "store": "legacy", "what": "trigger changeover_capture_insert_old:bookings:bookings" } ],
+            "alerts": [ { "at_ms": now - 60_000, "text": "the log on the old side is half full" } ]
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn it_leads_with_what_a_person_needs_and_keeps_to_the_width() {
+        for width in [80, 120] {
+            let text = text(&status(), &screen(width, false));
+            assert!(text.lines().all(|line| line.chars().count() <= width), "{text}");
+            let lines: Vec<&str> = text.lines().take(12).collect();
+            assert!(lines[0].starts_with("bookings: shadow since "), "{text}");
+            for (name, fact) in [
+                ("next", "reverse-shadow"),
+                ("blocked by", "backfill: 3 of 9 chunks are done"),
+                ("rollback", "safe, takes about 180 ms, since"),
+                ("to undo", "changeover rollback"),
+            ] {
+                let line = lines.iter().find(|line| line.trim_start().starts_with(name));
+                assert!(line.is_some_and(|line| line.contains(fact)), "{name}: {text}");
+            }
+            if std::env::var_os("SHOW").is_some() {
+                println!("{}", super::text(&status(), &screen(width, true)));
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_run_it_says_so_first() {
+        let status = Status { source: StatusSource::StateFile, ..status() };
+        let text = text(&status, &screen(80, false));
+        assert!(text.lines().nth(1).is_some_and(|line| line.contains("running") && line.contains("state file")), "{text}");
+    }
 }
