@@ -29,7 +29,7 @@ use changeover_protocol::Version;
 use changeover_protocol::control::ControlEvent;
 use tokio::sync::watch as channel;
 
-pub(crate) use self::gates::{Chunks, gather};
+pub(crate) use self::gates::{Chunks, gather, window};
 pub(crate) use self::install::remove_all;
 pub(crate) use self::sides::{Keeper, Sides};
 pub(crate) use self::start::{Conducting, Parts};

@@ -19,7 +19,7 @@ use crate::wire::{Done, ErrorCode};
 
 /// How long operations may take to end when the instance stops, and how long the goodbye is tried.
 const STOP_WITHIN: Duration = Duration::from_secs(60);
-const GOODBYE_WITHIN: Duration = Duration::from_secs(10);
+const GOODBYE_WITHIN: Duration = Duration::from_secs(5);
 const GOODBYE_PAUSE: Duration = Duration::from_millis(200);
 
 /// How an instance stands with the control plane. None of it keeps an operation from being routed, but for the

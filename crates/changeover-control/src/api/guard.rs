@@ -5,9 +5,12 @@
 //! `Origin`, which browsers send, must be the same.
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+
+use changeover_api::wire::ErrorCode;
+use changeover_api::wire::path::ROOT;
 
 use super::failure::Failure;
 use crate::secret;
@@ -23,27 +26,33 @@ pub(super) struct Guard {
 
 /// The middleware.
 pub(super) async fn check(State(guard): State<Guard>, request: Request, next: Next) -> Response {
-    match guard.refusal(request.headers()) {
+    match guard.refusal(request.uri().path(), request.headers()) {
         Some(failure) => failure.into_response(),
         None => next.run(request).await,
     }
 }
 
 impl Guard {
-    fn refusal(&self, headers: &HeaderMap) -> Option<Failure> {
+    fn refusal(&self, path: &str, headers: &HeaderMap) -> Option<Failure> {
         let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
         if !self.is_ours(host) {
             let text = format!("the Host `{host}` is not one of this server's");
-            return Some(Failure::new(StatusCode::MISDIRECTED_REQUEST, "host", text)
-                .hint("Call it as localhost, or by the address that --listen names"));
+            return Some(
+                Failure::new(ErrorCode::Host, text)
+                    .remedy("Call it as localhost, or by the address that --listen names"),
+            );
         }
         if let Some(origin) = headers.get(header::ORIGIN) {
             let origin = origin.to_str().unwrap_or_default();
             let same = origin.strip_prefix("http://").is_some_and(|origin| origin == host);
             if !same {
                 let text = format!("a page of `{origin}` may not call this");
-                return Some(Failure::new(StatusCode::FORBIDDEN, "origin", text));
+                return Some(Failure::new(ErrorCode::Origin, text));
             }
+        }
+        // A number from 0 to 3, for those who have nothing else.
+        if path.starts_with(ROOT) && path.ends_with("/flag") {
+            return None;
         }
         let given = headers
             .get(header::AUTHORIZATION)
@@ -52,12 +61,12 @@ impl Guard {
         match given {
             Some(given) if secret::same(given.trim(), &self.token) => None,
             Some(_) => Some(
-                Failure::new(StatusCode::UNAUTHORIZED, "token", "the token is not this run's")
-                    .hint("It is in the NAME.run file, and another at each start"),
+                Failure::new(ErrorCode::Token, "the token is not this run's")
+                    .remedy("It is in the NAME.run file, and another at each start"),
             ),
             None => Some(
-                Failure::new(StatusCode::UNAUTHORIZED, "token", "a token is missing")
-                    .hint("Send the one in the NAME.run file as `Authorization: Bearer TOKEN`"),
+                Failure::new(ErrorCode::Token, "a token is missing")
+                    .remedy("Send the one in the NAME.run file as `Authorization: Bearer TOKEN`"),
             ),
         }
     }
@@ -82,7 +91,13 @@ pub(super) fn host_name(host: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn verdict(host: &str, origin: Option<&str>, token: Option<&str>) -> Option<StatusCode> {
+    const STATUS: &str = "/v1/migrations/bookings/status";
+
+    fn verdict(host: &str, origin: Option<&str>, token: Option<&str>) -> Option<ErrorCode> {
+        verdict_on(STATUS, host, origin, token)
+    }
+
+    fn verdict_on(path: &str, host: &str, origin: Option<&str>, token: Option<&str>) -> Option<ErrorCode> {
         let guard = Guard { token: "s3cret".to_owned(), listen_host: "control.internal".to_owned() };
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, host.parse().unwrap());
@@ -92,14 +107,23 @@ mod tests {
         if let Some(token) = token {
             headers.insert(header::AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
         }
-        guard.refusal(&headers).map(|failure| failure.status)
+        guard.refusal(path, &headers).map(|failure| failure.0.code)
+    }
+
+    #[test]
+    fn the_flag_alone_needs_no_token_and_is_not_for_other_pages_either() {
+        let flag = "/v1/migrations/bookings/flag";
+        assert_eq!(verdict_on(flag, "localhost:7400", None, None), None);
+        assert_eq!(verdict_on(flag, "evil.example", None, None), Some(ErrorCode::Host));
+        assert_eq!(verdict_on(flag, "localhost", Some("http://evil.example"), None), Some(ErrorCode::Origin));
+        assert_eq!(verdict_on("/x/flag", "localhost", None, None), Some(ErrorCode::Token));
     }
 
     #[test]
     fn only_the_token_gets_in() {
         assert_eq!(verdict("127.0.0.1:7400", None, Some("s3cret")), None);
-        assert_eq!(verdict("127.0.0.1:7400", None, Some("s3cre")), Some(StatusCode::UNAUTHORIZED));
-        assert_eq!(verdict("127.0.0.1:7400", None, None), Some(StatusCode::UNAUTHORIZED));
+        assert_eq!(verdict("127.0.0.1:7400", None, Some("s3cre")), Some(ErrorCode::Token));
+        assert_eq!(verdict("127.0.0.1:7400", None, None), Some(ErrorCode::Token));
     }
 
     #[test]
@@ -108,7 +132,7 @@ mod tests {
             assert_eq!(verdict(host, None, Some("s3cret")), None, "{host}");
         }
         for host in ["evil.example:7400", "127.0.0.1.evil.example", ""] {
-            assert_eq!(verdict(host, None, Some("s3cret")), Some(StatusCode::MISDIRECTED_REQUEST), "{host}");
+            assert_eq!(verdict(host, None, Some("s3cret")), Some(ErrorCode::Host), "{host}");
         }
     }
 
@@ -117,7 +141,7 @@ mod tests {
         let host = "localhost:7400";
         assert_eq!(verdict(host, Some("http://localhost:7400"), Some("s3cret")), None);
         for origin in ["http://evil.example", "null", "http://localhost:8080", "https://localhost:7400"] {
-            assert_eq!(verdict(host, Some(origin), Some("s3cret")), Some(StatusCode::FORBIDDEN), "{origin}");
+            assert_eq!(verdict(host, Some(origin), Some("s3cret")), Some(ErrorCode::Origin), "{origin}");
         }
     }
 }

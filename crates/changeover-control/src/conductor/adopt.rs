@@ -200,7 +200,7 @@ impl Conductor {
         self.tell(ControlEvent::Unclean(UncleanEvent::TableChanged { table, detail })).await;
         self.settle_in(phase).await;
         let text = format!("adopted: the migration is in {phase}; it is verified anew");
-        Ok(Moved { place: Place::whole(phase), text, held_ms: 0, under_way: false })
+        Ok(Moved { place: Place::whole(phase), text, held_ms: 0, under_way: false, notes: Vec::new() })
     }
 
     fn adopted(&self, phase: Phase, word: Word, seen: &BTreeMap<String, Version>) -> Control {

@@ -11,6 +11,7 @@ use changeover_protocol::moves::{Mirror, WayBack};
 use changeover_protocol::{InstanceId, Phase, Place, Share};
 use tokio::sync::broadcast;
 
+use super::verify::Due;
 use super::{Conductor, install, left_behind};
 use crate::barrier::sentence;
 use crate::error::ControlError;
@@ -39,6 +40,8 @@ pub struct Moved {
     pub held_ms: u64,
     /// It is under way still: the copy is made in the hold, or it waits.
     pub under_way: bool,
+    /// What else a person should know.
+    pub notes: Vec<String>,
 }
 
 impl Conductor {
@@ -202,7 +205,7 @@ impl Conductor {
 
     fn still_under_way(&self, text: &str) -> Moved {
         let record = self.barrier.record();
-        Moved { place: record.place, text: text.to_owned(), held_ms: 0, under_way: record.shift.is_some() }
+        Moved { place: record.place, text: text.to_owned(), held_ms: 0, under_way: record.shift.is_some(), notes: Vec::new() }
     }
 
     async fn follow(
@@ -260,7 +263,7 @@ impl Conductor {
             Some(why) if place.phase != goal => {
                 Err(ControlError::GivenUp { to: goal.to_string(), back_in: place.to_string(), why })
             }
-            _ => Ok(Moved { place, text: sentence(report), held_ms, under_way: false }),
+            _ => Ok(Moved { place, text: sentence(report), held_ms, under_way: false, notes: notes(place) }),
         }
     }
 
@@ -302,6 +305,22 @@ impl Conductor {
             .map(drop)
     }
 
+    /// Asks for a full verification now.
+    ///
+    /// # Errors
+    /// Where nothing is kept in step, there is nothing to verify.
+    pub fn ask_verification(&self, repairs: bool) -> Result<(), ControlError> {
+        let record = self.barrier.record();
+        if !record.place.phase.step().is_mirrored() {
+            return Err(ControlError::Refused(format!(
+                "in {} nothing is kept in step: `changeover verify SPEC` compares both sides as they are",
+                record.place
+            )));
+        }
+        self.verify_now.send_modify(|due| *due = due.sooner(Due { now: true, repairs }));
+        Ok(())
+    }
+
     /// Declares an instance gone: its process and its step file. An unclean event.
     ///
     /// # Errors
@@ -310,6 +329,18 @@ impl Conductor {
         let event = ControlEvent::Forget { id: InstanceId::new(id) };
         let line = self.line(AuditKind::Request, format!("instances forget {id}"));
         self.barrier.apply(event, Some(line)).await.map(drop)
+    }
+}
+
+/// What a person should know on having arrived.
+fn notes(place: Place) -> Vec<String> {
+    match place.phase {
+        Phase::Retired => vec![
+            "all that was installed is being removed, and the old tables renamed to NAME_retired: drop them when nobody \
+             misses them (`changeover audit` names each)"
+                .to_owned(),
+        ],
+        _ => Vec::new(),
     }
 }
 
