@@ -95,6 +95,15 @@ fn said(error: &ClientError) -> String {
     error.wire().map_or_else(|| error.to_string(), |wire| wire.message.clone())
 }
 
+/// A store that refuses, or is locked, is as good as out of reach; one whose tables are others than the spec says isn't.
+const fn of_store(error: &StoreError) -> Exit {
+    match error {
+        StoreError::Conflict { .. } | StoreError::TooManyConflicts { .. } => Exit::No,
+        StoreError::Schema { .. } => Exit::Usage,
+        _ => Exit::OutOfReach,
+    }
+}
+
 impl From<ClientError> for CliError {
     fn from(error: ClientError) -> Self {
         Self::Client(Box::new(error))
@@ -111,15 +120,11 @@ impl CliError {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Spec(_) | Self::Usage { .. } => Exit::Usage,
+            Self::Control(ControlError::Store(error)) | Self::Store(error) => of_store(error),
             Self::Control(error) => match error.class() {
                 ErrorClass::No => Exit::No,
                 ErrorClass::Usage => Exit::Usage,
                 ErrorClass::OutOfReach => Exit::OutOfReach,
-            },
-            Self::Store(error) => match error {
-                StoreError::Conflict { .. } | StoreError::TooManyConflicts { .. } => Exit::No,
-                StoreError::Schema { .. } => Exit::Usage,
-                _ => Exit::OutOfReach,
             },
             Self::Client(error) => match error.exit_code() {
                 1 => Exit::No,

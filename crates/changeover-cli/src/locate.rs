@@ -36,6 +36,16 @@ impl Found {
         self.run.exists()
     }
 
+    /// Its spec: the file in the folder above that has its name.
+    pub(crate) fn spec(&self) -> Option<Spec> {
+        let folder = self.state.parent().and_then(Path::parent)?;
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        let specs = files.filter(|path| path.extension().is_some_and(|ending| ending == "toml"));
+        // Other TOML files are none of ours.
+        specs.filter_map(|path| Spec::read(&path).ok()).find(|spec| spec.name == self.name)
+    }
+
     /// The error of a command that needs a run, where there is none.
     pub(crate) fn not_running(&self) -> CliError {
         let known = if self.state.exists() { "its state is there, and it goes on from it" } else { "it has no state here" };

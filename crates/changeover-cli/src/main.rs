@@ -9,6 +9,7 @@ mod confirm;
 mod error;
 mod locate;
 mod logs;
+mod memory;
 mod remote;
 mod show;
 mod terminal;

@@ -6,6 +6,7 @@ pub(crate) mod error;
 pub(crate) mod evidence;
 pub(crate) mod findings;
 pub(crate) mod instances;
+pub(crate) mod locks;
 pub(crate) mod mismatches;
 pub(crate) mod moved;
 pub(crate) mod plan;

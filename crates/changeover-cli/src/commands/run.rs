@@ -7,12 +7,15 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use changeover_api::Spec;
-use changeover_control::supervisor::{Ended, Supervised, supervise};
+use changeover_control::supervisor::{Ended, Supervised, Watchdog, Word, stop_requested, supervise};
+use changeover_control::{Clock, DEFAULT_LISTEN, Run, RunOptions};
 use clap::Args;
+use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::error::{CliError, Exit};
+use crate::show;
 use crate::terminal::Terminal;
 
 /// The hidden command that makes this binary a worker.
@@ -33,7 +36,7 @@ pub(crate) struct RunArgs {
     pub(crate) spec: PathBuf,
 
     /// Where the API listens; port 0 takes any that is free
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7400")]
+    #[arg(long, value_name = "ADDRESS", default_value = DEFAULT_LISTEN)]
     pub(crate) listen: String,
 
     /// Keep the flag, 0 to 3, in this file as well; it is replaced atomically
@@ -80,6 +83,67 @@ pub(crate) async fn answer(args: &RunArgs, terminal: &Terminal) -> Result<Exit, 
         Ended::Exit(3) | Ended::Killed => Exit::OutOfReach,
         Ended::Exit(_) => Exit::No,
     })
+}
+
+/// The worker: does everything, until the parent closes its standard input. Its standard output is the parent's, word by
+/// word, so even an error goes there as one.
+///
+/// # Errors
+/// None: they are told, and their exit code is the answer.
+pub(crate) async fn work(args: RunArgs, terminal: &Terminal) -> Result<Exit, CliError> {
+    let watchdog = Watchdog::parent();
+    match work_until_stopped(args, &watchdog, terminal).await {
+        Ok(()) => Ok(Exit::Done),
+        Err(error) => {
+            if terminal.json {
+                watchdog.tell(&Word::Out(show::error::as_json(&error).to_string()));
+            }
+            terminal.say(show::error::as_text(&error, terminal).trim_end());
+            Ok(error.exit())
+        }
+    }
+}
+
+async fn work_until_stopped(args: RunArgs, watchdog: &Watchdog, terminal: &Terminal) -> Result<(), CliError> {
+    // Ctrl-C reaches both processes; it is the parent that says what follows.
+    let _signals = Signals::listen()?;
+    let mut stopped = stop_requested();
+    let spec = Spec::read(&args.spec)?;
+    let name = spec.name.clone();
+    let options = RunOptions {
+        state: args.state,
+        listen: Some(args.listen),
+        flag_file: args.flag_file,
+        watchdog: watchdog.clone(),
+        clock: Clock::system(),
+        ..RunOptions::new(spec)
+    };
+    let run = tokio::select! {
+        run = Run::start(options) => run?,
+        // Told to stop before it was up: nothing was begun that has to be ended.
+        _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
+    };
+    watchdog.tell(&Word::Up);
+    if terminal.json {
+        let up = json!({ "event": "up", "migration": name, "address": run.address(), "run_file": run.run_file() });
+        watchdog.tell(&Word::Out(up.to_string()));
+    } else {
+        let address = terminal.err.strong(format_args!("http://{}", run.address()));
+        terminal.say(format_args!("{name} runs; its API is at {address}, its token in {}.", run.run_file().display()));
+        terminal.say("Where it stands: changeover status. Ctrl-C stops it.");
+    }
+    // The parent's end is a stop as well.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+    let farewell = run.stop().await;
+    if terminal.json {
+        let ended = json!({ "event": "stopped", "migration": name, "lines": farewell.lines });
+        watchdog.tell(&Word::Out(ended.to_string()));
+    } else {
+        for line in &farewell.lines {
+            terminal.say(show::block::paragraph(line, 0, terminal).trim_end());
+        }
+    }
+    Ok(())
 }
 
 /// This command's own arguments, for the worker: only the command's name is another.

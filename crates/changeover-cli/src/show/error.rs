@@ -20,7 +20,7 @@ pub(crate) fn show(error: &CliError, terminal: &Terminal) {
 }
 
 /// An error as one object.
-fn as_json(error: &CliError) -> Value {
+pub(crate) fn as_json(error: &CliError) -> Value {
     let mut object = json!({
         "code": error.code(),
         "class": error.exit().name(),
@@ -50,7 +50,8 @@ pub(crate) fn place_as_json(error: &SpecError) -> Value {
     })
 }
 
-fn as_text(error: &CliError, terminal: &Terminal) -> String {
+/// An error for a person.
+pub(crate) fn as_text(error: &CliError, terminal: &Terminal) -> String {
     if let Some(errors) = error.places() {
         return places(errors, terminal);
     }
