@@ -36,7 +36,7 @@ fn beating(handle: &SwitchHandle) -> JoinHandle<()> {
     let handle = handle.clone();
     tokio::spawn(async move {
         loop {
-            let (sent, target) = (handle.now(), handle.standing().target.clone());
+            let (sent, target) = (handle.now(), (*handle.standing().target).clone());
             handle.answered(sent, target).await.unwrap();
             sleep(Duration::from_millis(100)).await;
         }
