@@ -5,7 +5,9 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this program's output is its purpose")]
 
 mod data;
+mod moving;
 mod report;
+mod switch;
 
 use std::process::ExitCode;
 
@@ -47,7 +49,21 @@ fn fail(message: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
+const ALL: [&str; 4] = ["switch", "copy", "verify", "capture"];
+
 fn run(cli: &Cli) -> Result<Vec<report::Case>, String> {
-    let _ = (cli.rows, &cli.what);
-    Ok(Vec::new())
+    let named: Vec<&str> = cli.what.iter().map(String::as_str).collect();
+    let what = if named.is_empty() { ALL.to_vec() } else { named };
+    let mut cases = Vec::new();
+    for bench in what {
+        eprintln!("bench: {bench} …");
+        cases.extend(match bench {
+            "switch" => switch::switch()?,
+            "copy" => moving::copy(cli.rows)?,
+            "verify" => moving::verify(cli.rows)?,
+            "memory" => moving::memory(cli.rows)?,
+            other => return Err(format!("there is no bench `{other}`: {}, memory", ALL.join(", "))),
+        });
+    }
+    Ok(cases)
 }

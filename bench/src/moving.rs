@@ -26,7 +26,13 @@ pub(crate) fn copy(rows: u64) -> Result<Vec<Case>, String> {
         let report = changeover(&path, &["copy", "bench.toml", "--json"])?;
         ours.push(rows as f64 / number(&report, "copy_seconds")?);
     }
-    Ok(vec![Case::rate("copy", format!("{rows} rows"), "rows/s", median(ours), ("INSERT … SELECT", median(limit)))])
+    Ok(vec![Case::rate(
+        "copy",
+        format!("{rows} rows"),
+        "rows/s",
+        median(ours),
+        ("INSERT … SELECT", median(limit)),
+    )])
 }
 
 /// `changeover verify` beside reading both tables once and hashing every value.
@@ -36,9 +42,12 @@ pub(crate) fn verify(rows: u64) -> Result<Vec<Case>, String> {
     let (mut ours, mut limit) = (Vec::new(), Vec::new());
     for _ in 0..RUNS {
         let started = Instant::now();
-        hash(&path.join("old.db"), "SELECT id, customer, flight, upper(state), price_cents, note FROM bookings")
-            .and_then(|_| hash(&path.join("new.db"), "SELECT * FROM booking"))
-            .map_err(|e| e.to_string())?;
+        hash(
+            &path.join("old.db"),
+            "SELECT id, customer, flight, upper(state), price_cents, note FROM bookings",
+        )
+        .and_then(|_| hash(&path.join("new.db"), "SELECT * FROM booking"))
+        .map_err(|e| e.to_string())?;
         limit.push(rows as f64 / started.elapsed().as_secs_f64());
         let report = changeover(&path, &["verify", "bench.toml", "--json"])?;
         ours.push(rows as f64 / number(&report, "verify_seconds")?);
@@ -104,7 +113,8 @@ fn binary() -> Result<PathBuf, String> {
 }
 
 fn changeover(folder: &Path, args: &[&str]) -> Result<Value, String> {
-    let output = Command::new(binary()?).args(args).current_dir(folder).output().map_err(|e| e.to_string())?;
+    let output =
+        Command::new(binary()?).args(args).current_dir(folder).output().map_err(|e| e.to_string())?;
     if !output.status.success() {
         return Err(format!(
             "changeover {} exited with {}: {}",
@@ -113,7 +123,8 @@ fn changeover(folder: &Path, args: &[&str]) -> Result<Value, String> {
             String::from_utf8_lossy(&output.stderr).trim()
         ));
     }
-    serde_json::from_slice(&output.stdout).map_err(|e| format!("changeover {}: not JSON: {e}", args.join(" ")))
+    serde_json::from_slice(&output.stdout)
+        .map_err(|e| format!("changeover {}: not JSON: {e}", args.join(" ")))
 }
 
 fn number(report: &Value, field: &str) -> Result<f64, String> {

@@ -10,14 +10,18 @@ use crate::store::Refusal;
 use crate::value::Key;
 
 /// Keys that were put down before a write, and must be cleared after its sync.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 
 /// Levels the follower with the authority, key by key.
+///
+/// Every future may be dropped at any await: the write path gives up on one that doesn't answer in time. One that
+/// panics is taken for one that failed.
 #[async_trait]
 pub trait Mirror: Send + Sync + 'static {
     /// Puts the keys down, durably, before the authority is written. For tables this is done by the capture log, in the
-    /// application's own transaction, and costs nothing here.
+    /// application's own transaction, and costs nothing here. No keys: a write whose keys are known only after it is
+    /// about to begin; a ticket for its keys follows.
     async fn journal(&self, authority: Side, keys: &[Key]) -> Result<Ticket, StoreError>;
 
     /// Syncs the keys: takes their guard on the follower, reads the authority now, and writes that state. May be repeated,
@@ -28,8 +32,21 @@ pub trait Mirror: Send + Sync + 'static {
     async fn clear(&self, ticket: Ticket) -> Result<(), StoreError>;
 
     /// Leaves a ticket's keys in the journal as dirty, to be synced by whoever comes by. `settle_after`: the authority may
-    /// still carry the write out until then, so they must be synced (again) afterwards.
-    async fn leave_dirty(&self, ticket: Ticket, keys: &[Key], settle_after: Duration);
+    /// still carry the write out until then, so they must be synced (again) afterwards; nothing, if its outcome is known.
+    /// `None` for the ticket: the journal couldn't be written, and this is all that is known of the keys.
+    async fn leave_dirty(&self, ticket: Option<Ticket>, keys: &[Key], settle_after: Duration);
+
+    /// Whether the key is known not to be level: a comparison that finds a difference takes it for transient.
+    async fn is_dirty(&self, key: &Key) -> bool {
+        let _ = key;
+        false
+    }
+
+    /// How many keys this instance has put down that aren't known to be synced: what its heartbeats say. 0 where the
+    /// store's own log is the journal, which the control plane looks at itself.
+    fn dirty(&self) -> u64 {
+        0
+    }
 }
 
 /// What came of a sync.

@@ -1,0 +1,227 @@
+//! What opens and closes each gate. No evidence closes every gate that was asked for.
+
+use super::*;
+use crate::control::Generation;
+
+const DAY: u64 = 86_400_000;
+
+fn limits() -> Limits {
+    Limits {
+        mismatch: Some(MismatchLimit { max_rate: 0.0001, over: 10_000 }),
+        calls: Some(CallLimit::default()),
+        ..Limits::default()
+    }
+}
+
+fn nothing(phase: Phase) -> Evidence {
+    Evidence {
+        now: Millis(0),
+        place: Place::whole(phase),
+        since: Millis(0),
+        last_unclean: None,
+        backfill: None,
+        verification: None,
+        comparisons: vec![],
+        calls: vec![],
+        old_side: OldSide::NotLooked,
+    }
+}
+
+fn clean(phase: Phase) -> Evidence {
+    let calls = SideCalls { calls: 100_000, errors: 0, p99_ms: 4.0 };
+    Evidence {
+        now: Millis(10 * DAY),
+        backfill: Some(BackfillEvidence { generation: Generation(1), done: 9, chunks: 9, complete: true }),
+        verification: Some(VerificationEvidence {
+            generation: Generation(1),
+            began: Millis(100),
+            full: true,
+            rows_compared: 1_000,
+            both_sides_empty: false,
+            differences: 0,
+            refused: 0,
+        }),
+        comparisons: vec![Comparisons {
+            operation: "booking.get".to_owned(),
+            cohort: Cohort::Control,
+            matches: 100_000,
+            mismatches: 0,
+            errors: 0,
+            dropped: 0,
+        }],
+        calls: vec![Calls {
+            operation: "booking.get".to_owned(),
+            cohort: Cohort::Control,
+            old: calls,
+            new: calls,
+        }],
+        old_side: OldSide::Watched { last_touched: None, since: Millis(0) },
+        ..nothing(phase)
+    }
+}
+
+fn is_closed(gate: Gate, evidence: &Evidence) -> bool {
+    matches!(evaluate(gate, evidence, &limits()), Verdict::Closed { .. })
+}
+
+#[test]
+fn no_evidence_closes_every_gate_and_clean_evidence_opens_it() {
+    for gate in Gate::ALL {
+        assert!(is_closed(gate, &nothing(Phase::ReverseShadow)), "{gate}");
+        let verdict = evaluate(gate, &clean(Phase::ReverseShadow), &limits());
+        assert_eq!(verdict, Verdict::Open, "{gate}");
+    }
+}
+
+#[test]
+fn ways_back_and_shadow_have_no_gate() {
+    for from in Phase::ALL {
+        for into in [Phase::Old, Phase::Shadow] {
+            assert!(judge(into, Phases::ALL, &nothing(from), &limits(), &[]).is_open());
+        }
+    }
+}
+
+#[test]
+fn the_gates_are_those_of_the_table() {
+    use Gate::{Backfill, BakeTime, ErrorsAndLatency, Mismatches, OldUntouched, Verification};
+    let into = |from, to| gates_into(Place::whole(from), to, Phases::ALL);
+    let reverse = [Backfill, Verification, Mismatches, BakeTime];
+    assert_eq!(into(Phase::Shadow, Phase::ReverseShadow), reverse);
+    let new = [Verification, Mismatches, ErrorsAndLatency, BakeTime];
+    assert_eq!(into(Phase::ReverseShadow, Phase::New), new);
+    assert_eq!(into(Phase::New, Phase::Retired), [BakeTime, OldUntouched]);
+    let without = Phases { shadow: true, reverse_shadow: false };
+    assert!(gates_into(Place::whole(Phase::Shadow), Phase::New, without).contains(&Backfill));
+}
+
+#[test]
+fn a_verification_counts_only_if_it_began_after_the_last_unclean_event() {
+    let mut evidence = clean(Phase::Shadow);
+    for (at, closed) in [(99, false), (100, true), (101, true)] {
+        evidence.last_unclean = Some(Millis(at));
+        assert_eq!(is_closed(Gate::Verification, &evidence), closed, "at {at}");
+    }
+}
+
+#[test]
+fn a_verification_with_a_flaw_does_not_count() {
+    type Flaw = fn(&mut VerificationEvidence);
+    let flaws: [Flaw; 5] = [
+        |v| v.differences = 1,
+        |v| v.refused = 1,
+        |v| v.full = false,
+        |v| v.rows_compared = 0,
+        |v| v.generation = Generation(0),
+    ];
+    for flaw in flaws {
+        let mut evidence = clean(Phase::Shadow);
+        flaw(evidence.verification.as_mut().unwrap());
+        assert!(is_closed(Gate::Verification, &evidence), "{:?}", evidence.verification);
+    }
+}
+
+#[test]
+fn empty_tables_can_be_verified() {
+    let mut evidence = clean(Phase::Shadow);
+    let v = evidence.verification.as_mut().unwrap();
+    (v.rows_compared, v.both_sides_empty) = (0, true);
+    assert!(!is_closed(Gate::Verification, &evidence));
+}
+
+#[test]
+fn one_operation_with_too_few_comparisons_closes_the_gate() {
+    let mut evidence = clean(Phase::Shadow);
+    let few = Comparisons {
+        operation: "rare".to_owned(),
+        matches: 9_999,
+        dropped: 1,
+        ..evidence.comparisons[0].clone()
+    };
+    evidence.comparisons.push(few);
+    assert!(is_closed(Gate::Mismatches, &evidence), "dropped is not compared");
+}
+
+#[test]
+fn it_is_the_upper_bound_that_must_be_below_the_limit() {
+    let mut evidence = clean(Phase::Shadow);
+    evidence.comparisons[0].matches = 20_000;
+    let Verdict::Closed { needs, .. } = evaluate(Gate::Mismatches, &evidence, &limits()) else {
+        panic!("20,000 matches say nothing of a rate of 1 in 10,000");
+    };
+    let more: u64 = needs.split(' ').next().unwrap().parse().unwrap();
+    evidence.comparisons[0].matches += more;
+    assert!(!is_closed(Gate::Mismatches, &evidence), "what it says it needs is what it needs");
+    evidence.comparisons[0].mismatches = 20;
+    assert!(is_closed(Gate::Mismatches, &evidence));
+}
+
+#[test]
+fn errors_count_against_the_new_side() {
+    let mut evidence = clean(Phase::Shadow);
+    evidence.comparisons[0].errors = 50;
+    assert!(is_closed(Gate::Mismatches, &evidence));
+}
+
+#[test]
+fn a_gate_that_is_not_asked_for_keeps_nothing_back_but_says_so() {
+    let verdict = evaluate(Gate::Mismatches, &nothing(Phase::Shadow), &Limits::default());
+    assert!(matches!(&verdict, Verdict::NotAsked(why) if why.contains("no reads compared")));
+    assert!(verdict.is_open());
+}
+
+#[test]
+fn a_slower_or_failing_new_side_closes_the_gate() {
+    let mut slow = clean(Phase::ReverseShadow);
+    slow.calls[0].new.p99_ms = 12.0;
+    assert!(is_closed(Gate::ErrorsAndLatency, &slow));
+    let mut failing = clean(Phase::ReverseShadow);
+    failing.calls[0].new.errors = 700;
+    assert!(is_closed(Gate::ErrorsAndLatency, &failing));
+    failing.calls[0].old.errors = 700;
+    assert!(!is_closed(Gate::ErrorsAndLatency, &failing), "the old side fails as often");
+}
+
+#[test]
+fn bake_time_counts_from_when_the_phase_was_entered() {
+    let mut evidence = clean(Phase::ReverseShadow);
+    evidence.since = Millis(3 * DAY + 1);
+    assert!(is_closed(Gate::BakeTime, &evidence));
+    evidence.since = Millis(3 * DAY);
+    assert!(!is_closed(Gate::BakeTime, &evidence));
+}
+
+#[test]
+fn the_old_side_must_have_been_watched_for_as_long_as_it_must_be_quiet() {
+    let mut evidence = clean(Phase::New);
+    evidence.old_side = OldSide::Watched { last_touched: None, since: Millis(9 * DAY) };
+    assert!(is_closed(Gate::OldUntouched, &evidence));
+    evidence.old_side = OldSide::Watched { last_touched: Some(Millis(4 * DAY)), since: Millis(0) };
+    assert!(is_closed(Gate::OldUntouched, &evidence));
+    evidence.old_side = OldSide::CannotTell;
+    assert!(!is_closed(Gate::OldUntouched, &evidence));
+}
+
+#[test]
+fn an_override_needs_a_reason_and_passes_its_own_gate_only() {
+    let evidence = nothing(Phase::New);
+    let give = |gate, reason: &str| Override { gate, reason: reason.to_owned() };
+    let judged = |overrides: &[Override]| judge(Phase::Retired, Phases::ALL, &evidence, &limits(), overrides);
+    assert_eq!(judged(&[]).blocking().count(), 2);
+    assert_eq!(judged(&[give(Gate::BakeTime, " ")]).blocking().count(), 2);
+    assert_eq!(judged(&[give(Gate::BakeTime, "holidays")]).blocking().count(), 1);
+    assert!(judged(&[give(Gate::BakeTime, "holidays"), give(Gate::OldUntouched, "looked")]).is_open());
+}
+
+#[test]
+fn going_back_needs_certainty_where_going_forward_needs_the_lack_of_doubt() {
+    let mut evidence = clean(Phase::ReverseShadow);
+    evidence.comparisons[0].matches = 1_000;
+    evidence.comparisons[0].mismatches = 1;
+    assert!(is_closed(Gate::Mismatches, &evidence));
+    assert_eq!(reason_to_go_back(&evidence, &limits()), None, "one mismatch may be chance");
+    evidence.comparisons[0].mismatches = 30;
+    assert!(reason_to_go_back(&evidence, &limits()).unwrap().contains("booking.get"));
+    evidence.place = Place::whole(Phase::Shadow);
+    assert_eq!(reason_to_go_back(&evidence, &limits()), None, "there is nothing to go back from");
+}
