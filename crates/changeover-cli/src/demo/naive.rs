@@ -13,8 +13,8 @@ use changeover::{Phase, Side};
 use super::service::Service;
 use super::wire::{Answer, Request};
 
-/// How often an instance looks at the flag; flag services poll every 30 s or so, which would be much worse.
-const POLL: Duration = Duration::from_millis(500);
+/// How often an instance looks at the flag. Flag services poll every 10 to 60 s, which would be much worse.
+const POLL: Duration = Duration::from_secs(2);
 
 /// An instance of the service that moves by the flag alone.
 #[derive(Clone)]

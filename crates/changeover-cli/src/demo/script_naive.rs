@@ -11,12 +11,13 @@ use rusqlite::params;
 use super::fleet::{Fleet, Orders};
 use super::phases::Phases;
 use super::story::Story;
-use super::traffic::{Operation, Traffic};
+use super::traffic::{Operation, Tally, Traffic};
 use super::world::{World, open};
 
 /// What the naive run leaves for the proof.
 pub(super) struct Ran {
     pub(super) operations: Vec<Operation>,
+    pub(super) tally: std::sync::Arc<Tally>,
     pub(super) phases: Phases,
     pub(super) rollbacks: u32,
     pub(super) rows_copied: u64,
@@ -70,10 +71,11 @@ pub(super) async fn run(
         story.say(text);
         story.wait(slice).await;
     }
+    let tally = std::sync::Arc::clone(&traffic.tally);
     let operations = traffic.end().await?;
     story.still();
     fleet.stop().await?;
-    Ok(Ran { operations, phases, rollbacks, rows_copied })
+    Ok(Ran { operations, tally, phases, rollbacks, rows_copied })
 }
 
 /// The copy script: what isn't there yet is inserted, in batches.

@@ -4,7 +4,7 @@
 //! plants, until they are mended.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use changeover::Side;
@@ -37,8 +37,9 @@ struct Database {
 pub(super) struct Service {
     old: Database,
     new: Database,
-    /// The new side's artificial delay.
+    /// The new side's artificial delay, on average: a slow database is never evenly slow.
     slow_new: Duration,
+    statements: Arc<AtomicU64>,
     mended: Arc<AtomicBool>,
     /// So that a slow side holds a bounded number of callers.
     places: Arc<Semaphore>,
@@ -54,6 +55,7 @@ impl Service {
             old: database(&world.old())?,
             new: database(&world.new())?,
             slow_new,
+            statements: Arc::new(AtomicU64::new(u64::from(std::process::id()))),
             mended: Arc::new(AtomicBool::new(false)),
             places: Arc::new(Semaphore::new(WAITING_MAX)),
         })
@@ -139,6 +141,12 @@ impl Service {
         .map(|_| ())
     }
 
+    /// Between nothing and twice the average.
+    fn delay(&self) -> Duration {
+        let mixed = self.statements.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 44;
+        self.slow_new * (mixed % 2_000) as u32 / 1_000
+    }
+
     async fn on<T: Send + 'static>(
         &self,
         side: Side,
@@ -151,7 +159,7 @@ impl Service {
             Side::New => &self.new,
         };
         if side == Side::New && !self.slow_new.is_zero() {
-            tokio::time::sleep(self.slow_new).await;
+            tokio::time::sleep(self.delay()).await;
         }
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |db| {

@@ -15,8 +15,8 @@ use super::world::{Booking, STATES, fee};
 
 /// How many clients there are.
 pub(super) const CLIENTS: u64 = 24;
-/// So many keys take a quarter of the traffic, so that several clients meet on one.
-const HOT_KEYS: u64 = 20;
+/// So many keys take a third of the traffic, so that several clients meet on one.
+const HOT_KEYS: u64 = 12;
 /// Between two requests of one client.
 const PAUSE: Duration = Duration::from_millis(12);
 /// A client that gets no answer for so long takes the outcome for unknown.
@@ -154,7 +154,7 @@ impl Client {
     }
 
     fn next_request(&mut self) -> (u64, Did, Request) {
-        let hot = self.random.below(4) == 0;
+        let hot = self.random.below(3) == 0;
         // A tenth more keys than rows: so rows come into being and vanish.
         let key = 1 + if hot { self.random.below(HOT_KEYS) } else { self.random.below(self.rows + self.rows / 10 + 1) };
         match self.random.below(100) {
