@@ -29,20 +29,10 @@ pub(crate) fn explain(history: &History, register: &Register<'_>, bounds: &Bound
     let mut search = Search { register, bounds, start: register.initial, pool: Vec::new(), effort: EFFORT };
     search.pool.extend(0..register.operations.len());
     let mut core = search.shortest_prefix();
-    let culprit = core.pop();
+    // A key that fails has at least one operation that was answered: no other can be a contradiction.
+    let culprit = core.pop().unwrap_or_default();
     let core = search.shrink(core, culprit);
     let minimal = search.effort > 0;
-    let Some(culprit) = culprit else {
-        // Unreachable for a key that fails: the empty history never does.
-        return Violation {
-            key: register.key.into(),
-            kind: Kind::NoOrder,
-            initial: None,
-            culprit: 0,
-            witnesses: Vec::new(),
-            minimal: false,
-        };
-    };
     witnessed(history, register, &core, culprit, search.start, minimal)
 }
 
@@ -95,31 +85,41 @@ impl Search<'_> {
         order
     }
 
-    /// Gives up what isn't needed besides the culprit; then what was there at first, if that isn't either.
-    fn shrink(&mut self, mut core: Vec<usize>, culprit: Option<usize>) -> Vec<usize> {
-        let mut chunk = core.len().div_ceil(2);
+    /// Gives up what isn't needed besides the culprit: reads first, so that what stays is told by writes where either
+    /// would do; and at last what was there at first.
+    fn shrink(&mut self, core: Vec<usize>, culprit: usize) -> Vec<usize> {
+        let operations = &self.register.operations;
+        let (writes, reads): (Vec<_>, Vec<_>) =
+            core.into_iter().partition(|&number| operations[number].is_write);
+        let reads = self.give_up(reads, &[&writes[..], &[culprit]].concat());
+        let writes = self.give_up(writes, &[&reads[..], &[culprit]].concat());
+        let core = [writes, reads].concat();
+        let known = std::mem::replace(&mut self.start, Start::Unknown);
+        if !self.fails(&[&core[..], &[culprit]].concat()) {
+            self.start = known;
+        }
+        core
+    }
+
+    /// What of `candidates` is needed beside `fixed`. What can't be given up now can't be later either, when less is
+    /// left, so going over it once in each size of chunk is enough.
+    fn give_up(&mut self, mut candidates: Vec<usize>, fixed: &[usize]) -> Vec<usize> {
+        let mut chunk = candidates.len();
         while chunk > 0 {
             let mut at = 0;
-            while at < core.len() {
-                let end = (at + chunk).min(core.len());
-                let mut fewer: Vec<usize> =
-                    core[..at].iter().chain(&core[end..]).copied().chain(culprit).collect();
-                if self.fails(&fewer) {
-                    self.narrow(&fewer);
-                    fewer.pop();
-                    core = fewer;
+            while at < candidates.len() {
+                let end = (at + chunk).min(candidates.len());
+                let strict = [&candidates[..at], &candidates[end..], fixed].concat();
+                if self.fails(&strict) {
+                    self.narrow(&strict);
+                    candidates.drain(at..end);
                 } else {
                     at = end;
                 }
             }
             chunk = if chunk == 1 { 0 } else { chunk.div_ceil(2) };
         }
-        let known = std::mem::replace(&mut self.start, Start::Unknown);
-        let all: Vec<usize> = core.iter().copied().chain(culprit).collect();
-        if !self.fails(&all) {
-            self.start = known;
-        }
-        core
+        candidates
     }
 
     /// A write that was given up matters only if a read that wasn't saw its value.

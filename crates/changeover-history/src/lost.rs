@@ -1,6 +1,6 @@
 //! Is every acknowledged write there at rest, or overwritten by a later one?
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use crate::history::{Content, Final, History, Initial, Operation, Outcome};
@@ -74,9 +74,10 @@ impl LostReport {
             )?;
         }
         for LostWrite { write, found } in self.lost.iter().take(shown) {
-            write!(f, "lost, key {:?}: ", write.key)?;
+            writeln!(f, "lost, key {:?}: at rest side {} holds {}", write.key, found.side, found.content)?;
+            f.write_str("    ")?;
             describe(f, write, started)?;
-            writeln!(f, "; at rest side {} holds {}", found.side, found.content)?;
+            writeln!(f)?;
         }
         if self.lost.len() > shown {
             writeln!(f, "... and {} more lost", self.lost.len() - shown)?;
@@ -108,7 +109,7 @@ pub(crate) fn find(history: &History) -> LostReport {
         let writes = writes.get(&*found.key).map_or(&[][..], Vec::as_slice);
         find_on_side(history.initial(&found.key), writes, found, &mut report);
     }
-    let looked_at: std::collections::HashSet<&str> = history.finals.iter().map(|found| &*found.key).collect();
+    let looked_at: HashSet<&str> = history.finals.iter().map(|found| &*found.key).collect();
     for (key, writes) in &writes {
         let acknowledged =
             writes.iter().filter(|(_, write)| write.outcome.returned().is_some()).count() as u64;

@@ -21,7 +21,7 @@
 use std::fmt;
 use std::io::{self, BufRead, Write};
 
-use crate::history::{Action, Content, History, HistoryError, Initial, Outcome};
+use crate::history::{Action, Content, History, HistoryError, Initial, OperationId, Outcome};
 
 const HEADER: &str = "changeover-history 1";
 
@@ -211,10 +211,7 @@ fn read_initial(words: &mut Words<'_>, history: &mut History) -> Result<(), Stri
     Ok(())
 }
 
-fn read_operation(
-    words: &mut Words<'_>,
-    history: &mut History,
-) -> Result<(crate::history::OperationId, Outcome), String> {
+fn read_operation(words: &mut Words<'_>, history: &mut History) -> Result<(OperationId, Outcome), String> {
     let client = words.number("the client's number")?;
     let key = words.text("a key")?;
     let action = match words.word("`read`, `write` or `delete`")? {

@@ -373,7 +373,7 @@ impl Builder {
     pub fn standalone(self, phase: Phase) -> Migration {
         let target = Target::uniform(Version(1), phase.step(), phase, Millis(500));
         let standing = Standing {
-            target,
+            target: target.into(),
             held_until: None,
             heard_until: None,
             lapses: 0,

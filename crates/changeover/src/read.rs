@@ -4,9 +4,10 @@
 //! up no name, and is timed once in 64 times.
 
 use std::fmt::{self, Debug};
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::Poll;
 
 use changeover_protocol::Side;
 use changeover_protocol::member::{self, Access};
@@ -151,7 +152,7 @@ impl<K: Keyed, C, X> Read<'_, K, C, X> {
     ///
     /// # Panics
     /// Only if the closure panics when it is called for the authority.
-    pub async fn run<T, E, F, Fut>(self, call: F) -> Result<T, E>
+    pub fn run<T, E, F, Fut>(self, call: F) -> impl Future<Output = Result<T, E>>
     where
         C: Compare<T>,
         X: ErrorClass<E>,
@@ -160,11 +161,31 @@ impl<K: Keyed, C, X> Read<'_, K, C, X> {
         T: Send + 'static,
         E: From<Refused> + Send + 'static,
     {
-        let entered = self.core.switch.enter();
-        match entered.short_way() {
-            Some(side) => short(self.core, self.operation, &entered, side, call(side)).await,
-            // Boxed, so that the short way doesn't carry its state.
-            None => Box::pin(self.routed(entered, call)).await,
+        // One block, not functions one in the other: what it captures stays where it is, and isn't copied from one
+        // future into the next.
+        async move {
+            let entered = self.core.switch.enter();
+            let Some(side) = entered.short_way() else {
+                // Boxed, so that the short way doesn't carry its state.
+                return Box::pin(self.routed(entered, call)).await;
+            };
+            let began = one_in(TIMED_ONE_IN).then(Instant::now);
+            let mut future = pin!(call(side));
+            // A call that is ready at once is never cut off; one that isn't costs more than looking at both.
+            let answer = match poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await {
+                Poll::Ready(answer) => answer,
+                Poll::Pending => tokio::select! {
+                    biased;
+                    answer = future => answer,
+                    () = entered.cut_off() => {
+                        return Err(Refused::CutOff { operation: self.operation.name() }.into());
+                    }
+                },
+            };
+            if began.is_some() || answer.is_err() {
+                note(self.core, self.operation, side, began, answer.is_err());
+            }
+            answer
         }
     }
 
@@ -279,32 +300,14 @@ impl Drop for CallerGone<'_> {
     }
 }
 
-/// The short way of steps `old` and `new`.
-async fn short<T, E: From<Refused>>(
-    core: &Arc<Core>,
-    operation: OperationRef<'_>,
-    entered: &Entered<'_>,
-    side: Side,
-    call: impl Future<Output = Result<T, E>>,
-) -> Result<T, E> {
-    let began = one_in(TIMED_ONE_IN).then(Instant::now);
-    let answer = tokio::select! {
-        biased;
-        answer = call => answer,
-        () = entered.cut_off() => return Err(Refused::CutOff { operation: operation.name() }.into()),
-    };
-    if began.is_some() || answer.is_err() {
-        note(core, operation, side, began.map(|began| began.elapsed()), answer.is_err());
-    }
-    answer
-}
-
+/// What the short way of steps `old` and `new` has to tell, once in a while.
 #[cold]
-fn note(core: &Core, operation: OperationRef<'_>, side: Side, latency: Option<Duration>, failed: bool) {
+#[inline(never)]
+fn note(core: &Core, operation: OperationRef<'_>, side: Side, began: Option<Instant>, failed: bool) {
     let operation = core.registry.get(operation);
-    match latency {
-        Some(latency) => {
-            operation.answered(side, core.now_ms(), latency, u64::from(TIMED_ONE_IN), failed);
+    match began {
+        Some(began) => {
+            operation.answered(side, core.now_ms(), began.elapsed(), u64::from(TIMED_ONE_IN), failed);
         }
         None => operation.counters(side).failed(side),
     }

@@ -187,6 +187,10 @@ pub enum ControlAction {
     DrainWayBack,
     /// Look whether any moving key is dirty and whether a backfill is under way; answer with
     /// [`ControlEvent::KeysInSync`]. Asked again with each tick until there is none.
+    ///
+    /// If nothing is dirty, the look then takes each guard of the moving keys on the follower once, and leaves this
+    /// version as its word, before it answers: a worker that was paused with a claim of its own finds that it was
+    /// overtaken (see [`claim`](crate::claim)). With one worker and claims that lock, that may be left out.
     CheckSync {
         /// The version, to be named in the answer.
         version: Version,

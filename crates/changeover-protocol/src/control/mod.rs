@@ -5,8 +5,10 @@
 //! carries the actions out. After a crash [`ControlEvent::Restarted`] gives the actions that may have been
 //! lost; each can be carried out twice.
 
+mod asks;
 mod barrier;
 mod event;
+mod needs;
 mod shift;
 
 use std::collections::BTreeMap;

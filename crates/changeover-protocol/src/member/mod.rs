@@ -9,6 +9,7 @@
 mod standing;
 
 use std::fmt;
+use std::sync::Arc;
 
 pub use standing::{Access, Admission, Closed, OnSilence, Refused, Standing, Ticket};
 
@@ -244,7 +245,7 @@ impl Member {
             lapses: 0,
             on_silence: settings.on_silence,
             closed: None,
-            target,
+            target: Arc::new(target),
         };
         let mut member = Self {
             id,
@@ -277,7 +278,7 @@ impl Member {
 
     /// The version that it executes.
     #[must_use]
-    pub const fn version(&self) -> Version {
+    pub fn version(&self) -> Version {
         self.standing.target.version
     }
 
@@ -333,7 +334,7 @@ impl Member {
             (true, since) => since,
             (false, _) => None,
         };
-        self.standing.target = target;
+        self.standing.target = Arc::new(target);
         self.adopted_at = now;
         self.cut_off = false;
         self.set_held_until();
@@ -444,6 +445,9 @@ impl Member {
     }
 
     fn remember(&self) -> MemberAction {
-        MemberAction::Remember(Remembered { instance: self.id.clone(), target: self.standing.target.clone() })
+        MemberAction::Remember(Remembered {
+            instance: self.id.clone(),
+            target: Target::clone(&self.standing.target),
+        })
     }
 }

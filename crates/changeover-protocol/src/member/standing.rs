@@ -3,6 +3,8 @@
 //! A new one is made whenever the instance adopts a target or hears from the control plane; operations keep
 //! the one that they began under, and show it again before their answer is given out.
 
+use std::sync::Arc;
+
 use crate::slots::Slot;
 use crate::step::{Plan, Step};
 use crate::target::Target;
@@ -30,8 +32,8 @@ pub enum Access {
 /// What an instance may do now. Immutable.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Standing {
-    /// The target that it executes.
-    pub target: Target,
+    /// The target that it executes. Shared: a standing is made anew with every heartbeat.
+    pub target: Arc<Target>,
     /// Until when a held write may wait, by the instance's clock; `None` while nothing is held, and in a hold
     /// without a budget.
     pub held_until: Option<Millis>,

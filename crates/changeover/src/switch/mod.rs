@@ -96,6 +96,7 @@ impl Switch {
     }
 
     /// Enters. Neither waits, nor locks, nor takes memory.
+    #[inline]
     pub(crate) fn enter(&self) -> Entered<'_> {
         let stripe = here();
         // Each round but the last sees a change of the word, and those are rare: it ends.
@@ -109,6 +110,7 @@ impl Switch {
         }
     }
 
+    #[inline]
     fn leave(&self, stripe: usize, epoch_left: usize) {
         self.stripes.leave(stripe, epoch_left);
         let word = self.word.0.load(SeqCst);
@@ -206,6 +208,7 @@ impl Entered<'_> {
 }
 
 impl Drop for Entered<'_> {
+    #[inline]
     fn drop(&mut self) {
         self.switch.leave(self.stripe, epoch(self.word));
     }
