@@ -4,12 +4,14 @@
 //! The databases, the service's processes, the control plane and the traffic are real; only the travel agency isn't.
 //! The parent process is every client, so that all that was seen is on one clock.
 
+mod control;
 mod fleet;
 mod instance;
 mod naive;
 mod phases;
 mod proof;
 mod report;
+mod script;
 mod script_naive;
 mod service;
 mod story;
@@ -80,12 +82,32 @@ pub(crate) async fn run(args: DemoArgs) -> Result<bool, String> {
     };
     story.say(&format!("Two SQLite databases are made; the old one holds {} cancellations.", grouped(args.rows)));
 
-    let report = move_naively(&args, &world, Duration::from_millis(delay), &mut story).await?;
+    let delay = Duration::from_millis(delay);
+    let report = if args.naive {
+        move_naively(&args, &world, delay, &mut story).await?
+    } else {
+        move_by_changeover(&args, &world, delay, &mut story).await?
+    };
     report.tell(&mut story, &args);
     if args.json {
         report.print()?;
     }
     Ok(report.is_clean())
+}
+
+async fn move_by_changeover(
+    args: &DemoArgs,
+    world: &World,
+    delay: Duration,
+    story: &mut Story,
+) -> Result<Report, String> {
+    let ran = script::run(world, args.rows, usize::from(args.instances), args.seconds, delay, story).await?;
+    story.chapter("The proof.");
+    let proof = proof::prove(world, args.rows, &ran.operations, changeover::Side::New)?;
+    if let Some(folder) = &args.keep {
+        proof.keep(folder)?;
+    }
+    Ok(Report::routed(&ran, &proof))
 }
 
 async fn move_naively(

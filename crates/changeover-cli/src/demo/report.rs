@@ -7,7 +7,9 @@ use serde::Serialize;
 
 use super::phases::Phase;
 use super::proof::Proof;
+use super::script;
 use super::script_naive;
+use super::service::PLANTED;
 use super::story::Story;
 use super::traffic::{Operation, Tally};
 use super::{DemoArgs, grouped};
@@ -74,6 +76,21 @@ impl Report {
             phases: Vec::new(),
             lost_for_example: proof.example(),
             wrong_for_example: verdict.violations.first().map(ToString::to_string),
+        }
+    }
+
+    /// The report of a run by Changeover.
+    pub(super) fn routed(ran: &script::Ran, proof: &Proof) -> Self {
+        Self {
+            rows_backfilled: ran.rows_backfilled,
+            rows_verified: ran.rows_verified,
+            differences: ran.differences,
+            mismatches_planted: PLANTED.len(),
+            mismatches_found: ran.mismatches_found,
+            longest_write_hold_ms: (ran.longest_write_hold_ms * 10.0).round() / 10.0,
+            rollbacks: ran.rollbacks,
+            phases: ran.phases.report(),
+            ..Self::of("changeover", &ran.operations, &ran.tally, proof)
         }
     }
 

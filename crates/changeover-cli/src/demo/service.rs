@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use changeover::Side;
+use changeover::compare::Comparison;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -22,6 +23,29 @@ pub(super) const PLANTED: [(&str, &str); 3] = [
 
 /// Statements of one process that wait for a database at one time; further callers wait for a place.
 const WAITING_MAX: usize = 1_024;
+
+/// How the service compares two answers: field by field, so that each kind of bug is told once.
+pub(super) fn explain(old: &Option<Booking>, new: &Option<Booking>) -> Comparison {
+    let (Some(old), Some(new)) = (old, new) else {
+        return if old == new { Comparison::Match } else { Comparison::differ("one side has no such row", "") };
+    };
+    let fields = [
+        ("id", old.id.to_string(), new.id.to_string()),
+        ("customer", old.customer.to_string(), new.customer.to_string()),
+        ("flight", old.flight.clone(), new.flight.clone()),
+        ("departs", old.departs.clone(), new.departs.clone()),
+        ("state", old.state.clone(), new.state.clone()),
+        ("fee", old.fee.clone(), new.fee.clone()),
+        ("revision", old.revision.to_string(), new.revision.to_string()),
+    ];
+    let differing: Vec<_> = fields.iter().filter(|(_, old, new)| old != new).collect();
+    if differing.is_empty() {
+        return Comparison::Match;
+    }
+    let shape: Vec<&str> = differing.iter().map(|(field, _, _)| *field).collect();
+    let detail: Vec<String> = differing.iter().map(|(field, old, new)| format!("{field}: {old} / {new}")).collect();
+    Comparison::differ(shape.join(", "), detail.join("; "))
+}
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 

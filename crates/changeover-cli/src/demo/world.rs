@@ -36,6 +36,11 @@ CREATE TABLE flight_cancellation (
 ) STRICT;
 CREATE INDEX flight_cancellation_customer ON flight_cancellation (customer_id);";
 
+/// The migration's name.
+pub(super) const NAME: &str = "cancellations";
+/// The mapping's name.
+pub(super) const TABLE: &str = "cancellation";
+
 /// The migration, as a user would write it.
 pub(super) const SPEC: &str = r#"format = 1
 name = "cancellations"
