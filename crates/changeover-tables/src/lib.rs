@@ -9,7 +9,8 @@
 pub mod catalog;
 mod equal;
 mod fit;
-pub mod mapping;
 pub mod plan;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+
+pub use changeover::mapping;

@@ -203,12 +203,7 @@ impl Notes {
         });
     }
 
-    pub(crate) fn error(
-        &mut self,
-        column: Option<&str>,
-        what: impl Into<String>,
-        remedy: impl Into<String>,
-    ) {
+    pub(crate) fn error(&mut self, column: Option<&str>, what: impl Into<String>, remedy: impl Into<String>) {
         self.add(Severity::Error, column, what, remedy);
     }
 }

@@ -35,7 +35,8 @@ impl Told {
                 let empty = CohortEvidence::default();
                 let before = self.operations.get(&key).unwrap_or(&empty);
                 if before != counts {
-                    added.operations.push(operation_added(operation.operation, cohort, before, counts));
+                    let report = operation_added(operation.operation, cohort, before, counts);
+                    added.operations.extend((!report.is_empty()).then_some(report));
                     next.operations.insert(key, counts.clone());
                 }
             }

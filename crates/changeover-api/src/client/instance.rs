@@ -19,7 +19,7 @@ use crate::wire::{Done, ErrorCode};
 
 /// How long operations may take to end when the instance stops, and how long the goodbye is tried.
 const STOP_WITHIN: Duration = Duration::from_secs(60);
-const GOODBYE_WITHIN: Duration = Duration::from_secs(10);
+const GOODBYE_WITHIN: Duration = Duration::from_secs(5);
 const GOODBYE_PAUSE: Duration = Duration::from_millis(200);
 
 /// How an instance stands with the control plane. None of it keeps an operation from being routed, but for the
@@ -142,8 +142,8 @@ impl Instance {
     /// told, and the control plane hears the goodbye. Call it when the service takes no requests any more.
     ///
     /// # Errors
-    /// [`ClientError::StillRunning`] if operations don't end within a minute (the file is kept, and another call waits
-    /// on); [`ClientError::GoodbyeUnheard`] if the control plane is away: it then counts the instance until it is forgotten.
+    /// [`ClientError::StillRunning`] if operations don't end within a minute (the file is kept and the pulse goes on: a
+    /// process that is killed then goes on from the file when it starts again); [`ClientError::GoodbyeUnheard`] if the control plane is away: it then counts the instance until it is forgotten.
     /// Dropped before it is done, the instance keeps refusing operations, and its goodbye isn't said.
     pub async fn stop(mut self) -> Result<(), ClientError> {
         self.stop_by(STOP_WITHIN, GOODBYE_WITHIN).await

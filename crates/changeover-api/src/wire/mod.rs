@@ -43,7 +43,7 @@ pub use self::evidence::{
     SideEvidence,
 };
 pub use self::fleet::{
-    Acknowledge, Flag, Heartbeat, InstanceSettings, Register, Resume, TargetAnswer, Vitals,
+    Acknowledge, Flag, Heartbeat, InstanceSettings, Redact, Register, Resume, Route, TargetAnswer, Vitals,
 };
 pub use self::operator::{
     Advance, Audit, AuditEntry, AuditQuery, Done, Mismatch, MismatchQuery, Mismatches, Moved, Override,
