@@ -7,8 +7,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use changeover::engine::TableMirror;
+use changeover::mirror::Mirror;
 use changeover::{Migration, Refused};
-use changeover_api::Connect;
+use changeover_api::spec::StoreUrl;
+use changeover_api::{Connect, Spec};
 use clap::Args;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -52,7 +55,7 @@ pub(crate) async fn run(args: InstanceArgs) -> Result<(), String> {
     }
 
     // What a service does to take part: connect, say who mirrors its writes, and route by the handle it gets.
-    let mirror = mirror(&world.spec()).await?;
+    let mirror = mirror(&world).await?;
     let (migration, instance) = Connect::in_folder(NAME, &world.folder)
         .instance(&format!("bookings-{}", args.number))
         .step_file(world.folder.join(format!("bookings-{}.step", args.number)))
@@ -180,4 +183,19 @@ async fn parent_is_gone() {
     let mut byte = [0_u8; 1];
     let mut input = tokio::io::stdin();
     while matches!(input.read(&mut byte).await, Ok(n) if n > 0) {}
+}
+
+/// What levels this service's writes: the spec's mappings over its two databases.
+async fn mirror(world: &World) -> Result<Arc<dyn Mirror>, String> {
+    let spec = Spec::read(&world.spec()).map_err(|e| e.to_string())?;
+    let files = spec.resolve_stores().map_err(|e| e.to_string())?;
+    let files: Vec<_> = files
+        .into_iter()
+        .map(|(name, url)| match url {
+            StoreUrl::Sqlite { path } => Ok((name, path)),
+            other => Err(format!("{other}: the demo's databases are SQLite's")),
+        })
+        .collect::<Result<_, _>>()?;
+    let links = changeover_tables::sqlite::links(NAME, &spec.mappings(), &files).await.map_err(|e| e.to_string())?;
+    Ok(Arc::new(TableMirror::new(Arc::new(links))))
 }
