@@ -109,7 +109,7 @@ impl Fleet {
             .open(&log)
             .map_err(|e| format!("{}: {e}", log.display()))?;
         let mut command = Command::new(binary);
-        command.arg("demo-instance").arg(&self.orders.world.folder).arg(number.to_string());
+        command.arg(super::INSTANCE).arg(&self.orders.world.folder).arg(number.to_string());
         command.arg("--slow-new").arg(self.orders.slow_new.as_millis().to_string());
         if let Some(flag) = &self.orders.naive {
             command.arg("--naive").arg(flag);

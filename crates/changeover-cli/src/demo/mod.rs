@@ -24,10 +24,15 @@ use std::time::Duration;
 
 use clap::Args;
 
-pub(crate) use self::instance::{InstanceArgs, run as run_instance};
+pub(crate) use self::instance::InstanceArgs;
 use self::report::Report;
 use self::story::Story;
 use self::world::World;
+use crate::error::{CliError, Exit};
+use crate::terminal::Terminal;
+
+/// The hidden command that makes this binary a process of the demo's service.
+pub(crate) const INSTANCE: &str = "demo-instance";
 
 /// Watch a live service move from its old database to its new one, forward, back and forward again.
 #[derive(Debug, Args)]
@@ -50,16 +55,34 @@ pub(crate) struct DemoArgs {
     /// An artificial delay of the new side for each statement, in milliseconds [default: 0; with --naive: 40].
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(..=1_000))]
     slow_new: Option<u64>,
-    /// Print one JSON object on standard output; the story goes to standard error.
-    #[arg(long)]
-    json: bool,
 }
 
 /// The naive run's delay where none is asked for: a new side that is a little slower is enough.
 const NAIVE_DELAY_MS: u64 = 40;
 
-/// Runs the demo. `Ok(false)`: it ran, and something was lost or wrong.
-pub(crate) async fn run(args: DemoArgs) -> Result<bool, String> {
+/// Runs the demo.
+///
+/// # Errors
+/// What kept it from running to its end.
+pub(crate) async fn answer(args: DemoArgs, terminal: &Terminal) -> Result<Exit, CliError> {
+    match run(args, terminal.json).await {
+        Ok(true) => Ok(Exit::Done),
+        Ok(false) => Ok(Exit::No),
+        Err(cause) => Err(CliError::Machine { doing: "running the demo", cause }),
+    }
+}
+
+/// Runs one process of the demo's service, until its standard input ends.
+///
+/// # Errors
+/// What kept it from it.
+pub(crate) async fn instance(args: InstanceArgs) -> Result<Exit, CliError> {
+    let ran = instance::run(args).await;
+    ran.map(|()| Exit::Done).map_err(|cause| CliError::Machine { doing: "running a process of the demo", cause })
+}
+
+/// `Ok(false)`: it ran, and something was lost or wrong.
+async fn run(args: DemoArgs, json: bool) -> Result<bool, String> {
     let temporary;
     let folder = match &args.keep {
         Some(folder) => {
@@ -73,7 +96,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<bool, String> {
     };
     let folder = folder.canonicalize().map_err(|e| format!("{}: {e}", folder.display()))?;
     let delay = args.slow_new.unwrap_or(if args.naive { NAIVE_DELAY_MS } else { 0 });
-    let mut story = Story::new(args.json);
+    let mut story = Story::new(json);
     story.chapter("A travel agency's bookings service keeps flight cancellations in a database of its own.");
     story.say("A new flights service shall take them over, in a table of another shape, while everybody goes on working.");
     let world = {
@@ -89,7 +112,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<bool, String> {
         move_by_changeover(&args, &world, delay, &mut story).await?
     };
     report.tell(&mut story, &args);
-    if args.json {
+    if json {
         report.print()?;
     }
     Ok(report.is_clean())

@@ -46,6 +46,7 @@ pub(super) const SPEC: &str = r#"format = 1
 name = "cancellations"
 mirror = "dual-write"               # the service has the library in it
 phases = ["old", "shadow", "reverse-shadow", "new"]
+write_lifetime = "1s"               # a write of a process that died is dead with it, on SQLite
 
 [store.bookings]
 url = "sqlite:bookings.db"
