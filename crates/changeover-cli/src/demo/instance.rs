@@ -120,7 +120,7 @@ impl Routed {
         let found = self
             .migration
             .read("cancellation.get", (TABLE, id as i64))
-            .input(&format_args!("GET /cancellations/{id}"))
+            .input_with(move || format!("GET /cancellations/{id}"))
             .compare(super::service::explain)
             .run(move |side| {
                 let service = service.clone();
