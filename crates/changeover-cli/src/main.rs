@@ -6,6 +6,7 @@
 mod args;
 mod commands;
 mod confirm;
+mod draft;
 mod error;
 mod locate;
 mod logs;
