@@ -244,6 +244,16 @@ async fn with_a_step_file_it_starts_while_the_control_plane_is_away_and_without_
 }
 
 #[tokio::test]
+async fn one_that_was_dropped_by_mistake_goes_on() {
+    let (plane, replica) = plane(Phase::Old).await;
+    let (migration, instance) = start(to(&[&replica])).await;
+    drop(instance);
+    advance(&plane, Phase::Shadow).await;
+    advance(&plane, Phase::ReverseShadow).await;
+    assert_eq!(read(&migration).await.unwrap(), Side::New);
+}
+
+#[tokio::test]
 async fn a_goodbye_that_nobody_hears_is_told() {
     let (_plane, replica) = plane(Phase::Old).await;
     let (_migration, instance) = start(to(&[&replica])).await;

@@ -219,8 +219,7 @@ impl Catalog {
     #[must_use]
     pub fn table(&self, schema: Option<&str>, name: &str) -> Option<&TableInfo> {
         self.tables.iter().find(|table| {
-            table.name.eq_ignore_ascii_case(name)
-                && (schema.is_none() || table.schema.as_deref() == schema)
+            table.name.eq_ignore_ascii_case(name) && (schema.is_none() || table.schema.as_deref() == schema)
         })
     }
 }

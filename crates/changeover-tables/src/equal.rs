@@ -46,7 +46,10 @@ fn allows(rule: &RuleKind, a: &Value, b: &Value) -> bool {
     }
 }
 
-#[allow(clippy::cast_precision_loss, reason = "a tolerance is about nearness; 53 bits of an integer are near enough")]
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "a tolerance is about nearness; 53 bits of an integer are near enough"
+)]
 const fn number(value: &Value) -> Option<f64> {
     match value {
         Value::Int(n) => Some(*n as f64),

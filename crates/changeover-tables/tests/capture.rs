@@ -13,7 +13,11 @@ use common::*;
 
 const T: &str = "CREATE TABLE t (id INTEGER PRIMARY KEY, n TEXT);";
 
-async fn captured(old: &str, new: &str, mappings: &[changeover_tables::mapping::TableMapping]) -> (Pair, Stores) {
+async fn captured(
+    old: &str,
+    new: &str,
+    mappings: &[changeover_tables::mapping::TableMapping],
+) -> (Pair, Stores) {
     let pair = Pair::new(old, new);
     let stores = pair.stores(mappings).await;
     stores.old_log().install(CAPTURE).await.unwrap();
@@ -136,7 +140,8 @@ async fn rows_displaced_by_a_partial_index_or_a_constraint_that_replaces_are_log
                    CREATE UNIQUE INDEX p ON t (u COLLATE NOCASE) WHERE n < 100 AND t.u IS NOT NULL;";
     for recursive in [false, true] {
         displaced(partial, recursive, &REPLACING).await;
-        let more = ["INSERT INTO t VALUES (1,'a',1),(2,'A',200)", "UPDATE OR REPLACE t SET n = 5 WHERE id = 2"];
+        let more =
+            ["INSERT INTO t VALUES (1,'a',1),(2,'A',200)", "UPDATE OR REPLACE t SET n = 5 WHERE id = 2"];
         displaced(partial, recursive, &more).await;
     }
     let replaces = "CREATE TABLE t (id INTEGER PRIMARY KEY, u TEXT UNIQUE ON CONFLICT REPLACE, n INTEGER);";
@@ -166,7 +171,11 @@ async fn rows_displaced_under_other_keys_are_logged() {
         let fits = |s: &&&str| schema.contains("BLOB") || !s.contains("x'01'");
         let mut these: Vec<&str> = statements.iter().filter(fits).copied().collect();
         if schema.contains("BLOB") {
-            these = vec!["INSERT INTO t VALUES (x'0a','x',1),(x'0b','y',2)", "REPLACE INTO t VALUES (x'0c','x',3)", "DELETE FROM t"];
+            these = vec![
+                "INSERT INTO t VALUES (x'0a','x',1),(x'0b','y',2)",
+                "REPLACE INTO t VALUES (x'0c','x',3)",
+                "DELETE FROM t",
+            ];
         } else {
             these.insert(0, "INSERT INTO t VALUES ('a','x',1),('b','y',2)");
         }
@@ -211,17 +220,22 @@ async fn a_row_that_leaves_where_is_deleted_and_one_that_comes_in_is_copied() {
 #[tokio::test]
 async fn on_a_shared_table_each_mapping_logs_its_own_rows_and_those_that_leave_it() {
     let old = "CREATE TABLE a (id INTEGER PRIMARY KEY, n); CREATE TABLE b (id INTEGER PRIMARY KEY, n);";
-    let pair = Pair::new(old, "CREATE TABLE t (id INTEGER PRIMARY KEY, src TEXT COLLATE NOCASE NOT NULL, n);");
+    let pair =
+        Pair::new(old, "CREATE TABLE t (id INTEGER PRIMARY KEY, src TEXT COLLATE NOCASE NOT NULL, n);");
     let mut of_a = mapping("a", "t");
     of_a.set = vec![("src".into(), constant("A"))];
     let mut of_b = mapping("b", "t");
     of_b.set = vec![("src".into(), constant("B"))];
     let stores = pair.stores(&[of_a, of_b]).await;
     stores.new_log().install(CAPTURE).await.unwrap();
-    pair.new_app.execute_batch("INSERT INTO t VALUES (1,'A','x'),(2,'B','y'),(3,'C','z'),(4,'a','w')").unwrap();
+    pair.new_app
+        .execute_batch("INSERT INTO t VALUES (1,'A','x'),(2,'B','y'),(3,'C','z'),(4,'a','w')")
+        .unwrap();
     assert_eq!(logged(stores.new_log()).await, [key("a", 1), key("b", 2)]);
     stores.drain(Side::New).await;
-    pair.new_app.execute_batch("UPDATE t SET src = 'B' WHERE id = 1; REPLACE INTO t VALUES (2,'A','y')").unwrap();
+    pair.new_app
+        .execute_batch("UPDATE t SET src = 'B' WHERE id = 1; REPLACE INTO t VALUES (2,'A','y')")
+        .unwrap();
     stores.drain(Side::New).await;
     assert_eq!(ask(&pair.old_app, "SELECT * FROM a"), ["2|'y'"]);
     assert_eq!(ask(&pair.old_app, "SELECT * FROM b"), ["1|'x'"]);
@@ -261,7 +275,8 @@ async fn entries_carry_the_slot_of_the_key_or_of_the_slot_keys_value() {
     pair.old_app.execute_batch("INSERT INTO t VALUES (42, 7)").unwrap();
     let claims = stores.old_log().claim(0, 9).await.unwrap();
     assert_eq!(claims[0].slot, Slot::of("move", b"42"));
-    let by_customer = changeover_tables::mapping::TableMapping { route_by: Some("customer".into()), ..mapping("t", "t") };
+    let by_customer =
+        changeover_tables::mapping::TableMapping { route_by: Some("customer".into()), ..mapping("t", "t") };
     let (pair, stores) = captured(schema, text, &[by_customer]).await;
     pair.old_app.execute_batch("INSERT INTO t VALUES (42, 7); UPDATE t SET customer = 8").unwrap();
     let claims = stores.old_log().claim(0, 9).await.unwrap();
@@ -278,7 +293,8 @@ async fn the_entries_of_given_keys_are_found() {
     let schema = "CREATE TABLE t (a TEXT, b INTEGER, PRIMARY KEY (a, b)) WITHOUT ROWID;";
     let (pair, stores) = captured(schema, schema, &[mapping("t", "t")]).await;
     pair.old_app.execute_batch("INSERT INTO t VALUES ('x',1),('x',2),('y',1)").unwrap();
-    let wanted = [Key::composite("t", vec!["x".into(), 2.into()]), Key::composite("t", vec!["n".into(), Value::Null])];
+    let wanted =
+        [Key::composite("t", vec!["x".into(), 2.into()]), Key::composite("t", vec!["n".into(), Value::Null])];
     let claims = stores.old_log().claim_keys(&wanted).await.unwrap();
     assert_eq!(claims.len(), 1);
     assert_eq!(claims[0].key, wanted[0]);
@@ -308,7 +324,9 @@ async fn migrations_side_by_side_each_have_their_log() {
     let pair = Pair::new(T, T);
     let stores = pair.stores(&[mapping("t", "t")]).await;
     let database = shared(&stores.old);
-    let other = changeover_tables::sqlite::SqliteStore::new(database, "other", Side::Old, &stores.plan).await.unwrap();
+    let other = changeover_tables::sqlite::SqliteStore::new(database, "other", Side::Old, &stores.plan)
+        .await
+        .unwrap();
     stores.old_log().install(CAPTURE).await.unwrap();
     other.install(CAPTURE).await.unwrap();
     pair.old_app.execute_batch("INSERT INTO t VALUES (1,'a')").unwrap();

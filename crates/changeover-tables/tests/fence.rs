@@ -35,10 +35,17 @@ async fn a_shut_or_moved_fence_refuses_every_write_of_the_applications_and_an_op
     pair.old_app.execute_batch("INSERT INTO t VALUES (1,'a')").unwrap();
     let fence = stores.old_fence();
     assert_eq!(fence.look().await.unwrap(), FenceAt { state: FenceState::Open, epoch: 0 });
-    for (state, words) in [(FenceState::Shut, "kept in step with new:t"), (FenceState::Moved, "moved to new:t")] {
+    for (state, words) in
+        [(FenceState::Shut, "kept in step with new:t"), (FenceState::Moved, "moved to new:t")]
+    {
         fence.set(state, 3).await.unwrap();
         assert_eq!(fence.look().await.unwrap(), FenceAt { state, epoch: 3 });
-        for write in ["INSERT INTO t VALUES (2,'b')", "UPDATE t SET n = 'c'", "DELETE FROM t", "REPLACE INTO t VALUES (1,'z')"] {
+        for write in [
+            "INSERT INTO t VALUES (2,'b')",
+            "UPDATE t SET n = 'c'",
+            "DELETE FROM t",
+            "REPLACE INTO t VALUES (1,'z')",
+        ] {
             let said = refused(&pair.old_app, write);
             assert!(said.contains(words) && said.contains("roll back, look at the flag"), "{said}");
         }
@@ -85,7 +92,11 @@ async fn a_fence_over_some_rows_leaves_the_others_to_the_application() {
     pair.old_app.execute_batch("INSERT INTO t VALUES (1,'Flight',1),(2,'hotel',2)").unwrap();
     let stores = pair.stores(&[m]).await;
     stores.old_fence().set(FenceState::Moved, 1).await.unwrap();
-    pair.old_app.execute_batch("INSERT INTO t VALUES (3,'hotel',3); UPDATE t SET u = 4 WHERE id = 3; DELETE FROM t WHERE id = 3").unwrap();
+    pair.old_app
+        .execute_batch(
+            "INSERT INTO t VALUES (3,'hotel',3); UPDATE t SET u = 4 WHERE id = 3; DELETE FROM t WHERE id = 3",
+        )
+        .unwrap();
     for write in [
         "INSERT INTO t VALUES (4,'flight',9)",
         "UPDATE t SET u = 7 WHERE id = 1",
@@ -111,7 +122,9 @@ async fn on_a_shared_table_each_source_has_its_fence() {
     let stores = pair.stores(&[of_a]).await;
     pair.new_app.execute_batch("INSERT INTO t VALUES ('A',1,'x'),('B',1,'y')").unwrap();
     stores.new_fence().set(FenceState::Shut, 1).await.unwrap();
-    pair.new_app.execute_batch("UPDATE t SET n = 'z' WHERE src = 'B'; INSERT INTO t VALUES ('B',2,'y')").unwrap();
+    pair.new_app
+        .execute_batch("UPDATE t SET n = 'z' WHERE src = 'B'; INSERT INTO t VALUES ('B',2,'y')")
+        .unwrap();
     for write in [
         "UPDATE t SET n = 'z'",
         "INSERT INTO t VALUES ('A',2,'x')",
@@ -198,7 +211,10 @@ async fn both_sides_in_one_file_move_in_one_transaction() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("one.db");
     let app = app(&path);
-    app.execute_batch("CREATE TABLE a (id INTEGER PRIMARY KEY, n); CREATE TABLE b (id INTEGER PRIMARY KEY, n);").unwrap();
+    app.execute_batch(
+        "CREATE TABLE a (id INTEGER PRIMARY KEY, n); CREATE TABLE b (id INTEGER PRIMARY KEY, n);",
+    )
+    .unwrap();
     let database = SqliteDatabase::open("one", &path, SqliteOptions::default()).await.unwrap();
     let mut m = mapping("a", "b");
     m.old.store = "one".into();
@@ -247,7 +263,10 @@ async fn all_that_is_installed_is_listed_and_goes_away_by_the_printed_sql_or_by_
         stores.old_fence().set(FenceState::Shut, 1).await.unwrap();
         let database = shared(&stores.old);
         let things = installed(&database).await.unwrap();
-        assert!(things.len() >= 8 && things.iter().all(|thing| thing.name.starts_with("changeover_")), "{things:?}");
+        assert!(
+            things.len() >= 8 && things.iter().all(|thing| thing.name.starts_with("changeover_")),
+            "{things:?}"
+        );
         if by_hand {
             pair.old_app.execute_batch(&removal_sql(&things)).unwrap();
         } else {
@@ -311,9 +330,15 @@ async fn a_file_that_is_missing_no_database_or_not_to_be_written_is_told_apart()
     let folder = tempfile::tempdir().unwrap();
     let options = SqliteOptions::default();
     let missing = SqliteDatabase::open("old", folder.path().join("none.db"), options).await.unwrap_err();
-    assert!(matches!(missing, StoreError::Unreachable { .. }) && missing.to_string().contains("no file"), "{missing}");
+    assert!(
+        matches!(missing, StoreError::Unreachable { .. }) && missing.to_string().contains("no file"),
+        "{missing}"
+    );
     let text = folder.path().join("text.db");
     std::fs::write(&text, "no database at all, but long enough to have a header of one hundred bytes, as SQLite's has it, or so").unwrap();
     let wrong = SqliteDatabase::open("old", &text, options).await.unwrap_err();
-    assert!(matches!(wrong, StoreError::Refused { .. }) && wrong.to_string().contains("no SQLite database"), "{wrong}");
+    assert!(
+        matches!(wrong, StoreError::Refused { .. }) && wrong.to_string().contains("no SQLite database"),
+        "{wrong}"
+    );
 }

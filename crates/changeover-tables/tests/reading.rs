@@ -8,7 +8,8 @@ use changeover::value::Opaque;
 use changeover::{Key, Value};
 use common::*;
 
-const OLD: &str = "CREATE TABLE bookings (id INTEGER PRIMARY KEY, state TEXT NOT NULL, price REAL, kind TEXT);";
+const OLD: &str =
+    "CREATE TABLE bookings (id INTEGER PRIMARY KEY, state TEXT NOT NULL, price REAL, kind TEXT);";
 const NEW: &str = "CREATE TABLE booking (booking_id TEXT PRIMARY KEY NOT NULL, status TEXT NOT NULL, price REAL, \
                    region TEXT NOT NULL) WITHOUT ROWID;";
 
@@ -25,7 +26,9 @@ fn bookings() -> changeover_tables::mapping::TableMapping {
 async fn the_old_side_computes_the_canonical_image_in_the_new_columns_types() {
     let pair = Pair::new(OLD, NEW);
     pair.old_app
-        .execute_batch("INSERT INTO bookings VALUES (1,'ok',10,'flight'),(2,'no',1.5,'hotel'),(10,'ok',NULL,'flight')")
+        .execute_batch(
+            "INSERT INTO bookings VALUES (1,'ok',10,'flight'),(2,'no',1.5,'hotel'),(10,'ok',NULL,'flight')",
+        )
         .unwrap();
     let stores = pair.stores(&[bookings()]).await;
     let (found, refused) = rows(&stores.old, &stores.table(), Image::Canonical).await;
@@ -84,10 +87,13 @@ async fn keys_are_ordered_cut_and_located_in_each_sides_own_order() {
 
 #[tokio::test]
 async fn composite_keys_use_the_index_at_both_ends_of_a_range() {
-    let schema = "CREATE TABLE seats (flight TEXT, seat INTEGER, who TEXT, PRIMARY KEY (flight, seat)) WITHOUT ROWID;";
+    let schema =
+        "CREATE TABLE seats (flight TEXT, seat INTEGER, who TEXT, PRIMARY KEY (flight, seat)) WITHOUT ROWID;";
     let pair = Pair::new(schema, schema);
     for n in 0..40 {
-        pair.old_app.execute("INSERT INTO seats VALUES (?1, ?2, 'x')", (format!("F{}", n / 10), n % 10)).unwrap();
+        pair.old_app
+            .execute("INSERT INTO seats VALUES (?1, ?2, 'x')", (format!("F{}", n / 10), n % 10))
+            .unwrap();
     }
     let stores = pair.stores(&[mapping("seats", "seats")]).await;
     assert_eq!(stores.old.tables()[0].order, KeyOrder::Binary);
@@ -101,7 +107,10 @@ async fn composite_keys_use_the_index_at_both_ends_of_a_range() {
     let query = "EXPLAIN QUERY PLAN SELECT flight, seat FROM seats WHERE true AND (\"flight\", \"seat\") > ('a', 1) \
                  AND (\"flight\", \"seat\") <= ('b', 2) ORDER BY \"flight\", \"seat\"";
     let plan = ask(&pair.old_app, query);
-    assert!(plan.len() == 1 && plan[0].contains("SEARCH") && plan[0].contains("(flight,seat)>(?,?)"), "{plan:?}");
+    assert!(
+        plan.len() == 1 && plan[0].contains("SEARCH") && plan[0].contains("(flight,seat)>(?,?)"),
+        "{plan:?}"
+    );
 }
 
 #[tokio::test]
@@ -112,7 +121,8 @@ async fn keys_of_text_without_case_are_told_apart_by_their_bytes() {
     pair.old_app.execute_batch("INSERT INTO users VALUES ('b',1),('A',2),('C',3)").unwrap();
     let stores = pair.stores(&[mapping("users", "users")]).await;
     let table = stores.table();
-    let read = stores.old.read(&table, &[key("users", "a"), key("users", "A")], Image::Canonical).await.unwrap();
+    let read =
+        stores.old.read(&table, &[key("users", "a"), key("users", "A")], Image::Canonical).await.unwrap();
     assert!(read.rows[0].is_none() && read.rows[1].is_some());
     assert_eq!(stores.old.cut(&table, None, 2).await.unwrap(), Some(key("users", "b")));
     let bounds = [key("users", "b")];
@@ -125,7 +135,9 @@ async fn keys_of_text_without_case_are_told_apart_by_their_bytes() {
 async fn a_value_of_another_type_than_the_columns_is_refused_by_name_or_carried_by_rule() {
     let schema = "CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER, note TEXT);";
     let pair = Pair::new(schema, schema);
-    pair.old_app.execute_batch("INSERT INTO t VALUES (1,7,'a'),(2,'seven','b'),(3,'8','c'),(4,9.0,5)").unwrap();
+    pair.old_app
+        .execute_batch("INSERT INTO t VALUES (1,7,'a'),(2,'seven','b'),(3,'8','c'),(4,9.0,5)")
+        .unwrap();
     let stores = pair.stores(&[mapping("t", "t")]).await;
     let (found, refused) = rows(&stores.old, &stores.table(), Image::Canonical).await;
     assert_eq!(found.len(), 3);
@@ -200,7 +212,9 @@ async fn rows_whose_key_is_null_or_does_not_survive_the_conversion_are_named() {
 async fn text_that_is_not_utf8_passes_as_it_is() {
     let schema = "CREATE TABLE t (id INTEGER PRIMARY KEY, s TEXT);";
     let pair = Pair::new(schema, schema);
-    pair.old_app.execute_batch("INSERT INTO t VALUES (1, CAST(x'66ff' AS TEXT)), (2, CAST(x'6100' AS TEXT))").unwrap();
+    pair.old_app
+        .execute_batch("INSERT INTO t VALUES (1, CAST(x'66ff' AS TEXT)), (2, CAST(x'6100' AS TEXT))")
+        .unwrap();
     let stores = pair.stores(&[mapping("t", "t")]).await;
     assert_eq!(stores.copy().await.written, 2);
     stores.assert_equal().await;

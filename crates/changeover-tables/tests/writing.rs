@@ -7,7 +7,8 @@ use changeover::store::{Image, RowBatch, Store};
 use changeover::{Key, Side, StoreError, Value};
 use common::*;
 
-const USERS: &str = "CREATE TABLE users (id INTEGER PRIMARY KEY, email TEXT UNIQUE, n INTEGER NOT NULL DEFAULT 0);";
+const USERS: &str =
+    "CREATE TABLE users (id INTEGER PRIMARY KEY, email TEXT UNIQUE, n INTEGER NOT NULL DEFAULT 0);";
 
 async fn apply(stores: &Stores, changes: &[Change]) -> changeover::store::guard::Applied {
     let mut tx = stores.new_guarded().begin(Scope::Marks).await.unwrap();
@@ -64,7 +65,8 @@ async fn a_row_that_the_store_refuses_is_named_and_the_others_are_written() {
         "CREATE TABLE users (id INTEGER PRIMARY KEY, email TEXT UNIQUE ON CONFLICT REPLACE, n INTEGER CHECK (n < 10));",
     );
     let stores = pair.stores(&[mapping("users", "users")]).await;
-    let applied = apply(&stores, &[user(1, "a", 1), user(2, "a", 2), user(3, "c", 30), user(4, "d", 4)]).await;
+    let applied =
+        apply(&stores, &[user(1, "a", 1), user(2, "a", 2), user(3, "c", 30), user(4, "d", 4)]).await;
     assert_eq!(applied.written, 2);
     let named: Vec<Key> = applied.refused.iter().map(|r| r.key.clone()).collect();
     assert!(named.contains(&key("users", 2)) && named.contains(&key("users", 3)), "{named:?}");
@@ -104,17 +106,24 @@ async fn unique_values_of_partial_and_expression_indexes_are_exchanged_too() {
 
 #[tokio::test]
 async fn the_followers_triggers_and_foreign_keys_are_silent_for_the_mirror() {
-    let old = "CREATE TABLE p (id INTEGER PRIMARY KEY, n); CREATE TABLE c (id INTEGER PRIMARY KEY, p INTEGER);";
+    let old =
+        "CREATE TABLE p (id INTEGER PRIMARY KEY, n); CREATE TABLE c (id INTEGER PRIMARY KEY, p INTEGER);";
     let new = "CREATE TABLE p (id INTEGER PRIMARY KEY, n UNIQUE); CREATE TABLE log (x);\
         CREATE TABLE c (id INTEGER PRIMARY KEY, p INTEGER NOT NULL REFERENCES p ON DELETE CASCADE);\
         CREATE TRIGGER tr AFTER INSERT ON p BEGIN INSERT INTO log VALUES (1); END;";
     let pair = Pair::new(old, new);
-    pair.old_app.execute_batch("INSERT INTO p VALUES (1,'a'),(2,'b'); INSERT INTO c VALUES (1,1),(2,2)").unwrap();
+    pair.old_app
+        .execute_batch("INSERT INTO p VALUES (1,'a'),(2,'b'); INSERT INTO c VALUES (1,1),(2,2)")
+        .unwrap();
     let stores = pair.stores(&[mapping("c", "c"), mapping("p", "p")]).await;
     stores.copy().await;
     assert_eq!(ask(&pair.new_app, "SELECT count(*) FROM log"), ["0"]);
     // Parents that exchange a unique value keep their children, and their rows.
-    pair.old_app.execute_batch("UPDATE p SET n = 'x'; UPDATE p SET n = 'b' WHERE id = 1; UPDATE p SET n = 'a' WHERE id = 2").unwrap();
+    pair.old_app
+        .execute_batch(
+            "UPDATE p SET n = 'x'; UPDATE p SET n = 'b' WHERE id = 1; UPDATE p SET n = 'a' WHERE id = 2",
+        )
+        .unwrap();
     stores.level(Side::Old, &[key("p", 1)]).await;
     stores.assert_equal().await;
     assert_eq!(ask(&pair.new_app, "SELECT count(*) FROM c"), ["2"]);
@@ -154,17 +163,22 @@ async fn going_back_leaves_equal_rows_alone_and_writes_back_what_differs() {
 #[tokio::test]
 async fn several_old_tables_in_one_new_one_go_back_where_their_constants_say() {
     let old = "CREATE TABLE a (id INTEGER PRIMARY KEY, n); CREATE TABLE b (id INTEGER PRIMARY KEY, n);";
-    let pair = Pair::new(old, "CREATE TABLE t (src TEXT, id INTEGER, n, PRIMARY KEY (src, id)) WITHOUT ROWID;");
+    let pair =
+        Pair::new(old, "CREATE TABLE t (src TEXT, id INTEGER, n, PRIMARY KEY (src, id)) WITHOUT ROWID;");
     let mut of_a = mapping("a", "t");
     of_a.set = vec![("src".into(), constant("A"))];
     let mut of_b = mapping("b", "t");
     of_b.set = vec![("src".into(), constant("B"))];
-    pair.old_app.execute_batch("INSERT INTO a VALUES (1,'a1'); INSERT INTO b VALUES (1,'b1'),(2,'b2')").unwrap();
+    pair.old_app
+        .execute_batch("INSERT INTO a VALUES (1,'a1'); INSERT INTO b VALUES (1,'b1'),(2,'b2')")
+        .unwrap();
     let stores = pair.stores(&[of_a, of_b]).await;
     stores.copy().await;
     assert_eq!(ask(&pair.new_app, "SELECT * FROM t"), ["'A'|1|'a1'", "'B'|1|'b1'", "'B'|2|'b2'"]);
     stores.assert_equal().await;
-    pair.new_app.execute_batch("UPDATE t SET n = src || '!' WHERE id = 1; INSERT INTO t VALUES ('A', 7, 'a7')").unwrap();
+    pair.new_app
+        .execute_batch("UPDATE t SET n = src || '!' WHERE id = 1; INSERT INTO t VALUES ('A', 7, 'a7')")
+        .unwrap();
     stores.level(Side::New, &[key("a", 1), key("b", 1), key("a", 7), key("b", 7)]).await;
     assert_eq!(ask(&pair.old_app, "SELECT * FROM a"), ["1|'A!'", "7|'a7'"]);
     assert_eq!(ask(&pair.old_app, "SELECT * FROM b"), ["1|'B!'", "2|'b2'"]);
@@ -178,7 +192,9 @@ async fn consolidated_sources_that_collide_are_named() {
     of_a.set = vec![("src".into(), constant("A"))];
     let mut of_b = mapping("b", "t");
     of_b.set = vec![("src".into(), constant("B"))];
-    pair.old_app.execute_batch("INSERT INTO a VALUES (1,'a1'); INSERT INTO b VALUES (1,'b1'),(2,'b2')").unwrap();
+    pair.old_app
+        .execute_batch("INSERT INTO a VALUES (1,'a1'); INSERT INTO b VALUES (1,'b1'),(2,'b2')")
+        .unwrap();
     let stores = pair.stores(&[of_a, of_b]).await;
     let applied = stores.copy().await;
     // The other source's row must come along, or be named as the one in the way.
@@ -215,7 +231,10 @@ async fn a_chunks_rows_and_its_mark_are_one_commit() {
     assert_eq!(guarded.chunks(&table, 1).await.unwrap(), [chunk(0, ChunkState::Begun, 0)]);
     assert_eq!(ask(&pair.new_app, "SELECT count(*) FROM users"), ["0"]);
     let mut tx = guarded.begin(Scope::Marks).await.unwrap();
-    assert_eq!(tx.load(&table, RowBatch { rows: rows.clone(), refused: vec![] }, true).await.unwrap().written, 1);
+    assert_eq!(
+        tx.load(&table, RowBatch { rows: rows.clone(), refused: vec![] }, true).await.unwrap().written,
+        1
+    );
     assert_eq!(tx.load(&table, RowBatch { rows, refused: vec![] }, true).await.unwrap().unchanged, 1);
     tx.mark(&chunk(0, ChunkState::Done, 1)).await.unwrap();
     assert_eq!(tx.chunk(&table, 1, 0).await.unwrap(), Some(chunk(0, ChunkState::Done, 1)));
@@ -243,8 +262,10 @@ async fn a_guard_keeps_others_out_and_a_dropped_one_lets_them_in() {
         lock_wait: std::time::Duration::from_millis(20),
         ..Default::default()
     };
-    let database = changeover_tables::sqlite::SqliteDatabase::open("new", pair.new_path(), options).await.unwrap();
-    let store = changeover_tables::sqlite::SqliteStore::new(database, "move", Side::New, &stores.plan).await.unwrap();
+    let database =
+        changeover_tables::sqlite::SqliteDatabase::open("new", pair.new_path(), options).await.unwrap();
+    let store =
+        changeover_tables::sqlite::SqliteStore::new(database, "move", Side::New, &stores.plan).await.unwrap();
     pair.new_app.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
     pair.new_app.execute_batch("BEGIN IMMEDIATE").unwrap();
     let busy = store.begin(Scope::Marks).await.err().unwrap();
@@ -280,9 +301,12 @@ async fn a_value_of_a_hundred_megabytes_goes_through() {
     let grown = peak_kib() - before;
     assert!(grown < 800_000, "{grown} KiB for a value of 97,657 KiB");
     let sum = |connection| {
-        rusqlite::Connection::query_row(connection, "SELECT length(b), substr(b, 99999000) FROM t WHERE id = 1", [], |r| {
-            Ok((r.get::<_, i64>(0)?, r.get::<_, Vec<u8>>(1)?))
-        })
+        rusqlite::Connection::query_row(
+            connection,
+            "SELECT length(b), substr(b, 99999000) FROM t WHERE id = 1",
+            [],
+            |r| Ok((r.get::<_, i64>(0)?, r.get::<_, Vec<u8>>(1)?)),
+        )
         .unwrap()
     };
     assert_eq!(sum(&pair.old_app), sum(&pair.new_app));

@@ -1,1 +1,17 @@
-//! (header to come with the first slice)
+//! The test kit: a store in memory, writers whose outcome is predicted, and the suites that every store and every
+//! driver of a migration must pass.
+//!
+//! It is made for tests: it says what it expects by panicking, and it is nobody's dependency but theirs.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test kit says what it expects by panicking, in the caller's test"
+)]
+
+pub mod memory;
+pub mod random;
+
+pub use memory::{Collation, Mapping, MemoryStore, MemoryTable};
+pub use random::Random;

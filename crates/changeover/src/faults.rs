@@ -113,10 +113,11 @@ mod planned {
         static HERE: RefCell<Option<Arc<FaultPlan>>> = const { RefCell::new(None) };
     }
 
-    static FROM_ENVIRONMENT: LazyLock<FaultPlan> = LazyLock::new(|| match std::env::var("CHANGEOVER_FAULT") {
-        Ok(text) => FaultPlan::parse(&text),
-        Err(_) => FaultPlan::new(),
-    });
+    static FROM_ENVIRONMENT: LazyLock<FaultPlan> =
+        LazyLock::new(|| match std::env::var("CHANGEOVER_FAULT") {
+            Ok(text) => FaultPlan::parse(&text),
+            Err(_) => FaultPlan::new(),
+        });
 
     impl FaultPlan {
         /// Nothing planned; passes are counted.
@@ -223,7 +224,8 @@ mod planned {
         #[tokio::test]
         async fn a_pause_lasts_until_the_test_says_so() {
             let pause = PausedAt::default();
-            let _plan = FaultPlan::new().with(FaultPoint::ClaimTaken, 1, Fault::Pause(pause.clone())).install();
+            let _plan =
+                FaultPlan::new().with(FaultPoint::ClaimTaken, 1, Fault::Pause(pause.clone())).install();
             let paused = tokio::spawn(fault_point(FaultPoint::ClaimTaken));
             pause.reached().await;
             assert!(!paused.is_finished());

@@ -220,7 +220,8 @@ mod tests {
 
     fn rules(kinds: &[(&str, RuleKind)]) -> RowRules {
         let columns = ["id", "seen_at", "price", "etag"].map(str::to_owned);
-        let rules = kinds.iter().map(|(column, kind)| Rule { column: (*column).to_owned(), kind: kind.clone() });
+        let rules =
+            kinds.iter().map(|(column, kind)| Rule { column: (*column).to_owned(), kind: kind.clone() });
         RowRules::new(&columns, rules.collect()).unwrap()
     }
 

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use changeover::keyed::RouteBy;
 use changeover::protocol::member::{InstanceId, Remembered};
 use changeover::protocol::{Millis, Target};
+use changeover::samples::Redaction;
 use changeover::switch::{StepFile, SwitchHandle};
 use changeover::{Builder, Migration};
 
@@ -14,7 +16,7 @@ use super::instance::Instance;
 use super::peers::Source;
 use crate::runfile::RunFile;
 use crate::secret::Secret;
-use crate::wire::{ErrorCode, Heartbeat, InstanceSettings, Register, Resume, TargetAnswer, Vitals};
+use crate::wire::{ErrorCode, Heartbeat, InstanceSettings, Redact, Register, Resume, TargetAnswer, Vitals};
 
 /// How long one request of the start may take.
 const WITHIN: Duration = Duration::from_secs(3);
@@ -108,6 +110,9 @@ impl Connect {
     /// Takes part. `configure` is given the library's builder, with what the spec says to instances already set (as far as
     /// the control plane answers), and says the rest: mirror, shadow calls, routes, redaction.
     ///
+    /// Started while the control plane is away it has only what `configure` says: say `write_lifetime`, `ack` and routes
+    /// there if they aren't the defaults; mismatches are then kept without any values.
+    ///
     /// With a step file that the control plane still counts (or that it can't be asked about), the instance goes on as the
     /// one that the file names; else it registers.
     ///
@@ -162,7 +167,10 @@ impl Connect {
             }
             Err(error) => {
                 tracing::warn!(instance = id, %error, "going on from the step file");
-                let (migration, switch) = configure(builder).resume(remembered)?;
+                // What mustn't be shown isn't known: nothing is, unless the service says better.
+                let hidden = Redact { all: true, ..Redact::default() };
+                let (migration, switch) =
+                    configure(builder.redaction(redaction(hidden))).resume(remembered)?;
                 Ok(Started { migration, switch })
             }
         }
@@ -237,7 +245,24 @@ impl Connect {
 
 /// What the spec says to instances.
 fn told(builder: Builder, settings: InstanceSettings) -> Builder {
-    builder.write_lifetime(Duration::from_millis(settings.write_lifetime_ms)).on_silence(settings.on_silence)
+    let InstanceSettings { write_lifetime_ms, on_silence, ack, routes, redact } = settings;
+    let builder = builder
+        .write_lifetime(Duration::from_millis(write_lifetime_ms))
+        .on_silence(on_silence)
+        .ack(ack)
+        .redaction(redaction(redact));
+    routes.into_iter().fold(builder, |builder, route| {
+        let by = route.key_value.map_or(RouteBy::Given, RouteBy::KeyValue);
+        builder.route(route.mapping, by)
+    })
+}
+
+fn redaction(redact: Redact) -> Redaction {
+    let mut redaction = Redaction::none().columns(redact.columns);
+    if redact.keys || redact.all {
+        redaction = redaction.keys();
+    }
+    if redact.all { redaction.function(|_, _| "(redacted)".to_owned()) } else { redaction }
 }
 
 fn valid(answer: TargetAnswer, doing: &str) -> Result<Target, ClientError> {

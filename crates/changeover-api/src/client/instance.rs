@@ -142,8 +142,8 @@ impl Instance {
     /// told, and the control plane hears the goodbye. Call it when the service takes no requests any more.
     ///
     /// # Errors
-    /// [`ClientError::StillRunning`] if operations don't end within a minute (the file is kept, and another call waits
-    /// on); [`ClientError::GoodbyeUnheard`] if the control plane is away: it then counts the instance until it is forgotten.
+    /// [`ClientError::StillRunning`] if operations don't end within a minute (the file is kept and the pulse goes on: a
+    /// process that is killed then goes on from the file when it starts again); [`ClientError::GoodbyeUnheard`] if the control plane is away: it then counts the instance until it is forgotten.
     /// Dropped before it is done, the instance keeps refusing operations, and its goodbye isn't said.
     pub async fn stop(mut self) -> Result<(), ClientError> {
         self.stop_by(STOP_WITHIN, GOODBYE_WITHIN).await

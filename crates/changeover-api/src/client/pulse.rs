@@ -205,10 +205,7 @@ mod tests {
             match (self.answer)(n) {
                 Answer::Present(target) => Ok(TargetAnswer {
                     target: (&target).into(),
-                    settings: InstanceSettings {
-                        write_lifetime_ms: 1,
-                        on_silence: OnSilence::StaticStability,
-                    },
+                    settings: InstanceSettings::from(&changeover::protocol::Settings::default()),
                 }),
                 Answer::Code(code) => {
                     Err(ClientError::Said { doing, error: Box::new(WireError::new(code, "no")) })

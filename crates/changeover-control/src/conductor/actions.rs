@@ -161,7 +161,7 @@ impl Conductor {
         match moved {
             Ok(left) => {
                 if left > 0 {
-                    self.tell(ControlEvent::Unclean(UncleanEvent::LeftBehind { keys: left })).await;
+                    self.tell(ControlEvent::Unclean(UncleanEvent::LeftBehind { keys: Some(left) })).await;
                 }
                 self.tell(ControlEvent::FenceMoved { epoch }).await;
             }
@@ -347,7 +347,7 @@ impl Conductor {
             match written {
                 Ok(0) => {}
                 Ok(keys) => {
-                    self.tell(ControlEvent::Unclean(UncleanEvent::LeftBehind { keys })).await;
+                    self.tell(ControlEvent::Unclean(UncleanEvent::LeftBehind { keys: Some(keys) })).await;
                     self.note(AuditKind::Alert, format!("{keys} keys were left behind: {}", file.display())).await;
                 }
                 Err(error) => self.trouble("left behind", &error.to_string()).await,

@@ -17,14 +17,14 @@ pub(super) enum Need {
 
 impl Control {
     /// Looks what the next target needs, and asks for it.
-    pub(super) fn need(&mut self, shift: &Shift, actions: &mut Vec<ControlAction>) -> Need {
+    pub(super) fn need(&mut self, now: Millis, shift: &Shift, actions: &mut Vec<ControlAction>) -> Need {
         let Some(slot) = shift.probe() else { return Need::Nothing };
         let at = self.target.step(slot);
         let next = self.settings.phases.toward(at, shift.to.step(slot));
         match (at.is_hold(), next.is_hold()) {
             (false, true) => self.need_before_holds(shift),
             (true, true) if shift.turned => Need::Nothing,
-            (true, true) => self.need_between_holds(shift, at, actions),
+            (true, true) => self.need_between_holds(now, shift, at, actions),
             (true, false) if shift.turned => self.need_undone(shift, next, actions),
             (true, false) => self.need_opened(shift, next, actions),
             (false, false) => self.need_way_back(shift, actions),
@@ -38,6 +38,7 @@ impl Control {
 
     pub(super) fn need_between_holds(
         &mut self,
+        now: Millis,
         shift: &Shift,
         at: Step,
         actions: &mut Vec<ControlAction>,
@@ -47,6 +48,9 @@ impl Control {
             if shift.fence == FenceState::Idle {
                 self.epoch = self.epoch.next();
                 self.ask_fence(FenceState::Requested, at.authority(), actions);
+                if shift.leave_behind {
+                    self.unclean(now, UncleanEvent::LeftBehind { keys: None }, actions);
+                }
             }
             return Need::Wait("the store's fence isn't moved");
         }
@@ -60,7 +64,7 @@ impl Control {
                 }
             }
         }
-        if captured || shift.leave_behind || shift.synced == Some(self.target.version) {
+        if captured || shift.synced == Some(self.target.version) {
             return Need::Nothing;
         }
         if shift.asked != Some(self.target.version) {
@@ -177,14 +181,14 @@ impl Control {
         let journals_clean = self.no_dirty_journal();
         let is_current = version == self.target.version;
         let Some(shift) = &mut self.shift else { return };
-        if !is_current || shift.asked != Some(version) || backfill_under_way {
+        if !is_current || shift.asked != Some(version) {
             return;
         }
-        if dirty == 0 && journals_clean {
+        if dirty == 0 && journals_clean && !backfill_under_way {
             shift.synced = Some(version);
-        } else if shift.leave_behind && dirty > 0 {
+        } else if shift.leave_behind {
             shift.synced = Some(version);
-            self.unclean(now, UncleanEvent::LeftBehind { keys: dirty }, actions);
+            self.unclean(now, UncleanEvent::LeftBehind { keys: Some(dirty) }, actions);
         }
     }
 

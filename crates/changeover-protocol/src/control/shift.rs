@@ -110,7 +110,7 @@ impl Control {
             self.end_leg(now, actions);
             return true;
         }
-        match self.need(&shift, actions) {
+        match self.need(now, &shift, actions) {
             Need::Nothing => {
                 self.publish_next(now, actions);
                 true
@@ -282,7 +282,7 @@ impl Control {
         if shift.needs_acknowledgements && !ghosts.is_empty() {
             return format!("writes of {}, which is gone, may still land", names(ghosts));
         }
-        match self.clone().need(shift, &mut Vec::new()) {
+        match self.clone().need(now, shift, &mut Vec::new()) {
             Need::Wait(what) => what.to_owned(),
             Need::Nothing => "it is about to go on".to_owned(),
         }

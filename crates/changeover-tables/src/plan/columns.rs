@@ -1,7 +1,7 @@
 //! The columns of a mapping: the canonical image, the write-back image, what scopes the rows, what routes them.
 
-use changeover::rules::{Rule, RuleKind};
 use changeover::Value;
+use changeover::rules::{Rule, RuleKind};
 
 use super::{BackPlan, ColumnPlan, KeyPlan, Notes, Route, Severity, Source};
 use crate::catalog::{ColumnInfo, Generated, TableInfo};
@@ -34,7 +34,8 @@ pub(super) fn canonical(
             },
         };
         if column.generated != Generated::No {
-            let what = format!("the new column {} is computed by the database, and isn't written", column.name);
+            let what =
+                format!("the new column {} is computed by the database, and isn't written", column.name);
             if set.is_some() || from_key.is_some() {
                 notes.error(Some(&column.name), what, "take it out of `set` and `key`");
                 sound = false;
@@ -43,7 +44,10 @@ pub(super) fn canonical(
             }
             continue;
         }
-        columns.push(ColumnPlan { source, target: Target::of(column, carries(&mapping.rules, &column.name, new)) });
+        columns.push(ColumnPlan {
+            source,
+            target: Target::of(column, carries(&mapping.rules, &column.name, new)),
+        });
     }
     sound.then_some(columns)
 }
@@ -54,8 +58,7 @@ fn is_renamed_key(key: &[KeyColumn], old: &str) -> bool {
 }
 
 fn carries(rules: &[Rule], column: &str, table: &TableInfo) -> bool {
-    !table.strict
-        && rules.iter().any(|r| r.kind == RuleKind::Carry && r.column.eq_ignore_ascii_case(column))
+    !table.strict && rules.iter().any(|r| r.kind == RuleKind::Carry && r.column.eq_ignore_ascii_case(column))
 }
 
 /// Every name that the mapping uses is a column.
@@ -102,7 +105,10 @@ fn without_source(column: &ColumnInfo, old: &TableInfo, notes: &mut Notes) -> bo
     if column.not_null && column.default.is_none() {
         notes.error(
             Some(&column.name),
-            format!("the new column {} is NOT NULL, without a default, and the old table {} has no such column", column.name, old.name),
+            format!(
+                "the new column {} is NOT NULL, without a default, and the old table {} has no such column",
+                column.name, old.name
+            ),
             format!("give it a value: set = {{ {} = \"…\" }}, or a default", column.name),
         );
         return false;
@@ -111,7 +117,10 @@ fn without_source(column: &ColumnInfo, old: &TableInfo, notes: &mut Notes) -> bo
     notes.add(
         Severity::Note,
         Some(&column.name),
-        format!("the new column {} isn't given a value: new rows take {takes}; the mirror never touches it", column.name),
+        format!(
+            "the new column {} isn't given a value: new rows take {takes}; the mirror never touches it",
+            column.name
+        ),
         "",
     );
     true
@@ -156,7 +165,10 @@ pub(super) fn back(
     let mut image = Vec::new();
     for part in key {
         if let Some(column) = old.column(&part.old) {
-            image.push(BackPlan { source: Source::Column(part.new.clone()), target: Target::of(column, false) });
+            image.push(BackPlan {
+                source: Source::Column(part.new.clone()),
+                target: Target::of(column, false),
+            });
         }
     }
     let mut kept = Vec::new();
@@ -165,9 +177,9 @@ pub(super) fn back(
             continue;
         }
         let given = mapping.back.iter().find(|(name, _)| name.eq_ignore_ascii_case(&column.name));
-        let same = columns.iter().find(
-            |c| matches!(&c.source, Source::Column(name) if name.eq_ignore_ascii_case(&column.name)),
-        );
+        let same = columns
+            .iter()
+            .find(|c| matches!(&c.source, Source::Column(name) if name.eq_ignore_ascii_case(&column.name)));
         let source = match (given, same) {
             (Some((_, sql)), _) => Source::Sql(sql.clone()),
             (None, Some(same)) => Source::Column(same.target.column.clone()),
@@ -189,9 +201,17 @@ pub(super) fn back(
     }
     for (name, _) in &mapping.back {
         if key.iter().any(|p| p.old.eq_ignore_ascii_case(name)) {
-            notes.error(Some(name), format!("`back` gives the key's column {name}"), "take it out of `back`: the key goes back by itself");
+            notes.error(
+                Some(name),
+                format!("`back` gives the key's column {name}"),
+                "take it out of `back`: the key goes back by itself",
+            );
         } else if old.column(name).is_some_and(|c| c.generated != Generated::No) {
-            notes.error(Some(name), format!("`back` gives {name}, which the database computes"), "take it out of `back`");
+            notes.error(
+                Some(name),
+                format!("`back` gives {name}, which the database computes"),
+                "take it out of `back`",
+            );
         }
     }
     let _ = new;
@@ -207,9 +227,8 @@ pub(super) fn route(
 ) -> Option<Route> {
     let Some(name) = &mapping.route_by else { return Some(Route::Key) };
     let by_new = columns.iter().find(|c| c.target.column.eq_ignore_ascii_case(name));
-    let by_old = columns
-        .iter()
-        .find(|c| matches!(&c.source, Source::Column(old) if old.eq_ignore_ascii_case(name)));
+    let by_old =
+        columns.iter().find(|c| matches!(&c.source, Source::Column(old) if old.eq_ignore_ascii_case(name)));
     match by_new.or(by_old) {
         Some(ColumnPlan { source: Source::Column(old), target }) => {
             Some(Route::Column { old: old.clone(), new: target.column.clone(), target: target.clone() })
@@ -225,7 +244,10 @@ pub(super) fn route(
         None => {
             notes.error(
                 Some(name),
-                format!("`route_by` names {name}, which isn't a column that the mapping carries from {} to {}", mapping.old, new.name),
+                format!(
+                    "`route_by` names {name}, which isn't a column that the mapping carries from {} to {}",
+                    mapping.old, new.name
+                ),
                 "name a column that is in both tables",
             );
             None

@@ -120,7 +120,11 @@ fn fits(index: &UniqueIndex, key: &[&str], constants: &[&str]) -> Option<KeyInde
 }
 
 /// Whether both sides order their keys by the values alone, in the spec's order.
-pub(super) fn same_order(key: &[KeyPlan], old: (&TableInfo, &KeyIndex), new: (&TableInfo, &KeyIndex)) -> bool {
+pub(super) fn same_order(
+    key: &[KeyPlan],
+    old: (&TableInfo, &KeyIndex),
+    new: (&TableInfo, &KeyIndex),
+) -> bool {
     let plain = |index: &KeyIndex| {
         index.order.iter().copied().eq(0..key.len())
             && index.collations.iter().all(|c| c.eq_ignore_ascii_case("BINARY"))
@@ -140,7 +144,11 @@ pub fn key_choices(table: &TableInfo) -> Vec<String> {
         (index.partial.is_none()).then(|| {
             let null = columns.iter().any(|c| table.column(c).is_some_and(|c| !c.not_null));
             let primary = index.origin == crate::catalog::Origin::PrimaryKey;
-            format!("({}){}", columns.join(", "), if null && !primary { ", where rows with NULL are refused" } else { "" })
+            format!(
+                "({}){}",
+                columns.join(", "),
+                if null && !primary { ", where rows with NULL are refused" } else { "" }
+            )
         })
     };
     table.unique.iter().filter_map(usable).collect()

@@ -43,7 +43,11 @@ enum Round {
 }
 
 /// Levels the rows, within the transaction that is open.
-pub(super) fn apply(connection: &Connection, tables: &[SideTable], changes: &[Change]) -> rusqlite::Result<Applied> {
+pub(super) fn apply(
+    connection: &Connection,
+    tables: &[SideTable],
+    changes: &[Change],
+) -> rusqlite::Result<Applied> {
     let mut steps = Vec::with_capacity(changes.len());
     for change in changes {
         steps.push(plan_step(connection, tables, change)?);
@@ -77,7 +81,11 @@ fn plan_step<'c>(
     Ok(Step { change, table, intent })
 }
 
-fn intent<'c>(connection: &Connection, table: &SideTable, change: &'c Change) -> rusqlite::Result<Intent<'c>> {
+fn intent<'c>(
+    connection: &Connection,
+    table: &SideTable,
+    change: &'c Change,
+) -> rusqlite::Result<Intent<'c>> {
     let current = current(connection, table, &change.key)?;
     Ok(match (&change.row, current) {
         (None, None) => Intent::Nothing,
@@ -141,7 +149,9 @@ fn run_round(
         match done {
             Ok(()) => applied.written += 1,
             Err(error) if errors::is_taken(&error) => blocked.push(at),
-            Err(error) if errors::is_refusal(&error) => applied.refused.push(refused(&step.change.key, &error)),
+            Err(error) if errors::is_refusal(&error) => {
+                applied.refused.push(refused(&step.change.key, &error))
+            }
             Err(error) => return Err(error),
         }
     }
@@ -198,7 +208,9 @@ fn exchange(
     for (at, wanted) in &moving {
         match put_whole(connection, steps[*at].table, wanted) {
             Ok(()) => applied.written += 1,
-            Err(error) if errors::is_refusal(&error) => bad.push((*at, refused(&steps[*at].change.key, &error))),
+            Err(error) if errors::is_refusal(&error) => {
+                bad.push((*at, refused(&steps[*at].change.key, &error)))
+            }
             Err(error) => return Err(error),
         }
     }
@@ -233,7 +245,9 @@ fn check_written<'s>(
     let mut bad = Vec::new();
     for (at, step) in steps {
         let writes = matches!(step.intent, Intent::Insert(_) | Intent::Update(_));
-        let Some(row) = step.change.row.as_ref().filter(|_| writes && step.table.side == Side::Old) else { continue };
+        let Some(row) = step.change.row.as_ref().filter(|_| writes && step.table.side == Side::Old) else {
+            continue;
+        };
         if applied.refused.iter().any(|refusal| refusal.key == step.change.key) {
             continue;
         }
@@ -278,14 +292,21 @@ pub(super) fn insert_sql(table: &SideTable) -> String {
 }
 
 fn update(connection: &Connection, table: &SideTable, key: &Key, row: &Row) -> rusqlite::Result<()> {
-    let set: Vec<String> =
-        table.updated().enumerate().map(|(n, (_, column))| format!("{} = ?{}", name(column), n + 1)).collect();
+    let set: Vec<String> = table
+        .updated()
+        .enumerate()
+        .map(|(n, (_, column))| format!("{} = ?{}", name(column), n + 1))
+        .collect();
     if set.is_empty() {
         return Ok(());
     }
     let condition = table.has_key(set.len() + 1);
-    let sql =
-        format!("UPDATE OR ABORT {} SET {} WHERE {condition}{}", table.table, set.join(", "), table.and_scope());
+    let sql = format!(
+        "UPDATE OR ABORT {} SET {} WHERE {condition}{}",
+        table.table,
+        set.join(", "),
+        table.and_scope()
+    );
     let mut statement = connection.prepare_cached(&sql)?;
     let values = table.updated().filter_map(|(at, _)| row.0.get(at));
     let next = bind(&mut statement, 1, values)?;
@@ -333,5 +354,7 @@ fn foreign(what: &str) -> String {
 }
 
 fn shared(key: &Key) -> String {
-    format!("a unique value of it is that of {key} too, and both are so on the other side: this side allows only one")
+    format!(
+        "a unique value of it is that of {key} too, and both are so on the other side: this side allows only one"
+    )
 }

@@ -16,14 +16,18 @@ pub(super) fn read(connection: &Connection, store: &str, place: &str) -> rusqlit
          ORDER BY name",
     )?;
     let listed = statement
-        .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get(2)?, row.get(3)?)))?
+        .query_map([], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get(2)?, row.get(3)?))
+        })?
         .collect::<Result<Vec<(String, String, bool, bool)>, _>>()?;
     let mut tables = Vec::with_capacity(listed.len());
     for (name, kind, without_rowid, strict) in listed {
         tables.push(table(connection, &name, &kind, without_rowid, strict)?);
     }
-    let text = |pragma: &str| connection.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, String>(0));
-    let number = |pragma: &str| connection.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, i64>(0));
+    let text =
+        |pragma: &str| connection.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, String>(0));
+    let number =
+        |pragma: &str| connection.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, i64>(0));
     Ok(Catalog {
         store: store.to_owned(),
         kind: "sqlite",
@@ -90,7 +94,11 @@ fn table(
     })
 }
 
-fn columns(connection: &Connection, table: &str, strict: bool) -> rusqlite::Result<(Vec<ColumnInfo>, Vec<String>)> {
+fn columns(
+    connection: &Connection,
+    table: &str,
+    strict: bool,
+) -> rusqlite::Result<(Vec<ColumnInfo>, Vec<String>)> {
     let mut statement = connection.prepare(
         "SELECT name, type, \"notnull\", dflt_value, pk, hidden FROM pragma_table_xinfo(?1) ORDER BY cid",
     )?;
@@ -166,15 +174,17 @@ fn row_number(
 }
 
 fn indexes(connection: &Connection, table: &str) -> rusqlite::Result<Vec<(UniqueIndex, bool)>> {
-    let mut statement =
-        connection.prepare("SELECT name, origin, partial FROM pragma_index_list(?1) WHERE \"unique\" ORDER BY seq DESC")?;
+    let mut statement = connection.prepare(
+        "SELECT name, origin, partial FROM pragma_index_list(?1) WHERE \"unique\" ORDER BY seq DESC",
+    )?;
     let listed = statement
         .query_map([table], |row| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?)))?
         .collect::<Result<Vec<(String, String, bool)>, _>>()?;
     let mut found = Vec::new();
     for (name, origin, partial) in listed {
         let sql: Option<String> =
-            connection.query_row("SELECT max(sql) FROM sqlite_schema WHERE name = ?1", [&name], |row| row.get(0))?;
+            connection
+                .query_row("SELECT max(sql) FROM sqlite_schema WHERE name = ?1", [&name], |row| row.get(0))?;
         let (written, condition) = sql.as_deref().map(sql::index_parts).unwrap_or_default();
         let origin = match origin.as_str() {
             "pk" => Origin::PrimaryKey,
@@ -188,8 +198,8 @@ fn indexes(connection: &Connection, table: &str) -> rusqlite::Result<Vec<(Unique
 }
 
 fn index_parts(connection: &Connection, index: &str, written: &[String]) -> rusqlite::Result<Vec<IndexPart>> {
-    let mut statement =
-        connection.prepare("SELECT seqno, cid, name, coll FROM pragma_index_xinfo(?1) WHERE key ORDER BY seqno")?;
+    let mut statement = connection
+        .prepare("SELECT seqno, cid, name, coll FROM pragma_index_xinfo(?1) WHERE key ORDER BY seqno")?;
     let mut parts = Vec::new();
     let mut rows = statement.query([index])?;
     while let Some(row) = rows.next()? {
@@ -264,6 +274,7 @@ pub(super) fn definition(connection: &Connection, table: &str) -> rusqlite::Resu
         "SELECT sql FROM sqlite_schema WHERE lower(tbl_name) = lower(?1) AND sql IS NOT NULL \
          AND name NOT LIKE 'changeover\\_%' ESCAPE '\\' ORDER BY type = 'table' DESC, name",
     )?;
-    let parts = statement.query_map([table], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+    let parts =
+        statement.query_map([table], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
     Ok(parts.join(";\n"))
 }

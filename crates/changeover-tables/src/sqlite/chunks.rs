@@ -33,7 +33,9 @@ pub(super) fn get(
     }
     connection
         .prepare_cached(&format!("{SELECT} AND number = ?4"))?
-        .query_row(params![migration, table.as_str(), signed(generation), signed(number)], |row| chunk(table, row))
+        .query_row(params![migration, table.as_str(), signed(generation), signed(number)], |row| {
+            chunk(table, row)
+        })
         .optional()
 }
 
@@ -70,7 +72,11 @@ pub(super) fn put(connection: &Connection, migration: &str, chunk: &Chunk) -> ru
         .map(drop)
 }
 
-pub(super) fn forget_below(connection: &Connection, migration: &str, generation: u64) -> rusqlite::Result<()> {
+pub(super) fn forget_below(
+    connection: &Connection,
+    migration: &str,
+    generation: u64,
+) -> rusqlite::Result<()> {
     if exists(connection)? {
         connection.execute(
             "DELETE FROM changeover_chunk WHERE migration = ?1 AND generation < ?2",
@@ -86,7 +92,11 @@ fn chunk(table: &TableName, row: &Row<'_>) -> rusqlite::Result<Chunk> {
         bytes
             .map(|bytes| {
                 let values = decode(&bytes).ok_or_else(|| {
-                    rusqlite::Error::InvalidColumnType(at, "a chunk's bound".to_owned(), rusqlite::types::Type::Blob)
+                    rusqlite::Error::InvalidColumnType(
+                        at,
+                        "a chunk's bound".to_owned(),
+                        rusqlite::types::Type::Blob,
+                    )
                 })?;
                 Ok(Key::composite(table.clone(), values))
             })

@@ -91,7 +91,10 @@ impl<'i> Log<'i> {
             return Ok(false);
         }
         for table in &self.inner.tables {
-            if !install::has_triggers(self.connection, &triggers::capture(table, &self.inner.migration, options))? {
+            if !install::has_triggers(
+                self.connection,
+                &triggers::capture(table, &self.inner.migration, options),
+            )? {
                 return Ok(false);
             }
         }
@@ -123,7 +126,10 @@ impl<'i> Log<'i> {
             return Ok(Vec::new());
         }
         let wanted: HashSet<&Key> = keys.iter().collect();
-        let sql = format!("{} WHERE id > 0 AND mapping IS NOT NULL ORDER BY id DESC LIMIT {LOOKED_THROUGH}", self.select());
+        let sql = format!(
+            "{} WHERE id > 0 AND mapping IS NOT NULL ORDER BY id DESC LIMIT {LOOKED_THROUGH}",
+            self.select()
+        );
         let mut statement = self.connection.prepare_cached(&sql)?;
         let mut rows = statement.query([])?;
         let mut claims = Vec::new();
@@ -138,13 +144,21 @@ impl<'i> Log<'i> {
     fn entry(&self, row: &SqlRow<'_>) -> rusqlite::Result<Option<Claim>> {
         let tag: i64 = row.get(1)?;
         let Some(table) = self.inner.tables.iter().find(|t| t.tag == tag) else {
-            tracing::warn!(id = row.get::<_, i64>(0)?, "the log has an entry of a mapping that isn't in the spec");
+            tracing::warn!(
+                id = row.get::<_, i64>(0)?,
+                "the log has an entry of a mapping that isn't in the spec"
+            );
             return Ok(None);
         };
         let raw = (0..table.key.len()).map(|at| row.get_ref(4 + at).map(value::read));
         let key = table.logged_key(self.connection, raw.collect::<Result<_, _>>()?)?;
         let slot = self.slot(table, &key, value::read(row.get_ref(3)?))?;
-        Ok(Some(Claim { id: row.get(0)?, key, slot, at_ms: row.get::<_, Option<i64>>(2)?.unwrap_or_default() }))
+        Ok(Some(Claim {
+            id: row.get(0)?,
+            key,
+            slot,
+            at_ms: row.get::<_, Option<i64>>(2)?.unwrap_or_default(),
+        }))
     }
 
     fn slot(&self, table: &SideTable, key: &Key, routed: Value) -> rusqlite::Result<Slot> {
@@ -163,8 +177,10 @@ impl<'i> Log<'i> {
             return Ok(());
         }
         let newest: i64 =
-            self.connection.query_row(&format!("SELECT max(id) FROM {}", self.table), [], |row| row.get(0))?;
-        let mut delete = self.connection.prepare_cached(&format!("DELETE FROM {} WHERE id = ?1", self.table))?;
+            self.connection
+                .query_row(&format!("SELECT max(id) FROM {}", self.table), [], |row| row.get(0))?;
+        let mut delete =
+            self.connection.prepare_cached(&format!("DELETE FROM {} WHERE id = ?1", self.table))?;
         for id in ids.iter().filter(|id| **id > 0) {
             if *id == newest {
                 self.empty(newest)?;
@@ -183,7 +199,8 @@ impl<'i> Log<'i> {
 
     fn empty(&self, id: i64) -> rusqlite::Result<()> {
         let keys: String = (1..=self.keys).map(|n| format!(", k{n} = NULL")).collect();
-        let sql = format!("UPDATE {} SET mapping = NULL, at = NULL, slot = NULL{keys} WHERE id = ?1", self.table);
+        let sql =
+            format!("UPDATE {} SET mapping = NULL, at = NULL, slot = NULL{keys} WHERE id = ?1", self.table);
         self.connection.prepare_cached(&sql)?.execute([id]).map(drop)
     }
 
@@ -193,7 +210,8 @@ impl<'i> Log<'i> {
             return Ok(());
         }
         let newest: i64 =
-            self.connection.query_row(&format!("SELECT max(id) FROM {}", self.table), [], |row| row.get(0))?;
+            self.connection
+                .query_row(&format!("SELECT max(id) FROM {}", self.table), [], |row| row.get(0))?;
         self.connection.execute(&format!("DELETE FROM {} WHERE id <> ?1", self.table), [newest])?;
         self.empty(newest)
     }

@@ -45,12 +45,17 @@ impl Place {
         match code {
             Some(ErrorCode::ReadOnly) => format!("Give this user the right to write {file} and its folder"),
             Some(ErrorCode::DiskFull) => format!("Free some space on the disk that holds {file}, and go on"),
-            Some(ErrorCode::NotADatabase) => format!("{file} is no SQLite database, or is encrypted: check the path"),
-            Some(ErrorCode::DatabaseCorrupt) => format!("Run PRAGMA integrity_check on {file}, and restore it if it is damaged"),
+            Some(ErrorCode::NotADatabase) => {
+                format!("{file} is no SQLite database, or is encrypted: check the path")
+            }
+            Some(ErrorCode::DatabaseCorrupt) => {
+                format!("Run PRAGMA integrity_check on {file}, and restore it if it is damaged")
+            }
             Some(ErrorCode::PermissionDenied) => format!("Give this user the right to read and write {file}"),
             Some(ErrorCode::SchemaChanged) => "The schema changed: run `changeover check` again".to_owned(),
             _ if cause(error).contains("no such collation sequence") => {
-                "The application defines this collation itself: a table that is ordered by it can't be moved".to_owned()
+                "The application defines this collation itself: a table that is ordered by it can't be moved"
+                    .to_owned()
             }
             _ if is_about_schema(error) => {
                 "The schema isn't what the plan was made for: run `changeover check` again".to_owned()
@@ -60,7 +65,12 @@ impl Place {
     }
 
     /// An error that isn't SQLite's own.
-    pub(super) fn refused(&self, doing: &str, cause: impl Into<String>, remedy: impl Into<String>) -> StoreError {
+    pub(super) fn refused(
+        &self,
+        doing: &str,
+        cause: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> StoreError {
         StoreError::Refused {
             store: self.store.clone(),
             doing: doing.to_owned(),
@@ -90,7 +100,9 @@ pub(super) fn cause(error: &rusqlite::Error) -> String {
 
 fn is_about_schema(error: &rusqlite::Error) -> bool {
     let said = cause(error);
-    ["no such column", "no such table", "has no column named", "no such index"].iter().any(|s| said.contains(s))
+    ["no such column", "no such table", "has no column named", "no such index"]
+        .iter()
+        .any(|s| said.contains(s))
 }
 
 /// Whether an error is one row's fault: an expression that fails over its values.
@@ -99,7 +111,10 @@ pub(super) fn is_of_row(error: &rusqlite::Error) -> bool {
         rusqlite::Error::SqliteFailure(failure, _) => {
             matches!(
                 failure.code,
-                ErrorCode::Unknown | ErrorCode::TooBig | ErrorCode::TypeMismatch | ErrorCode::ParameterOutOfRange
+                ErrorCode::Unknown
+                    | ErrorCode::TooBig
+                    | ErrorCode::TypeMismatch
+                    | ErrorCode::ParameterOutOfRange
             ) && !is_about_schema(error)
         }
         _ => false,
@@ -118,7 +133,9 @@ pub(super) fn is_refusal(error: &rusqlite::Error) -> bool {
 pub(super) fn is_taken(error: &rusqlite::Error) -> bool {
     matches!(
         error.sqlite_error().map(|e| e.extended_code),
-        Some(ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY | ffi::SQLITE_CONSTRAINT_ROWID)
+        Some(
+            ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY | ffi::SQLITE_CONSTRAINT_ROWID
+        )
     )
 }
 

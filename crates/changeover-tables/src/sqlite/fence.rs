@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use changeover::store::fence::{Fence, FenceAt, FenceLock, FenceState};
 use changeover::StoreError;
+use changeover::store::fence::{Fence, FenceAt, FenceLock, FenceState};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::install::{self, message, side_name, trigger_name};
@@ -87,7 +87,12 @@ fn look(connection: &Connection, inner: &Inner) -> rusqlite::Result<FenceAt> {
 }
 
 /// Sets the fence within the transaction that is open, if its epoch is at most this one.
-pub(super) fn set(connection: &Connection, inner: &Inner, state: FenceState, epoch: u64) -> Result<(), WriteError> {
+pub(super) fn set(
+    connection: &Connection,
+    inner: &Inner,
+    state: FenceState,
+    epoch: u64,
+) -> Result<(), WriteError> {
     connection.execute_batch(
         "CREATE TABLE IF NOT EXISTS changeover_fence (migration TEXT NOT NULL, side TEXT NOT NULL, state TEXT NOT NULL, \
          epoch INTEGER NOT NULL, PRIMARY KEY (migration, side)) WITHOUT ROWID",
@@ -124,7 +129,7 @@ pub(super) fn set(connection: &Connection, inner: &Inner, state: FenceState, epo
 }
 
 /// The triggers that refuse the application's writes to a mapping's rows.
-fn triggers(table: &SideTable, migration: &str, state: FenceState) -> Vec<(String, String)> {
+pub(super) fn triggers(table: &SideTable, migration: &str, state: FenceState) -> Vec<(String, String)> {
     let words = match state {
         FenceState::Moved => format!(
             "changeover: {} has moved to {}; roll back, look at the flag, and run the transaction again",
@@ -141,7 +146,8 @@ fn triggers(table: &SideTable, migration: &str, state: FenceState) -> Vec<(Strin
     let mut trigger = |what: &str, event: &str, when: Option<String>| {
         let trigger = trigger_name(&format!("fence_{what}"), migration, table.side, table.name().as_str());
         let when = when.map(|when| format!(" WHEN {when}")).unwrap_or_default();
-        let sql = format!("CREATE TRIGGER {} {event} ON {}{when} BEGIN {body}; END", name(&trigger), table.table);
+        let sql =
+            format!("CREATE TRIGGER {} {event} ON {}{when} BEGIN {body}; END", name(&trigger), table.table);
         made.push((trigger, sql));
     };
     let Some(scope) = &table.scope else {
@@ -182,4 +188,3 @@ fn is_in_scope(table: &SideTable, row: &str, scope: &str) -> String {
     let same = same.collect::<Vec<_>>().join(" AND ");
     format!("EXISTS (SELECT 1 FROM {} WHERE {same} AND {scope})", table.table)
 }
-

@@ -151,8 +151,13 @@ impl GuardedTx for SqliteTx {
 impl SideTable {
     /// Those of the keys that have a row, whatever is in it.
     fn read_present<'k>(&self, connection: &Connection, keys: &'k [Key]) -> rusqlite::Result<Vec<&'k Key>> {
-        let sql =
-            format!("SELECT {} FROM {} WHERE {}{}", self.key_list(), self.table, self.has_key(1), self.and_scope());
+        let sql = format!(
+            "SELECT {} FROM {} WHERE {}{}",
+            self.key_list(),
+            self.table,
+            self.has_key(1),
+            self.and_scope()
+        );
         let mut statement = connection.prepare_cached(&sql)?;
         let mut present = Vec::new();
         for key in keys {

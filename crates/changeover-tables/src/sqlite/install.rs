@@ -43,9 +43,7 @@ pub(super) const fn side_name(side: Side) -> &'static str {
 }
 
 pub(super) fn exists(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
-    connection
-        .prepare_cached("SELECT 1 FROM sqlite_schema WHERE name = ?1")?
-        .exists([table])
+    connection.prepare_cached("SELECT 1 FROM sqlite_schema WHERE name = ?1")?.exists([table])
 }
 
 /// Lists what is installed, of all migrations.
@@ -78,6 +76,21 @@ pub fn removal_sql(installed: &[Installed]) -> String {
         }
     }
     sql.push_str("COMMIT;\n");
+    sql
+}
+
+/// The SQL that removes one side of one migration, by the names that its things will have.
+pub(super) fn removal_of(triggers: &[String], log: &str, migration: &str) -> String {
+    let mut sql = String::from("BEGIN IMMEDIATE;\n");
+    for trigger in triggers {
+        sql.push_str(&format!("DROP TRIGGER IF EXISTS {};\n", name(trigger)));
+    }
+    sql.push_str(&format!("DROP TABLE IF EXISTS {};\n", name(log)));
+    sql.push_str("COMMIT;\n");
+    sql.push_str("-- Shared by all migrations in this database; drop them when the last one is gone:\n");
+    for table in [chunks::TABLE, fence::TABLE, META] {
+        sql.push_str(&format!("-- DROP TABLE IF EXISTS {table}; -- or: DELETE FROM {table} WHERE migration = {};\n", text(migration)));
+    }
     sql
 }
 
@@ -117,7 +130,8 @@ pub(super) fn remove_of(connection: &Connection, migration: &str) -> rusqlite::R
     for table in [chunks::TABLE, fence::TABLE, META] {
         if exists(connection, table)? {
             connection.execute(&format!("DELETE FROM {table} WHERE migration = ?1"), [migration])?;
-            let left: i64 = connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?;
+            let left: i64 =
+                connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?;
             if left == 0 {
                 connection.execute_batch(&format!("DROP TABLE {table}"))?;
             }
@@ -136,7 +150,12 @@ pub(super) fn note(connection: &Connection, migration: &str, key: &str) -> rusql
         .query_row(params![migration, key], |row| row.get(0))
 }
 
-pub(super) fn put_note(connection: &Connection, migration: &str, key: &str, value: &str) -> rusqlite::Result<()> {
+pub(super) fn put_note(
+    connection: &Connection,
+    migration: &str,
+    key: &str,
+    value: &str,
+) -> rusqlite::Result<()> {
     connection.execute_batch(
         "CREATE TABLE IF NOT EXISTS changeover_meta (migration TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, \
          PRIMARY KEY (migration, key)) WITHOUT ROWID",
@@ -173,9 +192,16 @@ fn trigger_sql(connection: &Connection, trigger: &str) -> rusqlite::Result<Optio
 }
 
 /// Drops every trigger of one side of a migration whose kind begins so.
-pub(super) fn drop_triggers(connection: &Connection, kinds: &[&str], migration: &str, side: Side) -> rusqlite::Result<()> {
+pub(super) fn drop_triggers(
+    connection: &Connection,
+    kinds: &[&str],
+    migration: &str,
+    side: Side,
+) -> rusqlite::Result<()> {
     for thing in list(connection)? {
-        let Some(rest) = thing.name.strip_prefix("changeover_").filter(|_| thing.kind == "trigger") else { continue };
+        let Some(rest) = thing.name.strip_prefix("changeover_").filter(|_| thing.kind == "trigger") else {
+            continue;
+        };
         let of_side = format!("_{}:{migration}:", side_name(side));
         if kinds.iter().any(|kind| rest.starts_with(kind)) && rest.contains(&of_side) {
             connection.execute_batch(&format!("DROP TRIGGER IF EXISTS {}", name(&thing.name)))?;

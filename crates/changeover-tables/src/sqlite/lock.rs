@@ -38,12 +38,17 @@ impl SqliteLock {
 #[async_trait]
 impl FenceLock for SqliteLock {
     async fn claim(&mut self, limit: usize) -> Result<Vec<Claim>, StoreError> {
-        self.run("draining the log", move |inner, connection| Ok(Log::new(inner, connection).claim(0, limit)?)).await
+        self.run(
+            "draining the log",
+            move |inner, connection| Ok(Log::new(inner, connection).claim(0, limit)?),
+        )
+        .await
     }
 
     async fn discard(&mut self, ids: &[i64]) -> Result<(), StoreError> {
         let ids = ids.to_vec();
-        self.run("draining the log", move |inner, connection| Ok(Log::new(inner, connection).discard(&ids)?)).await
+        self.run("draining the log", move |inner, connection| Ok(Log::new(inner, connection).discard(&ids)?))
+            .await
     }
 
     async fn counters(&mut self) -> Result<Vec<(TableName, i64)>, StoreError> {
@@ -72,11 +77,15 @@ impl FenceLock for SqliteLock {
     }
 
     async fn capture_on(&mut self, options: CaptureOptions) -> Result<(), StoreError> {
-        self.run("switching capture on", move |inner, connection| Ok(Log::new(inner, connection).install(options)?)).await
+        self.run("switching capture on", move |inner, connection| {
+            Ok(Log::new(inner, connection).install(options)?)
+        })
+        .await
     }
 
     async fn set(&mut self, state: FenceState, epoch: u64) -> Result<(), StoreError> {
-        self.run("setting the fence", move |inner, connection| fence::set(connection, inner, state, epoch)).await
+        self.run("setting the fence", move |inner, connection| fence::set(connection, inner, state, epoch))
+            .await
     }
 
     async fn beat(&mut self) -> Result<(), StoreError> {
@@ -92,7 +101,9 @@ impl FenceLock for SqliteLock {
 fn last_issued(connection: &Connection, table: &SideTable) -> rusqlite::Result<Option<i64>> {
     let Some(counter) = &table.counter else { return Ok(None) };
     let issued: Option<i64> = connection
-        .query_row("SELECT max(seq) FROM sqlite_sequence WHERE name = ?1", [&table.info.name], |row| row.get(0))
+        .query_row("SELECT max(seq) FROM sqlite_sequence WHERE name = ?1", [&table.info.name], |row| {
+            row.get(0)
+        })
         .optional()?
         .flatten();
     let sql = format!("SELECT max({}) FROM {}", name(counter), table.table);
@@ -103,11 +114,15 @@ fn last_issued(connection: &Connection, table: &SideTable) -> rusqlite::Result<O
 fn raise(connection: &Connection, table: &SideTable, wanted: Option<i64>) -> rusqlite::Result<()> {
     let Some(last) = last_issued(connection, table)? else { return Ok(()) };
     let to = wanted.map_or(last, |wanted| wanted.max(last));
-    let raised = connection
-        .execute("UPDATE sqlite_sequence SET seq = max(seq, ?2) WHERE name = ?1", rusqlite::params![table.info.name, to])?;
+    let raised = connection.execute(
+        "UPDATE sqlite_sequence SET seq = max(seq, ?2) WHERE name = ?1",
+        rusqlite::params![table.info.name, to],
+    )?;
     if raised == 0 {
-        connection
-            .execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?1, ?2)", rusqlite::params![table.info.name, to])?;
+        connection.execute(
+            "INSERT INTO sqlite_sequence (name, seq) VALUES (?1, ?2)",
+            rusqlite::params![table.info.name, to],
+        )?;
     }
     Ok(())
 }

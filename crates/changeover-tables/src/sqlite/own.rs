@@ -41,9 +41,11 @@ impl Ownership {
         holder: &str,
     ) -> Result<Self, StoreError> {
         let place = database.place.clone();
-        let (path, holder, migration) = (database.path().to_path_buf(), holder.to_owned(), migration.to_owned());
+        let (path, holder, migration) =
+            (database.path().to_path_buf(), holder.to_owned(), migration.to_owned());
         let tables = tables.to_vec();
-        let taken = tokio::task::spawn_blocking(move || take(&place, &path, &migration, &tables, &holder)).await;
+        let taken =
+            tokio::task::spawn_blocking(move || take(&place, &path, &migration, &tables, &holder)).await;
         taken.map_err(|_| database.place.gone("locking the migration", "the task was cancelled"))?
     }
 }
@@ -55,7 +57,12 @@ fn take(
     tables: &[(String, Scope)],
     holder: &str,
 ) -> Result<Ownership, StoreError> {
-    let mut files = vec![exclusively(place, &beside(database, "run", migration), &format!("the migration {migration}"), holder)?];
+    let mut files = vec![exclusively(
+        place,
+        &beside(database, "run", migration),
+        &format!("the migration {migration}"),
+        holder,
+    )?];
     for (table, scope) in tables {
         let what = format!("the table {table}");
         let whole = beside(database, "table", table);
@@ -113,7 +120,9 @@ fn shared(place: &Place, path: &Path, what: &str, holder: &str) -> Result<File, 
         Err(TryLockError::WouldBlock) => return Err(place.busy(what, Some(holder_in(&mut file)))),
         Err(TryLockError::Error(error)) => return Err(cannot(place, path, &error)),
     }
-    if let Err(error) = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(holder.as_bytes())) {
+    if let Err(error) =
+        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(holder.as_bytes()))
+    {
         tracing::warn!(%error, path = %path.display(), "writing the holder's name");
     }
     Ok(file)

@@ -99,7 +99,9 @@ impl SqliteDatabase {
         // The first statement is what looks into the file.
         database
             .read("opening it", |session| {
-                session.connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))
+                session
+                    .connection
+                    .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))
             })
             .await?;
         Ok(database)
@@ -117,7 +119,8 @@ impl SqliteDatabase {
     /// What the database says.
     pub async fn catalog(&self) -> Result<Catalog, StoreError> {
         let (store, file) = (self.place.store.clone(), self.place.file.clone());
-        self.read("reading its catalogue", move |session| catalog::read(&session.connection, &store, &file)).await
+        self.read("reading its catalogue", move |session| catalog::read(&session.connection, &store, &file))
+            .await
     }
 
     pub(super) const fn lock_wait(&self) -> Duration {
@@ -137,7 +140,12 @@ impl SqliteDatabase {
         .await
     }
 
-    async fn call<T, F>(&self, doing: &'static str, permits: &Arc<Semaphore>, work: F) -> Result<T, StoreError>
+    async fn call<T, F>(
+        &self,
+        doing: &'static str,
+        permits: &Arc<Semaphore>,
+        work: F,
+    ) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&mut Session) -> Result<T, StoreError> + Send + 'static,
@@ -158,13 +166,18 @@ impl SqliteDatabase {
         F: FnOnce(&mut Session) + Send + 'static,
     {
         const DOING: &str = "beginning a scan";
-        let permit = tokio::time::timeout(self.options.lock_wait, self.permit(DOING, &self.scans))
-            .await
-            .map_err(|_| self.place.busy(format!("{} scans are under way: one more", self.options.scans), None))??;
+        let permit =
+            tokio::time::timeout(self.options.lock_wait, self.permit(DOING, &self.scans)).await.map_err(
+                |_| self.place.busy(format!("{} scans are under way: one more", self.options.scans), None),
+            )??;
         self.start(DOING, permit, work)
     }
 
-    async fn permit(&self, doing: &str, permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, StoreError> {
+    async fn permit(
+        &self,
+        doing: &str,
+        permits: &Arc<Semaphore>,
+    ) -> Result<OwnedSemaphorePermit, StoreError> {
         Arc::clone(permits).acquire_owned().await.map_err(|_| self.place.gone(doing, "it was closed"))
     }
 
@@ -183,7 +196,9 @@ impl SqliteDatabase {
             give_back(&pool, again);
             drop(permit);
         });
-        thread.send(job).map_err(|()| self.place.gone(doing, "its connection couldn't be opened, or its thread ended"))
+        thread
+            .send(job)
+            .map_err(|()| self.place.gone(doing, "its connection couldn't be opened, or its thread ended"))
     }
 
     /// A thread with a connection of its own. An error in opening it is met by its first statement.
@@ -198,7 +213,9 @@ impl SqliteDatabase {
                 loop {
                     let job = match session.stack.deadline() {
                         None => todo.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                        Some(deadline) => todo.recv_timeout(deadline.saturating_duration_since(Instant::now())),
+                        Some(deadline) => {
+                            todo.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+                        }
                     };
                     match job {
                         Ok(job) => job(&mut session),

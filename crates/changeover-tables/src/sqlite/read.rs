@@ -28,7 +28,12 @@ impl SideTable {
     }
 
     /// The rows with these keys, as the connection sees them.
-    pub(super) fn read(&self, connection: &Connection, image: &ImageSql, keys: &[Key]) -> rusqlite::Result<Rows> {
+    pub(super) fn read(
+        &self,
+        connection: &Connection,
+        image: &ImageSql,
+        keys: &[Key],
+    ) -> rusqlite::Result<Rows> {
         let mut statement = connection.prepare_cached(&self.point_sql(image))?;
         let mut answer = Rows::default();
         for key in keys {
@@ -88,7 +93,11 @@ impl SideTable {
         };
         let mut values = Vec::with_capacity(image.columns.len());
         for column in &image.columns {
-            let read = if column.at < key.len() { key[column.at].clone() } else { value::read(row.get_ref(column.at)?) };
+            let read = if column.at < key.len() {
+                key[column.at].clone()
+            } else {
+                value::read(row.get_ref(column.at)?)
+            };
             let Some(target) = &column.target else {
                 values.push(read);
                 continue;
@@ -140,7 +149,11 @@ impl SideTable {
     pub(super) fn logged_key(&self, connection: &Connection, raw: Vec<Value>) -> rusqlite::Result<Key> {
         let mut values = Vec::with_capacity(raw.len());
         for (column, raw) in self.key.iter().zip(raw) {
-            values.push(if column.own == column.canonical { raw } else { stored(connection, column.canonical, raw)? });
+            values.push(if column.own == column.canonical {
+                raw
+            } else {
+                stored(connection, column.canonical, raw)?
+            });
         }
         Ok(Key::composite(self.name().clone(), values))
     }

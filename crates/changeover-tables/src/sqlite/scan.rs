@@ -107,7 +107,11 @@ impl Scan<'_> {
     }
 
     /// The rows after a key by one statement; on an error, with the key of the last row that came.
-    fn run_from(&mut self, after: Option<&[Value]>, upto: Option<&[Value]>) -> Result<(), (Option<Vec<Value>>, Stop)> {
+    fn run_from(
+        &mut self,
+        after: Option<&[Value]>,
+        upto: Option<&[Value]>,
+    ) -> Result<(), (Option<Vec<Value>>, Stop)> {
         let sql = self.table.range_sql(&self.image.select, after.is_some(), upto.is_some(), true);
         let mut last = None;
         self.step_through(&sql, after, upto, &mut last).map_err(|stop| (last, stop))
@@ -147,7 +151,8 @@ impl Scan<'_> {
             let mut statement = self.connection.prepare_cached(&sql)?;
             let next = bind(&mut statement, 1, after.as_deref().unwrap_or_default())?;
             bind(&mut statement, next, upto.unwrap_or_default())?;
-            let raw = statement.raw_query().next()?.map(|row| raw_key(row, self.table.key.len())).transpose()?;
+            let raw =
+                statement.raw_query().next()?.map(|row| raw_key(row, self.table.key.len())).transpose()?;
             let Some(raw) = raw else {
                 tracing::warn!(table = %self.table.name(), %error, "no row fails by itself where the scan failed");
                 return Ok(None);
@@ -245,7 +250,12 @@ impl SideTable {
 
     /// The key that is so many rows after another. The old side's `where` isn't asked: it may fail, or leave out nearly all,
     /// and a chunk is measured by what is read.
-    pub(super) fn cut(&self, connection: &Connection, after: Option<&Key>, rows: u64) -> rusqlite::Result<Option<Key>> {
+    pub(super) fn cut(
+        &self,
+        connection: &Connection,
+        after: Option<&Key>,
+        rows: u64,
+    ) -> rusqlite::Result<Option<Key>> {
         let scoped = self.side == changeover::Side::New;
         let mut sql = self.range_sql(&self.key_list(), after.is_some(), false, scoped);
         sql.push_str(" LIMIT -1 OFFSET ?");
@@ -303,7 +313,9 @@ impl SideTable {
     fn order_of(&self, connection: &Connection, a: &[Value], b: &[Value]) -> rusqlite::Result<Ordering> {
         for ((a, b), &at) in a.iter().zip(b).zip(&self.order) {
             let order = match compare_binary(a, b) {
-                Some(order) if self.utf8_order && self.key[at].collation.eq_ignore_ascii_case("BINARY") => order,
+                Some(order) if self.utf8_order && self.key[at].collation.eq_ignore_ascii_case("BINARY") => {
+                    order
+                }
                 _ => compare_in_sqlite(connection, &self.key[at].collation, a, b)?,
             };
             if order != Ordering::Equal {
@@ -329,7 +341,12 @@ fn compare_binary(a: &Value, b: &Value) -> Option<Ordering> {
     }
 }
 
-fn compare_in_sqlite(connection: &Connection, collation: &str, a: &Value, b: &Value) -> rusqlite::Result<Ordering> {
+fn compare_in_sqlite(
+    connection: &Connection,
+    collation: &str,
+    a: &Value,
+    b: &Value,
+) -> rusqlite::Result<Ordering> {
     let collation = super::sql::name(collation);
     let sql = format!("SELECT (?1 > ?2 COLLATE {collation}) - (?1 < ?2 COLLATE {collation})");
     let mut statement = connection.prepare_cached(&sql)?;

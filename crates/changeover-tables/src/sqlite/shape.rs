@@ -166,7 +166,11 @@ impl SideTable {
 
     /// The condition that no part of the key is NULL; nothing where none can be.
     pub(super) fn and_key_not_null(&self) -> String {
-        self.key.iter().filter(|k| k.nullable).map(|k| format!(" AND {} IS NOT NULL", name(&k.name))).collect()
+        self.key
+            .iter()
+            .filter(|k| k.nullable)
+            .map(|k| format!(" AND {} IS NOT NULL", name(&k.name)))
+            .collect()
     }
 
     /// The condition that some part of the key is NULL; `None` where none can be.
@@ -178,7 +182,11 @@ impl SideTable {
 
     /// This side's columns that are written, but for the key's.
     pub(super) fn updated(&self) -> impl Iterator<Item = (usize, &str)> {
-        self.written.iter().enumerate().filter(|(at, _)| !self.written_key.contains(at)).map(|(at, c)| (at, c.as_str()))
+        self.written
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| !self.written_key.contains(at))
+            .map(|(at, c)| (at, c.as_str()))
     }
 
     /// The columns of the table that aren't computed.
@@ -227,7 +235,8 @@ fn scope(plan: &TablePlan, side: Side, info: &TableInfo, constants: &[(String, S
     match side {
         Side::Old => plan.where_.as_deref().map(expression),
         Side::New => (!constants.is_empty()).then(|| {
-            let parts: Vec<String> = constants.iter().map(|(c, v)| is_constant(info, &name(c), c, v)).collect();
+            let parts: Vec<String> =
+                constants.iter().map(|(c, v)| is_constant(info, &name(c), c, v)).collect();
             format!("({})", parts.join(" AND "))
         }),
     }
@@ -302,7 +311,9 @@ fn counter(plan: &TablePlan, side: Side) -> Option<String> {
     let column = plan.columns.iter().find(|c| c.target.column == *new)?;
     match (side, &column.source) {
         (Side::New, _) => Some(new.clone()),
-        (Side::Old, Source::Column(old)) if plan.old_info.row_number.as_ref() == Some(old) => Some(old.clone()),
+        (Side::Old, Source::Column(old)) if plan.old_info.row_number.as_ref() == Some(old) => {
+            Some(old.clone())
+        }
         (Side::Old, _) => None,
     }
 }

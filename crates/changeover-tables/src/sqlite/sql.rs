@@ -167,7 +167,8 @@ pub fn index_parts(sql: &str) -> (Vec<String>, Option<String>) {
     }
     let condition = closed.and_then(|i| {
         let (token, _, end) = tokens.get(i + 1)?;
-        matches!(token, Token::Word(w) if w.eq_ignore_ascii_case("where")).then(|| sql[*end..].trim().to_owned())
+        matches!(token, Token::Word(w) if w.eq_ignore_ascii_case("where"))
+            .then(|| sql[*end..].trim().to_owned())
     });
     (parts, condition)
 }
@@ -182,8 +183,7 @@ fn strip_order(part: &str) -> String {
             Token::Open => depth += 1,
             Token::Close => depth = depth.saturating_sub(1),
             Token::Word(w)
-                if depth == 0
-                    && ["asc", "desc", "collate"].iter().any(|o| w.eq_ignore_ascii_case(o)) =>
+                if depth == 0 && ["asc", "desc", "collate"].iter().any(|o| w.eq_ignore_ascii_case(o)) =>
             {
                 end = *from;
                 break;

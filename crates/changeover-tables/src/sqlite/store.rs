@@ -65,8 +65,12 @@ fn slot_text(values: &[Value]) -> Vec<u8> {
             Value::Int(n) => text.extend_from_slice(n.to_string().as_bytes()),
             Value::Real(x) => text.extend_from_slice(format!("{x:?}").as_bytes()),
             Value::Text(s) => text.extend_from_slice(s.as_bytes()),
-            Value::Bytes(bytes) => bytes.iter().for_each(|b| text.extend_from_slice(format!("{b:02x}").as_bytes())),
-            Value::Opaque(o) => o.bytes.iter().for_each(|b| text.extend_from_slice(format!("{b:02x}").as_bytes())),
+            Value::Bytes(bytes) => {
+                bytes.iter().for_each(|b| text.extend_from_slice(format!("{b:02x}").as_bytes()))
+            }
+            Value::Opaque(o) => {
+                o.bytes.iter().for_each(|b| text.extend_from_slice(format!("{b:02x}").as_bytes()))
+            }
             _ => {}
         }
     }
@@ -177,7 +181,8 @@ impl Store for SqliteStore {
             })
             .await?;
         let path = self.inner.database.path().to_path_buf();
-        let server = tokio::task::spawn_blocking(move || file_identity(&path)).await.ok().and_then(Result::ok);
+        let server =
+            tokio::task::spawn_blocking(move || file_identity(&path)).await.ok().and_then(Result::ok);
         let place = &self.inner.database.place;
         let server = server.ok_or_else(|| place.gone("looking at the file", "it is no longer there"))?;
         Ok(Identity { server, tables })
@@ -223,7 +228,12 @@ impl Store for SqliteStore {
         Ok(stream)
     }
 
-    async fn cut(&self, table: &TableName, after: Option<&Key>, rows: u64) -> Result<Option<Key>, StoreError> {
+    async fn cut(
+        &self,
+        table: &TableName,
+        after: Option<&Key>,
+        rows: u64,
+    ) -> Result<Option<Key>, StoreError> {
         self.with_table(table, "cutting a chunk", {
             let after = after.cloned();
             move |connection, table| table.cut(connection, after.as_ref(), rows)
@@ -231,20 +241,31 @@ impl Store for SqliteStore {
         .await
     }
 
-    async fn locate(&self, table: &TableName, keys: &[Key], bounds: &[Key]) -> Result<Vec<usize>, StoreError> {
+    async fn locate(
+        &self,
+        table: &TableName,
+        keys: &[Key],
+        bounds: &[Key],
+    ) -> Result<Vec<usize>, StoreError> {
         let (keys, bounds) = (keys.to_vec(), bounds.to_vec());
-        self.with_table(table, "locating keys", move |connection, table| table.locate(connection, &keys, &bounds)).await
+        self.with_table(table, "locating keys", move |connection, table| {
+            table.locate(connection, &keys, &bounds)
+        })
+        .await
     }
 
     async fn estimate(&self, table: &TableName) -> Result<u64, StoreError> {
         self.with_table(table, "estimating the rows", |connection, table| {
             let scope = table.scope.as_ref().map(|scope| format!(" WHERE {scope}")).unwrap_or_default();
-            let counted = connection
-                .query_row(&format!("SELECT count(*) FROM {}{scope}", table.table), [], |row| row.get::<_, i64>(0));
+            let counted =
+                connection.query_row(&format!("SELECT count(*) FROM {}{scope}", table.table), [], |row| {
+                    row.get::<_, i64>(0)
+                });
             let rows = match counted {
                 // A `where` that fails over some row: then all rows, for progress only.
                 Err(error) if super::errors::is_of_row(&error) => {
-                    connection.query_row(&format!("SELECT count(*) FROM {}", table.table), [], |row| row.get(0))?
+                    connection
+                        .query_row(&format!("SELECT count(*) FROM {}", table.table), [], |row| row.get(0))?
                 }
                 counted => counted?,
             };

@@ -27,7 +27,8 @@ pub(super) fn capture(table: &SideTable, migration: &str, options: CaptureOption
     let mut trigger = |what: &str, event: &str, when: Option<String>, body: String| {
         let trigger = trigger_name(what, migration, table.side, table.name().as_str());
         let when = when.map(|when| format!(" WHEN {when}")).unwrap_or_default();
-        let sql = format!("CREATE TRIGGER {} {event} ON {}{when} BEGIN {body}; END", name(&trigger), table.table);
+        let sql =
+            format!("CREATE TRIGGER {} {event} ON {}{when} BEGIN {body}; END", name(&trigger), table.table);
         made.push((trigger, sql));
     };
     trigger("insert", "AFTER INSERT", scoped(table, "NEW"), writer.entry("NEW", None));
@@ -36,9 +37,19 @@ pub(super) fn capture(table: &SideTable, migration: &str, options: CaptureOption
     trigger("delete", "AFTER DELETE", scoped(table, "OLD"), writer.entry("OLD", None));
     for (n, index) in displacing(table).into_iter().enumerate() {
         let rows = displaced(table, index);
-        trigger(&format!("displace{n}_insert"), "BEFORE INSERT", None, writer.entry(&table.table, Some(&rows)));
+        trigger(
+            &format!("displace{n}_insert"),
+            "BEFORE INSERT",
+            None,
+            writer.entry(&table.table, Some(&rows)),
+        );
         let others = format!("{rows} AND NOT ({})", same_key(table, &table.table, "OLD"));
-        trigger(&format!("displace{n}_update"), "BEFORE UPDATE", moves_in(index), writer.entry(&table.table, Some(&others)));
+        trigger(
+            &format!("displace{n}_update"),
+            "BEFORE UPDATE",
+            moves_in(index),
+            writer.entry(&table.table, Some(&others)),
+        );
     }
     made
 }
@@ -64,7 +75,10 @@ impl Writer<'_> {
         let columns: String = (1..=self.table.key.len()).map(|n| format!(", k{n}")).collect();
         let (log, from) = (&self.log, found.map(|found| format!(" FROM {} WHERE {found}", self.table.table)));
         if !self.options.overflow {
-            return format!("INSERT INTO {log} (mapping, at, slot{columns}) SELECT {values}{}", from.unwrap_or_default());
+            return format!(
+                "INSERT INTO {log} (mapping, at, slot{columns}) SELECT {values}{}",
+                from.unwrap_or_default()
+            );
         }
         // The bound is on the newest id less the oldest. At the bound the entry becomes the mark -1, once: a second one is
         // kept out by the condition and not by a conflict, whose handling the application's statement would decide.
@@ -73,7 +87,11 @@ impl Writer<'_> {
             self.options.bound.saturating_sub(1)
         );
         let keep = format!("(NOT ({full}) OR NOT EXISTS (SELECT 1 FROM {log} WHERE id = -1))");
-        let limit = if found.is_some() { " LIMIT CASE WHEN %FULL% THEN 1 ELSE -1 END".replace("%FULL%", &full) } else { String::new() };
+        let limit = if found.is_some() {
+            " LIMIT CASE WHEN %FULL% THEN 1 ELSE -1 END".replace("%FULL%", &full)
+        } else {
+            String::new()
+        };
         format!(
             "INSERT INTO {log} (id, mapping, at, slot{columns}) SELECT CASE WHEN {full} THEN -1 END, {values}{} {keep}{limit}",
             from.map_or_else(|| " WHERE".to_owned(), |from| format!("{from} AND")),
@@ -127,7 +145,9 @@ fn is_exact_key(table: &SideTable, index: &UniqueIndex) -> bool {
     let exact = |part: &IndexPart| match part {
         IndexPart::Column { name, collation } => {
             let domain = table.info.column(name).map(|c| c.domain);
-            collation.eq_ignore_ascii_case("BINARY") && domain != Some(Domain::Any) && domain != Some(Domain::Bytes)
+            collation.eq_ignore_ascii_case("BINARY")
+                && domain != Some(Domain::Any)
+                && domain != Some(Domain::Bytes)
         }
         IndexPart::Expression { .. } => false,
     };

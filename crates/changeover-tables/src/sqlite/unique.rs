@@ -22,7 +22,11 @@ pub(super) enum Holder {
 pub(super) type Wanted = Vec<(String, Value)>;
 
 /// All of a row's stored columns as they are now; with the number that it has beside them, if any.
-pub(super) fn whole_row(connection: &Connection, table: &SideTable, key: &Key) -> rusqlite::Result<Option<Wanted>> {
+pub(super) fn whole_row(
+    connection: &Connection,
+    table: &SideTable,
+    key: &Key,
+) -> rusqlite::Result<Option<Wanted>> {
     let mut columns: Vec<&str> = table.hidden_row_number().into_iter().collect();
     columns.extend(table.stored_columns());
     let list = columns.iter().map(|c| name(c)).collect::<Vec<_>>().join(", ");
@@ -31,9 +35,10 @@ pub(super) fn whole_row(connection: &Connection, table: &SideTable, key: &Key) -
     bind(&mut statement, 1, key.values())?;
     let mut rows = statement.raw_query();
     let Some(row) = rows.next()? else { return Ok(None) };
-    let values = columns.iter().enumerate().map(|(at, column)| {
-        Ok(((*column).to_owned(), value::read(row.get_ref(at)?)))
-    });
+    let values = columns
+        .iter()
+        .enumerate()
+        .map(|(at, column)| Ok(((*column).to_owned(), value::read(row.get_ref(at)?))));
     values.collect::<rusqlite::Result<Wanted>>().map(Some)
 }
 
@@ -83,7 +88,12 @@ fn keys_where(
     Ok(keys)
 }
 
-fn any_where(connection: &Connection, table: &SideTable, condition: &str, values: &[Value]) -> rusqlite::Result<bool> {
+fn any_where(
+    connection: &Connection,
+    table: &SideTable,
+    condition: &str,
+    values: &[Value],
+) -> rusqlite::Result<bool> {
     let sql = format!("SELECT 1 FROM {} WHERE {condition}", table.table);
     let mut statement = connection.prepare_cached(&sql)?;
     bind(&mut statement, 1, values)?;

@@ -82,7 +82,11 @@ pub(super) fn stored(connection: &Connection, domain: Domain, value: Value) -> r
 }
 
 /// A number that is whole and within what SQLite takes for an integer without loss.
-#[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "checked by going there and back")]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "checked by going there and back"
+)]
 fn whole(x: f64) -> Option<i64> {
     let n = x as i64;
     // SQLite leaves the outermost integers alone: near them, going there and back proves nothing.
@@ -95,9 +99,8 @@ fn number_from_text(connection: &Connection, domain: Domain, text: String) -> ru
     if !text.bytes().next().is_some_and(may_be_number) {
         return Ok(Value::Text(text));
     }
-    let mut statement = connection.prepare_cached(
-        "SELECT CASE WHEN CAST(?1 AS NUMERIC) = ?1 THEN CAST(?1 AS NUMERIC) END",
-    )?;
+    let mut statement = connection
+        .prepare_cached("SELECT CASE WHEN CAST(?1 AS NUMERIC) = ?1 THEN CAST(?1 AS NUMERIC) END")?;
     let number = statement.query_row([&text], |row| row.get_ref(0).map(read))?;
     match number {
         Value::Null => Ok(Value::Text(text)),
@@ -122,18 +125,41 @@ mod tests {
             ("BLOB", Domain::Bytes),
         ];
         let texts = [
-            "", "abc", "12", " 12 ", "12abc", "+7", "-0", "1e3", "1.50", "0x1A", "9223372036854775807",
-            "9223372036854775808", "-9223372036854775808", "123456789012345678901234567890", ".5", "5.", "1e400",
-            "- 1", "Inf", "nan", "\u{a0}12", "12\0", "1_000",
+            "",
+            "abc",
+            "12",
+            " 12 ",
+            "12abc",
+            "+7",
+            "-0",
+            "1e3",
+            "1.50",
+            "0x1A",
+            "9223372036854775807",
+            "9223372036854775808",
+            "-9223372036854775808",
+            "123456789012345678901234567890",
+            ".5",
+            "5.",
+            "1e400",
+            "- 1",
+            "Inf",
+            "nan",
+            "\u{a0}12",
+            "12\0",
+            "1_000",
         ];
         let mut values: Vec<Value> = texts.iter().map(|t| Value::from(*t)).collect();
         values.extend([0, 1, -1, i64::MAX, i64::MIN, 1 << 53, (1 << 53) + 1].map(Value::Int));
         values.extend(
-            [0.0, -0.0, 1.0, 1.5, 1e15, 1e16, 9.3e18, -9.3e18, 1e300, 0.1, 1.0 / 3.0, f64::INFINITY].map(Value::Real),
+            [0.0, -0.0, 1.0, 1.5, 1e15, 1e16, 9.3e18, -9.3e18, 1e300, 0.1, 1.0 / 3.0, f64::INFINITY]
+                .map(Value::Real),
         );
         values.extend([vec![], b"12".to_vec(), vec![0xff]].map(Value::Bytes));
         for (declared, domain) in cases {
-            connection.execute_batch(&format!("DROP TABLE IF EXISTS t; CREATE TABLE t (c {declared})")).unwrap();
+            connection
+                .execute_batch(&format!("DROP TABLE IF EXISTS t; CREATE TABLE t (c {declared})"))
+                .unwrap();
             for value in &values {
                 connection.execute("DELETE FROM t", []).unwrap();
                 connection.execute("INSERT INTO t VALUES (?1)", [Bound(value)]).unwrap();
@@ -150,7 +176,9 @@ mod tests {
         let connection = Connection::open_in_memory().unwrap();
         let bad = read(ValueRef::Text(&[0x66, 0xff]));
         let back = connection
-            .query_row("SELECT typeof(?1), ?1", [Bound(&bad)], |r| Ok((r.get::<_, String>(0)?, read(r.get_ref(1)?))))
+            .query_row("SELECT typeof(?1), ?1", [Bound(&bad)], |r| {
+                Ok((r.get::<_, String>(0)?, read(r.get_ref(1)?)))
+            })
             .unwrap();
         assert_eq!(back, ("text".to_owned(), bad));
     }

@@ -4,8 +4,8 @@
 //! lock on a file is held, guarded transactions on the same file (both sides may live in one) are savepoints within it:
 //! they stand or fall with the lock's commit.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use changeover::StoreError;
@@ -79,7 +79,9 @@ impl Stack {
     fn begin(&mut self, connection: &Connection, id: u64, inside: Option<u64>) -> rusqlite::Result<bool> {
         match inside {
             None => connection.execute_batch("BEGIN IMMEDIATE")?,
-            Some(outer) if self.open.as_slice() == [outer] => connection.execute_batch("SAVEPOINT changeover_within")?,
+            Some(outer) if self.open.as_slice() == [outer] => {
+                connection.execute_batch("SAVEPOINT changeover_within")?
+            }
             Some(_) => return Ok(false),
         }
         self.open.push(id);
@@ -97,7 +99,8 @@ impl Stack {
 
     fn roll_back(&mut self, connection: &Connection, id: u64) {
         let Some(at) = self.open.iter().position(|open| *open == id) else { return };
-        let sql = if at > 0 { "ROLLBACK TO changeover_within; RELEASE changeover_within" } else { "ROLLBACK" };
+        let sql =
+            if at > 0 { "ROLLBACK TO changeover_within; RELEASE changeover_within" } else { "ROLLBACK" };
         self.open.truncate(at);
         if self.open.is_empty() {
             self.stall = None;
@@ -143,7 +146,10 @@ impl SqliteDatabase {
         let until = Instant::now() + wait;
         let permit = tokio::time::timeout(wait, turn.acquire_owned())
             .await
-            .map_err(|_| self.place.busy(format!("{}: a write of Changeover's own is under way", self.place.file), None))?
+            .map_err(|_| {
+                self.place
+                    .busy(format!("{}: a write of Changeover's own is under way", self.place.file), None)
+            })?
             .map_err(|_| self.place.gone(doing, "it was closed"))?;
         let left = until.saturating_duration_since(Instant::now());
         let mut transaction = self.open_transaction(doing, permit, None, left, Some(stall)).await?;
@@ -181,7 +187,11 @@ impl SqliteDatabase {
                 Ok(began)
             })
             .await?;
-        if began { Ok(transaction) } else { Err(self.place.busy("the fence's lock ended; the database", None)) }
+        if began {
+            Ok(transaction)
+        } else {
+            Err(self.place.busy("the fence's lock ended; the database", None))
+        }
     }
 
     /// Runs something in one transaction of the writer's, and commits.
@@ -226,7 +236,10 @@ impl Transaction {
         F: FnOnce(&mut Session) -> Result<T, WriteError> + Send + 'static,
     {
         let id = self.id;
-        let lost = self.database.place.gone(doing, "the transaction was rolled back: its holder stalled, or its lock ended");
+        let lost = self
+            .database
+            .place
+            .gone(doing, "the transaction was rolled back: its holder stalled, or its lock ended");
         self.send(doing, move |session| {
             // In autocommit, SQLite itself has rolled the transaction back.
             if !session.stack.is_open(id) || session.connection.is_autocommit() {

@@ -35,7 +35,9 @@ pub struct Stores {
 
 pub fn app(path: &PathBuf) -> Connection {
     let connection = Connection::open(path).unwrap();
-    connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON; PRAGMA synchronous = NORMAL").unwrap();
+    connection
+        .execute_batch("PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON; PRAGMA synchronous = NORMAL")
+        .unwrap();
     connection
 }
 

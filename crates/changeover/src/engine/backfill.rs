@@ -22,8 +22,8 @@ use tokio::sync::watch;
 
 use self::chunk::{Begun, Copier};
 use self::pace::Pace;
-pub use self::progress::{BackfillProgress, BackfillReport, TableProgress};
 use self::progress::Reporter;
+pub use self::progress::{BackfillProgress, BackfillReport, TableProgress};
 use super::pair::{Link, Links};
 use crate::error::StoreError;
 use crate::faults::fault_point;
@@ -235,8 +235,7 @@ impl Backfill {
         };
         let range = KeyRange { after, upto: None };
         let budget = BatchBudget { rows: 1, bytes: 1 };
-        let mut rows =
-            link.store(self.toward).scan(link.table(), &range, Image::Canonical, budget).await?;
+        let mut rows = link.store(self.toward).scan(link.table(), &range, Image::Canonical, budget).await?;
         Ok(rows.next().await?.is_some())
     }
 

@@ -21,6 +21,9 @@ use crate::mirror::{Levelled, Mirror, Ticket};
 use crate::store::Store;
 use crate::value::Key;
 
+/// A store, and those of the keys that it logs.
+type Share = (Arc<dyn Store>, Vec<Key>);
+
 /// The mirror of dual writes over stores that have a capture log.
 #[derive(Debug)]
 pub struct TableMirror {
@@ -36,8 +39,8 @@ impl TableMirror {
     }
 
     /// The keys by the store that logs them.
-    fn by_source(&self, authority: Side, keys: &[Key]) -> Result<Vec<(Arc<dyn Store>, Vec<Key>)>, StoreError> {
-        let mut sources: Vec<(Arc<dyn Store>, Vec<Key>)> = Vec::new();
+    fn by_source(&self, authority: Side, keys: &[Key]) -> Result<Vec<Share>, StoreError> {
+        let mut sources: Vec<Share> = Vec::new();
         for key in keys {
             let store = self.links.link(&key.table)?.store(authority);
             match sources.iter_mut().find(|(source, _)| same(source, store)) {
@@ -94,5 +97,21 @@ impl Mirror for TableMirror {
     }
 
     /// Nothing to do: the entries are in the log, or come into it when the authority carries the write out.
-    async fn leave_dirty(&self, _ticket: Ticket, _keys: &[Key], _settle_after: Duration) {}
+    async fn leave_dirty(&self, _ticket: Option<Ticket>, _keys: &[Key], _settle_after: Duration) {}
+
+    /// As the logs say; one that can't be asked says that it is, so that no difference is believed meanwhile.
+    async fn is_dirty(&self, key: &Key) -> bool {
+        let Ok(link) = self.links.link(&key.table) else { return true };
+        for side in [Side::Old, Side::New] {
+            let Some(log) = link.store(side).capture() else { continue };
+            match log.claim_keys(std::slice::from_ref(key)).await {
+                Ok(claims) if claims.is_empty() => {}
+                Ok(_) => return true,
+                // A side that isn't captured has no log to be asked.
+                Err(_) if matches!(log.installed().await, Ok(false)) => {}
+                Err(_) => return true,
+            }
+        }
+        false
+    }
 }

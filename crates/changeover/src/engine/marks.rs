@@ -71,10 +71,11 @@ impl Marks {
 
     /// Takes a mark that is known to be durable.
     pub(super) fn note(&self, chunk: &Chunk) {
-        if chunk.generation == self.generation {
-            if let Some(mut known) = self.known(&chunk.table) {
-                known.note(chunk);
-            }
+        if chunk.generation != self.generation {
+            return;
+        }
+        if let Some(mut known) = self.known(&chunk.table) {
+            known.note(chunk);
         }
     }
 

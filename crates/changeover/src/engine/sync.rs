@@ -113,18 +113,18 @@ impl Links {
         places: &[usize],
     ) -> Result<Vec<(Route<'_>, Vec<usize>)>, StoreError> {
         let mut routes: Vec<(Route<'_>, Vec<usize>)> = Vec::new();
-        let mut ranked: Vec<(usize, usize)> =
-            places.iter().map(|&at| Ok((self.place_of(&keys[at].table)?, at))).collect::<Result<_, StoreError>>()?;
+        let mut ranked: Vec<(usize, usize)> = places
+            .iter()
+            .map(|&at| Ok((self.place_of(&keys[at].table)?, at)))
+            .collect::<Result<_, StoreError>>()?;
         ranked.sort_unstable();
         for (rank, at) in ranked {
             let link = &self.links()[rank];
             let (from, to) = (link.store(authority), link.store(authority.other()));
             match routes.iter_mut().find(|(r, _)| same(r.authority, from) && same(r.follower, to)) {
                 Some((_, places)) => places.push(at),
-                None => routes.push((
-                    Route { links: self, side: authority, authority: from, follower: to },
-                    vec![at],
-                )),
+                None => routes
+                    .push((Route { links: self, side: authority, authority: from, follower: to }, vec![at])),
             }
         }
         Ok(routes)
@@ -192,7 +192,8 @@ impl Route<'_> {
         judge: Judge,
         synced: &mut Synced,
     ) -> Result<Vec<Fate>, StoreError> {
-        let covered = if judge == Judge::Caller { Covered::All } else { self.links.covered(self.side.other()) };
+        let covered =
+            if judge == Judge::Caller { Covered::All } else { self.links.covered(self.side.other()) };
         if let Covered::Generation(marks) = &covered {
             for table in tables(asked) {
                 marks.load(guarded, table).await?;
@@ -388,10 +389,10 @@ fn name_refused(asked: &[Key], fates: &mut [Fate], refused: Vec<Refusal>) {
     }
     let mut by_key: HashMap<Key, Refusal> = refused.into_iter().map(|r| (r.key.clone(), r)).collect();
     for (key, fate) in asked.iter().zip(fates) {
-        if *fate == Fate::Synced {
-            if let Some(refusal) = by_key.remove(key) {
-                *fate = Fate::Refused(refusal);
-            }
+        if *fate == Fate::Synced
+            && let Some(refusal) = by_key.remove(key)
+        {
+            *fate = Fate::Refused(refusal);
         }
     }
 }

@@ -48,7 +48,9 @@ fn number(bytes: &[u8], from: usize, length: usize) -> Option<i64> {
 
 /// The digits of the fraction, which may be none, and what follows.
 fn fraction(rest: &str) -> Option<(&str, &str)> {
-    let Some(tail) = rest.strip_prefix('.').or_else(|| rest.strip_prefix(',')) else { return Some(("", rest)) };
+    let Some(tail) = rest.strip_prefix('.').or_else(|| rest.strip_prefix(',')) else {
+        return Some(("", rest));
+    };
     let end = tail.bytes().position(|c| !c.is_ascii_digit()).unwrap_or(tail.len());
     (end > 0).then(|| tail.split_at(end))
 }
@@ -74,7 +76,11 @@ fn zone_of(text: &str) -> Option<&str> {
 /// have their leap day last, so it needs no table.
 const fn days(year: i64, month: i64, day: i64) -> i64 {
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + (153 * month + 2) / 5 + day - 1
+    year * 365 + year.div_euclid(4) - year.div_euclid(100)
+        + year.div_euclid(400)
+        + (153 * month + 2) / 5
+        + day
+        - 1
 }
 
 #[cfg(test)]
@@ -105,7 +111,14 @@ mod tests {
 
     #[test]
     fn what_is_no_timestamp_is_never_equal_by_rounding() {
-        for text in ["", "2026-11-21", "03:12:09.5", "2026-13-21 03:12:09", "2026-11-21 03:12:09.", "2026-11-21 03:12:09 soon"] {
+        for text in [
+            "",
+            "2026-11-21",
+            "03:12:09.5",
+            "2026-13-21 03:12:09",
+            "2026-11-21 03:12:09.",
+            "2026-11-21 03:12:09 soon",
+        ] {
             assert!(!equal_rounded(text, text, 3), "{text}");
         }
     }

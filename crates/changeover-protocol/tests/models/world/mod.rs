@@ -4,6 +4,17 @@
 //! `Control` and `Member` are run as they are. Where a variant must be broken, it is the world that lies to them,
 //! or leaves them out.
 
+mod faults;
+mod instances;
+mod start;
+mod workers;
+
+use std::sync::Arc;
+
+pub(crate) use start::record_in;
+use stateright::{Model, Property};
+
+use crate::history::{Entry, is_linearizable};
 use changeover_protocol::fence::{Fence, SideFence};
 use changeover_protocol::member::{Remembered, Ticket};
 use changeover_protocol::moves::Mirror;
@@ -11,18 +22,6 @@ use changeover_protocol::{
     Control, ControlEvent, InstanceId, Member, MemberAction, MemberEvent, MemberSettings, Millis, Phase,
     Side, Slot, Step, Target, Version,
 };
-use std::sync::Arc;
-
-use stateright::{Model, Property};
-
-mod faults;
-mod instances;
-mod start;
-mod workers;
-
-pub(crate) use start::record_in;
-
-use super::history::{Entry, is_linearizable};
 
 pub(crate) const LEASE: Millis = Millis(100);
 const SLOT: Slot = Slot::new(0);

@@ -17,10 +17,10 @@ use super::BackfillOptions;
 use super::pace::Pace;
 use crate::engine::marks::Marks;
 use crate::engine::pair::{Covered, Link, Links};
-use crate::engine::sync::{Fate, Judge};
+use crate::engine::sync::{Fate, Judge, read_all};
 use crate::error::StoreError;
 use crate::faults::fault_point;
-use crate::store::guard::{Chunk, ChunkState, Guarded, GuardedTx, Scope};
+use crate::store::guard::{Applied, Change, Chunk, ChunkState, Guarded, GuardedTx, Scope};
 use crate::store::{BatchBudget, Image, KeyRange, Refusal, RowBatch, RowStream, Store};
 use crate::value::{Key, Row};
 
@@ -130,7 +130,15 @@ impl<'a> Copier<'a> {
     ) -> Result<Chunk, StoreError> {
         let table = self.link.table().clone();
         let upto = self.authority.cut(&table, after.as_ref(), rows).await?;
-        Ok(Chunk { table, generation: self.generation, number, after, upto, state: ChunkState::Begun, rows: 0 })
+        Ok(Chunk {
+            table,
+            generation: self.generation,
+            number,
+            after,
+            upto,
+            state: ChunkState::Begun,
+            rows: 0,
+        })
     }
 
     /// One small read, as an application would make it.
@@ -240,13 +248,21 @@ impl<'a> Copier<'a> {
                 Ok(Some(found.rows))
             }
             Some(found) if found.upto == chunk.upto => Ok(None),
-            None if self.reading == Reading::Guarded => Ok(None),
+            // Under the guard a chunk has no mark before it is done; the one before it has.
+            None if self.reading == Reading::Guarded && self.follows(tx, chunk).await? => Ok(None),
             found => Err(StoreError::Conflict {
                 store: self.store.info().name.clone(),
                 what: format!("chunk {} of {} in generation {}", chunk.number, chunk.table, chunk.generation),
                 expected: "the mark that this backfill made".into(),
                 found: found.map_or("none: the generation is over".into(), |_| "other bounds".into()),
             }),
+        }
+    }
+
+    async fn follows(&self, tx: &mut dyn GuardedTx, chunk: &Chunk) -> Result<bool, StoreError> {
+        match chunk.number.checked_sub(1) {
+            None => Ok(true),
+            Some(before) => Ok(tx.chunk(&chunk.table, chunk.generation, before).await?.is_some()),
         }
     }
 
@@ -271,8 +287,7 @@ impl<'a> Copier<'a> {
             }
             copied.refused.extend(batch.refused);
             if !batch.rows.is_empty() {
-                let rows = RowBatch { rows: batch.rows, refused: Vec::new() };
-                let applied = tx.load(&chunk.table, rows, replace).await?;
+                let applied = self.put(tx, chunk, batch.rows, replace).await?;
                 copied.rows -= (applied.refused.len() as u64).min(copied.rows);
                 copied.refused.extend(applied.refused);
                 if !applied.joins.is_empty() {
@@ -283,6 +298,33 @@ impl<'a> Copier<'a> {
             next = stream.next().await?;
         }
         Ok(loaded)
+    }
+
+    /// Rows on their way to the new side are loaded. The old side is written in its own shape, and a row of it that is
+    /// right already is left alone: that is a sync's work, within this guard.
+    async fn put(
+        &self,
+        tx: &mut dyn GuardedTx,
+        chunk: &Chunk,
+        rows: Vec<Row>,
+        replace: bool,
+    ) -> Result<Applied, StoreError> {
+        if self.authority_side == Side::Old {
+            return tx.load(&chunk.table, RowBatch { rows, refused: Vec::new() }, replace).await;
+        }
+        let shape = self.link.shape(self.authority_side);
+        let keys: Vec<Key> = rows.iter().map(|row| shape.key_of(row)).collect();
+        let back = read_all(self.authority, &chunk.table, &keys, Image::Back).await?;
+        let refused: HashSet<&Key> = back.refused.iter().map(|refusal| &refusal.key).collect();
+        let whole = keys.iter().zip(rows).zip(back.rows).filter(|((key, _), _)| !refused.contains(key));
+        // A row that is gone since has a claim, which is carried out when the chunk is done.
+        let changes: Vec<Change> = whole
+            .filter(|(_, back)| back.is_some())
+            .map(|((key, row), back)| Change { key: key.clone(), row: Some(row), back })
+            .collect();
+        let mut applied = tx.apply(&changes).await?;
+        applied.refused.extend(back.refused);
+        Ok(applied)
     }
 
     /// The rows are in; what the authority lacks goes; the marks; the commit.
@@ -310,8 +352,25 @@ impl<'a> Copier<'a> {
         if let Some(next) = next {
             self.note(next);
         }
+        if self.authority_side == Side::New && !copied.refused.is_empty() {
+            self.believe(&mut copied).await?;
+        }
         (copied.took, copied.last) = (started.elapsed(), done.upto.is_none());
         Ok(copied)
+    }
+
+    /// A row and its write-back image are two reads, and a change between them looks like a row that can't be carried:
+    /// those that were refused are synced once more, now that their chunk is done.
+    async fn believe(&self, copied: &mut Copied) -> Result<(), StoreError> {
+        let keys: Vec<Key> = copied.refused.drain(..).map(|refusal| refusal.key).collect();
+        let synced = self.links.sync_by(self.authority_side, &keys, Judge::Caller).await?;
+        for fate in synced.fates {
+            match fate {
+                Fate::Refused(refusal) => copied.refused.push(refusal),
+                _ => copied.rows += 1,
+            }
+        }
+        Ok(())
     }
 
     /// Brings the rows that hold wanted values to what they are on the authority. Their chunks may be at any state: what a

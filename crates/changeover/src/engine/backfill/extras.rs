@@ -33,7 +33,8 @@ impl Copier<'_> {
             return Ok(());
         }
         self.tail.clear();
-        let bounds: Vec<Key> = match self.follower.chunks(self.link.table(), self.generation()).await?.last() {
+        let bounds: Vec<Key> = match self.follower.chunks(self.link.table(), self.generation()).await?.last()
+        {
             Some(last) => last.upto.iter().chain(last.after.iter()).take(1).cloned().collect(),
             None => Vec::new(),
         };

@@ -116,8 +116,15 @@ impl Reporter {
             waiting: None,
         });
         let started = Instant::now();
-        let reporter =
-            Self { progress, refusals: Vec::new(), refusals_kept, started, rows_here: 0, chunks_here: 0, at: 0 };
+        let reporter = Self {
+            progress,
+            refusals: Vec::new(),
+            refusals_kept,
+            started,
+            rows_here: 0,
+            chunks_here: 0,
+            at: 0,
+        };
         (reporter, shown)
     }
 
@@ -142,8 +149,8 @@ impl Reporter {
             let table = &mut progress.tables[self.at];
             table.rows = done().map(|chunk| chunk.rows).sum();
             table.chunks = done().count() as u64;
-            table.complete = chunks.last().is_some_and(|last| last.upto.is_none())
-                && table.chunks == chunks.len() as u64;
+            table.complete =
+                chunks.last().is_some_and(|last| last.upto.is_none()) && table.chunks == chunks.len() as u64;
         });
     }
 

@@ -130,7 +130,11 @@ mod tests {
         let now = Instant::now();
         held.refuse(&key, vec![5], refusal(1), now);
         assert!(held.due(vec![claim(5, 1)], now).is_empty());
-        assert_eq!(held.due(vec![claim(5, 1), claim(3, 1), claim(6, 2)], now).len(), 2, "3 became visible late");
+        assert_eq!(
+            held.due(vec![claim(5, 1), claim(3, 1), claim(6, 2)], now).len(),
+            2,
+            "3 became visible late"
+        );
         let later = now + Duration::from_secs(1);
         assert_eq!(held.due(vec![claim(5, 1)], later).len(), 1);
         held.refuse(&key, vec![5], refusal(1), later);

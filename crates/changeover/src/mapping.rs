@@ -1,9 +1,10 @@
-//! A mapping: what one `[[table]]` of the spec says, in plain types. The control plane makes it from the spec.
+//! A mapping: what one `[[table]]` of the spec says, in plain types: what a spec file is read into,
+//! and what the stores of tables are planned from.
 
 use std::fmt;
 
-use changeover::rules::Rule;
-use changeover::{TableName, Value};
+use crate::rules::Rule;
+use crate::value::{TableName, Value};
 
 /// A table of one of the stores that the spec names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,7 +1,4 @@
-//! What the models share: how a search is run, counted and judged.
-
-pub(crate) mod history;
-pub(crate) mod world;
+//! How a search is run, counted and judged.
 
 use std::hash::Hash;
 use std::time::Duration;
