@@ -6,6 +6,7 @@
 
 mod actions;
 mod adopt;
+mod compare;
 mod copy;
 mod fence;
 mod gates;
@@ -30,10 +31,9 @@ use changeover_protocol::control::ControlEvent;
 use tokio::sync::watch as channel;
 
 pub(crate) use self::gates::{Chunks, gather, window};
-pub(crate) use self::install::remove_all;
 pub(crate) use self::sides::{Keeper, Sides};
 pub(crate) use self::start::{Conducting, Parts};
-pub(crate) use self::progress::{CopyProgress, Progress, Trouble, VerifyProgress};
+pub(crate) use self::progress::Progress;
 pub use self::requests::Moved;
 pub use self::plan::Plan;
 use crate::barrier::Barrier;

@@ -12,6 +12,7 @@
 mod api;
 pub mod barrier;
 mod clock;
+mod comparison;
 mod conductor;
 mod connect;
 mod error;
@@ -26,6 +27,7 @@ pub mod supervisor;
 
 pub use api::wire_error;
 pub use clock::Clock;
+pub use comparison::{DifferenceReport, RefusalReport, TableReport};
 pub use conductor::{Conductor, Moved, Plan};
 pub use error::{ControlError, ErrorClass};
 pub use run::{DEFAULT_LISTEN, Farewell, Run, RunOptions};

@@ -14,6 +14,7 @@ mod fence;
 mod guard;
 mod install;
 mod keycode;
+mod links;
 mod lock;
 mod own;
 mod pool;
@@ -28,6 +29,7 @@ mod value;
 mod writer;
 
 pub use self::install::{Installed, installed, removal_sql, remove_all};
+pub use self::links::links;
 pub use self::own::{Ownership, Scope as OwnershipScope};
 pub use self::pool::{SqliteDatabase, SqliteOptions};
 pub use self::store::SqliteStore;
