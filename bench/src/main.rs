@@ -4,6 +4,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this program's output is its purpose")]
 
+mod capture;
 mod data;
 mod moving;
 mod report;
@@ -61,6 +62,7 @@ fn run(cli: &Cli) -> Result<Vec<report::Case>, String> {
             "switch" => switch::switch()?,
             "copy" => moving::copy(cli.rows)?,
             "verify" => moving::verify(cli.rows)?,
+            "capture" => capture::capture(cli.rows)?,
             "memory" => moving::memory(cli.rows)?,
             other => return Err(format!("there is no bench `{other}`: {}, memory", ALL.join(", "))),
         });

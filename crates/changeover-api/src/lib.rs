@@ -4,9 +4,13 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests say what they expect by panicking"))]
 
+pub mod client;
+pub mod runfile;
 pub mod secret;
 pub mod spec;
 pub mod wire;
 
+pub use client::{ClientError, Connect, ControlClient, Instance};
+pub use runfile::RunFile;
 pub use secret::Secret;
 pub use spec::Spec;

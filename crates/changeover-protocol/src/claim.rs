@@ -4,6 +4,12 @@
 //! read may have missed can't be dropped; the authority is read *under the guard*, so that no one else can put an
 //! older value later; claims are deleted after the follower has *committed*, so that a crash repeats a sync
 //! and never loses one. The second model (`tests/`) finds a lost or resurrected row for each other order.
+//!
+//! Where claims can't be locked, a second worker may hold the same keys and be paused between its claim and the
+//! guard, while the first cleans them, the fleet finds nothing dirty, and authority and follower change places. So
+//! the guard carries a word, the version for which the keys were last found in sync, raised by the look that
+//! [`CheckSync`](crate::control::ControlAction::CheckSync) asks for; a worker compares it, under the guard, with
+//! the one it saw when it claimed. The first model finds the lost write where it doesn't.
 
 use crate::chunk::Progress;
 
@@ -35,7 +41,8 @@ pub enum ClaimAction {
     Claim,
     /// Read the chunks' states, on the follower, with a lock.
     ReadChunkState,
-    /// Take the keys' guards on the follower, in order, in the transaction that will write.
+    /// Take the keys' guards on the follower, in order, in the transaction that will write; and look, under them,
+    /// whether their word is still the one that was seen with the claim, else tell [`ClaimEvent::PlacesChanged`].
     TakeGuard,
     /// Read the authority now, in a fresh transaction of its own, on the primary.
     ReadAuthority,
@@ -58,6 +65,8 @@ pub enum ClaimEvent {
     Succeeded,
     /// The chunk's state was read.
     Chunk(Progress),
+    /// The guard's word is another: the sides may have changed places since the claim, and nothing was written.
+    PlacesChanged,
     /// It failed; the transaction on the follower, if any, is rolled back.
     Failed,
 }
@@ -107,6 +116,8 @@ impl ClaimRun {
                 Verdict::Sync => A::TakeGuard,
             },
             (A::ReadChunkState, ClaimEvent::Succeeded) => A::ReadChunkState,
+            (A::Claim | A::Finished, ClaimEvent::PlacesChanged) => A::Finished,
+            (_, ClaimEvent::PlacesChanged) => A::GiveBack,
             (A::Claim, _) => A::ReadChunkState,
             (A::TakeGuard, _) => A::ReadAuthority,
             (A::ReadAuthority, _) => A::WriteFollower,
@@ -152,6 +163,12 @@ mod tests {
         assert_eq!(path(Progress::Done), synced);
         assert_eq!(path(Progress::NotBegun), [A::Claim, A::ReadChunkState, A::DeleteClaim, A::Finished]);
         assert_eq!(path(Progress::UnderWay), [A::Claim, A::ReadChunkState, A::GiveBack, A::Finished]);
+    }
+
+    #[test]
+    fn a_worker_that_was_overtaken_by_a_move_writes_nothing() {
+        let run = ClaimRun { next: A::TakeGuard };
+        assert_eq!(run.after(ClaimEvent::PlacesChanged).action(), A::GiveBack);
     }
 
     #[test]

@@ -71,8 +71,8 @@ pub enum UncleanEvent {
     },
     /// A rollback left keys behind.
     LeftBehind {
-        /// How many are known.
-        keys: u64,
+        /// How many are known; nothing where the log that would say so can't be read.
+        keys: Option<u64>,
     },
 }
 
@@ -112,7 +112,10 @@ impl fmt::Display for UncleanEvent {
                 f,
                 "instance {instance} died in `{operation}` before the keys it wrote were in its journal"
             ),
-            Self::LeftBehind { keys } => write!(f, "a rollback left {keys} known keys behind"),
+            Self::LeftBehind { keys: Some(keys) } => write!(f, "a rollback left {keys} known keys behind"),
+            Self::LeftBehind { keys: None } => {
+                f.write_str("a rollback left keys behind, nobody knows how many")
+            }
         }
     }
 }

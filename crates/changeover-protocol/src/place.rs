@@ -117,6 +117,13 @@ impl fmt::Display for Place {
     }
 }
 
+/// The whole of a phase, for those who ask without a share.
+impl From<Phase> for Place {
+    fn from(phase: Phase) -> Self {
+        Self::whole(phase)
+    }
+}
+
 /// The phases that a migration has: always `old` and `new`; `shadow` and `reverse-shadow` unless left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]

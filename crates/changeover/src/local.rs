@@ -199,7 +199,9 @@ async fn beat(state: std::sync::Weak<State>) {
     loop {
         let Some(state) = state.upgrade() else { return };
         let sent = state.handle.now();
-        let acked = *state.handle.acknowledged().borrow();
+        let mut acknowledged = state.handle.acknowledged();
+        // Marked as seen here, so that only what comes after wakes the wait below.
+        let acked = *acknowledged.borrow_and_update();
         let (id, vitals) = (state.id.clone(), state.migration.vitals());
         // Refusals are of events that came too late: the next beat says it again.
         let _ = state.apply(ControlEvent::Heartbeat { id, acked, vitals });
@@ -208,7 +210,6 @@ async fn beat(state: std::sync::Weak<State>) {
         if state.handle.answered(sent, target).await.is_err() {
             return;
         }
-        let mut acknowledged = state.handle.acknowledged();
         drop(state);
         // Woken early by an acknowledgement, so that a move takes no longer than it must.
         let _ = tokio::time::timeout(BEAT, acknowledged.changed()).await;

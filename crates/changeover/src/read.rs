@@ -152,6 +152,10 @@ impl<K: Keyed, C, X> Read<'_, K, C, X> {
     ///
     /// # Panics
     /// Only if the closure panics when it is called for the authority.
+    #[allow(
+        clippy::manual_async_fn,
+        reason = "an `async fn` copies its arguments into its body, which the short way would feel"
+    )]
     pub fn run<T, E, F, Fut>(self, call: F) -> impl Future<Output = Result<T, E>>
     where
         C: Compare<T>,

@@ -50,7 +50,9 @@ impl<'a> Lines<'a> {
         let line = self.lines.next()?;
         let content = line.trim_start();
         let indent = line.len() - content.len();
-        self.path.retain(|&(at, _)| at < indent);
+        // A closing bracket belongs to the field that it closes.
+        let closes = content.starts_with(['}', ']', ')']);
+        self.path.retain(|&(at, _)| at < indent || (closes && at == indent));
         if let Some((name, _)) = content.split_once(':')
             && is_name(name)
         {
@@ -84,7 +86,7 @@ pub(crate) fn redact(text: &str, columns: &[String]) -> String {
     let mut lines = Lines::new(text);
     let mut redacting_from = None;
     while let Some(line) = lines.next() {
-        let indent = line.len() - line.trim_start().len();
+        let indent = indent(line);
         if let Some(from) = redacting_from {
             // What is deeper, and the bracket that closes it, goes with it. So does what begins at the margin inside
             // of it: text of several lines, which a pretty `Debug` never has but a rendering by hand may.
@@ -113,7 +115,9 @@ pub(crate) fn shape(old: &str, new: &str) -> String {
         match (left.next(), right.next()) {
             (None, None) => break,
             (Some(a), Some(b)) if a == b => {}
-            (Some(_), Some(_)) if left.path() == right.path() => note(&mut names, left.path()),
+            (Some(a), Some(b)) if left.path() == right.path() && indent(a) == indent(b) => {
+                note(&mut names, left.path());
+            }
             // From here on the two are out of step: what follows would be noise.
             _ => {
                 note(&mut names, format!("{} (structure)", common(&left, &right)));
@@ -126,6 +130,10 @@ pub(crate) fn shape(old: &str, new: &str) -> String {
         }
     }
     names.join(", ")
+}
+
+fn indent(line: &str) -> usize {
+    line.len() - line.trim_start().len()
 }
 
 fn note(names: &mut Vec<String>, name: String) {

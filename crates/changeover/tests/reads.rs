@@ -1,6 +1,6 @@
 //! Reads: the authority's answer is the caller's, whatever the follower does; what was compared is counted as what it is.
 
-#![allow(clippy::unwrap_used, reason = "tests say what they expect by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests say what they expect by panicking")]
 
 mod common;
 

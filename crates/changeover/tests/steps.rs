@@ -1,6 +1,6 @@
 //! The switch under a control plane: what is acknowledged when, what is held, what is refused, and what is cut off.
 
-#![allow(clippy::unwrap_used, reason = "tests say what they expect by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests say what they expect by panicking")]
 
 mod common;
 

@@ -1,6 +1,6 @@
 //! Writes: both sides have them when they are acknowledged, and a follower that is sick loses nothing and stops nobody.
 
-#![allow(clippy::unwrap_used, reason = "tests say what they expect by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests say what they expect by panicking")]
 
 mod common;
 

@@ -6,6 +6,7 @@
 
 mod check;
 mod fingerprint;
+mod mapping;
 mod reader;
 mod rule;
 mod schema;
@@ -25,10 +26,13 @@ use changeover::protocol::Phases;
 use changeover::protocol::moves::Mirror;
 use toml::de::DeTable;
 
+pub use changeover::write::Ack;
+
 pub use self::fingerprint::{Changed, Effect, Fingerprint};
 pub use self::schema::json_schema;
+pub(crate) use self::settings::ACKS;
 pub use self::settings::{
-    Ack, CaptureSpec, DEFAULT_BAKE, EvidenceSpec, FleetSpec, GateSpec, MismatchGate, PaceSpec,
+    CaptureSpec, DEFAULT_BAKE, EvidenceSpec, FleetSpec, GateSpec, MismatchGate, PaceSpec,
 };
 pub use self::source::{Location, SpecError, SpecErrors};
 pub use self::store::{StoreSpec, StoreUrl, UrlError, UrlSource};

@@ -6,40 +6,17 @@ use std::time::Duration;
 
 use changeover::Phase;
 use changeover::protocol::member::OnSilence;
+use changeover::write::Ack;
 
 use super::reader::{Fields, Findings, Node};
 
-/// When a write that is mirrored by the library is acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ack {
-    /// After both sides have it. If the follower doesn't answer in time, the write is acknowledged, its keys stay
-    /// dirty, and an alert goes out.
-    Both,
-    /// After the authority has it.
-    Authority,
-    /// As `Both`, but with a follower that doesn't answer in time the write is answered *unknown*.
-    BothOrError,
-}
-
 /// How an `ack` is written.
-pub(super) const ACKS: [(&str, Ack); 3] =
+pub(crate) const ACKS: [(&str, Ack); 3] =
     [("both", Ack::Both), ("authority", Ack::Authority), ("both-or-error", Ack::BothOrError)];
 
 /// How an `on_silence` is written.
 pub(super) const SILENCES: [(&str, OnSilence); 2] =
     [("static-stability", OnSilence::StaticStability), ("fence", OnSilence::Fence)];
-
-impl Ack {
-    /// The name that the spec uses.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Both => "both",
-            Self::Authority => "authority",
-            Self::BothOrError => "both-or-error",
-        }
-    }
-}
 
 /// How the fleet moves.
 #[derive(Debug, Clone, PartialEq)]

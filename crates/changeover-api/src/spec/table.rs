@@ -3,6 +3,7 @@
 use std::fmt;
 
 use changeover::Value;
+use changeover::keyed::RouteBy;
 use changeover::rules::Rule;
 use toml::de::DeValue;
 
@@ -78,6 +79,30 @@ pub enum Source {
     Sql(String),
     /// Always this value.
     Const(Value),
+}
+
+impl TableSpec {
+    /// By what the library puts this mapping's rows into slots: the place of `route_by` among the key's values, or a
+    /// value that each operation gives.
+    #[must_use]
+    pub fn route(&self) -> RouteBy {
+        let Some(column) = &self.route_by else { return RouteBy::Key };
+        // A constant of the old key is no value of the library's: it is the same in every row.
+        let mut values = self.key.iter().filter_map(|entry| match entry {
+            KeyColumn::Columns { old, .. } => Some(old),
+            KeyColumn::OldConst { .. } => None,
+        });
+        values.position(|old| old == column).map_or(RouteBy::Given, RouteBy::KeyValue)
+    }
+
+    /// Whether this column, by either side's name, is in the key.
+    #[must_use]
+    pub fn has_in_key(&self, column: &str) -> bool {
+        self.key.iter().any(|entry| match entry {
+            KeyColumn::Columns { old, new } => old == column || new == column,
+            KeyColumn::OldConst { old, .. } => old == column,
+        })
+    }
 }
 
 impl TableRef {

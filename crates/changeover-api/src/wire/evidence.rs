@@ -109,6 +109,29 @@ pub struct OperationEvidence {
     pub new: SideEvidence,
 }
 
+impl OperationEvidence {
+    /// Whether nothing was counted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let counts = [
+            self.matches,
+            self.mismatches_transient,
+            self.mismatches_persistent,
+            self.errors_old,
+            self.errors_new,
+            self.errors_both,
+            self.writes_held,
+            self.writes_left_dirty,
+            self.writes_unknown,
+        ];
+        counts == [0; 9]
+            && self.matches_by_rule.is_empty()
+            && self.dropped.is_empty()
+            && self.old == SideEvidence::default()
+            && self.new == SideEvidence::default()
+    }
+}
+
 /// The calls to one side.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

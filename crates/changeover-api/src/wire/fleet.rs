@@ -1,12 +1,15 @@
 //! What instances and the control plane say to each other: registration, heartbeat, acknowledgement.
 
 use changeover::Phase;
+use changeover::keyed::RouteBy;
+use changeover::protocol::Settings;
 use changeover::protocol::control;
-use changeover::protocol::member::{MemberSettings, OnSilence};
-use changeover::protocol::{Millis, Settings};
+use changeover::protocol::member::OnSilence;
+use changeover::write::Ack;
 use serde::{Deserialize, Serialize};
 
 use super::Target;
+use crate::Spec;
 
 /// The flag, for those who have nothing else: `{"flag": 1, "phase": "shadow"}`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,27 +102,116 @@ pub struct TargetAnswer {
 }
 
 /// What the spec says to instances.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceSettings {
     /// How long after it was sent the server may still run a write, in milliseconds.
     pub write_lifetime_ms: u64,
     /// What an instance does that is out of touch.
     pub on_silence: OnSilence,
+    /// When a dual write is acknowledged: `both`, `authority` or `both-or-error`.
+    #[serde(default, with = "ack")]
+    pub ack: Ack,
+    /// Mappings that aren't routed by their key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Route>,
+    /// What mustn't be shown of answers and inputs.
+    #[serde(default)]
+    pub redact: Redact,
 }
 
-impl From<&Settings> for InstanceSettings {
-    fn from(settings: &Settings) -> Self {
-        Self { write_lifetime_ms: settings.write_lifetime_ms.0, on_silence: settings.on_silence }
+/// By what a mapping's rows are put into slots.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// The mapping's name.
+    pub mapping: String,
+    /// The place of the value in the key, from 0; without it each operation gives the value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_value: Option<usize>,
+}
+
+/// What mustn't be shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Redact {
+    /// Fields of these names.
+    #[serde(default)]
+    pub columns: Vec<String>,
+    /// The values of keys.
+    #[serde(default)]
+    pub keys: bool,
+    /// Everything.
+    #[serde(default)]
+    pub all: bool,
+}
+
+impl InstanceSettings {
+    /// What this spec says to instances.
+    #[must_use]
+    pub fn of(spec: &Spec) -> Self {
+        let routes = spec.tables.iter().filter_map(|table| {
+            let key_value = match table.route() {
+                RouteBy::Key => return None,
+                RouteBy::KeyValue(at) => Some(at),
+                RouteBy::Given => None,
+            };
+            Some(Route { mapping: table.name.clone(), key_value })
+        });
+        let lifetime_ms = spec.fleet.write_lifetime.as_millis();
+        Self {
+            write_lifetime_ms: u64::try_from(lifetime_ms).unwrap_or(u64::MAX),
+            on_silence: spec.fleet.on_silence,
+            ack: spec.fleet.ack,
+            routes: routes.collect(),
+            redact: redact(spec),
+        }
     }
 }
 
-impl From<InstanceSettings> for MemberSettings {
-    fn from(settings: InstanceSettings) -> Self {
+/// A service's answers have fields, not tables: one of a redacted column's name is redacted wherever it is.
+fn redact(spec: &Spec) -> Redact {
+    let entries = &spec.evidence.redact;
+    let all = entries.iter().any(|entry| entry == "*");
+    let is_key = |entry: &String| match entry.rsplit_once('.') {
+        Some((mapping, column)) => spec.table(mapping).is_some_and(|(_, table)| table.has_in_key(column)),
+        None => spec.tables.iter().any(|table| table.has_in_key(entry)),
+    };
+    let name =
+        |entry: &String| entry.rsplit_once('.').map_or(entry.as_str(), |(_, column)| column).to_owned();
+    Redact {
+        columns: entries.iter().filter(|entry| *entry != "*").map(name).collect(),
+        keys: all || entries.iter().any(is_key),
+        all,
+    }
+}
+
+/// Without what only the spec says: [`InstanceSettings::of`] has all of it.
+impl From<&Settings> for InstanceSettings {
+    fn from(settings: &Settings) -> Self {
         Self {
-            write_lifetime_ms: Millis(settings.write_lifetime_ms),
+            write_lifetime_ms: settings.write_lifetime_ms.0,
             on_silence: settings.on_silence,
-            ..Self::default()
+            ack: Ack::default(),
+            routes: Vec::new(),
+            redact: Redact::default(),
         }
+    }
+}
+
+/// An acknowledgement's rule, by the name that the spec has.
+mod ack {
+    use changeover::write::Ack;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use crate::spec::ACKS;
+
+    pub(super) fn serialize<S: Serializer>(ack: &Ack, to: S) -> Result<S::Ok, S::Error> {
+        let name = ACKS.iter().find(|(_, known)| known == ack).map_or("both", |(name, _)| name);
+        to.serialize_str(name)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Ack, D::Error> {
+        let name = String::deserialize(from)?;
+        let known = ACKS.iter().find(|(known, _)| *known == name);
+        known.map(|&(_, ack)| ack).ok_or_else(|| D::Error::custom(format!("there is no ack `{name}`")))
     }
 }
 
@@ -132,6 +224,24 @@ mod tests {
         let shown = |phase: Phase| serde_json::to_string(&Flag::from(phase)).unwrap();
         assert_eq!(shown(Phase::ReverseShadow), r#"{"flag":2,"phase":"reverse-shadow"}"#);
         assert_eq!(shown(Phase::Retired), r#"{"flag":3,"phase":"retired"}"#);
+    }
+
+    #[test]
+    fn the_spec_says_all_of_it_to_instances() {
+        let text = include_str!("../../tests/specs/everything.toml");
+        let text = text.replace("\"orders-eu.note\"]", "\"orders-eu.id\"]");
+        let spec = Spec::parse(std::path::Path::new("x.toml"), &text).unwrap();
+        let settings = InstanceSettings::of(&spec);
+        assert_eq!((settings.ack, settings.write_lifetime_ms), (Ack::BothOrError, 5_000));
+        assert_eq!(settings.routes[0], Route { mapping: "orders-eu".to_owned(), key_value: None });
+        let columns = vec!["email".to_owned(), "id".to_owned()];
+        assert_eq!(settings.redact, Redact { columns, keys: true, all: false });
+        let wire = serde_json::to_string(&settings).unwrap();
+        assert!(wire.contains("\"both-or-error\""), "{wire}");
+        assert_eq!(serde_json::from_str::<InstanceSettings>(&wire).unwrap(), settings);
+        let by_key = text.replace("route_by = \"customer_id\"", "route_by = \"id\"");
+        let spec = Spec::parse(std::path::Path::new("x.toml"), &by_key).unwrap();
+        assert_eq!(InstanceSettings::of(&spec).routes[0].key_value, Some(0));
     }
 
     #[test]

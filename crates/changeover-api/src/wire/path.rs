@@ -16,7 +16,7 @@ pub fn of_instance(migration: &str, instance: &str, rest: &str) -> String {
 }
 
 /// Percent-encodes everything but the unreserved characters of RFC 3986, so that one segment stays one.
-fn escaped(segment: &str) -> String {
+pub(crate) fn escaped(segment: &str) -> String {
     use std::fmt::Write as _;
     let mut text = String::with_capacity(segment.len());
     for byte in segment.bytes() {

@@ -72,7 +72,8 @@ pub enum ControlEvent {
         /// The identity in the file.
         id: InstanceId,
     },
-    /// A heartbeat arrived. Its answer is the present target, always.
+    /// A heartbeat arrived. Its answer is the target of the record that this event was applied to, always, and that
+    /// record is the stored one: an answer from a cache would give out leases that nobody counts.
     Heartbeat {
         /// From whom.
         id: InstanceId,
@@ -187,6 +188,13 @@ pub enum ControlAction {
     DrainWayBack,
     /// Look whether any moving key is dirty and whether a backfill is under way; answer with
     /// [`ControlEvent::KeysInSync`]. Asked again with each tick until there is none.
+    ///
+    /// If nothing is dirty, the look then takes each guard of the moving keys on the follower once, and leaves this
+    /// version as its word, before it answers: a worker that was paused with a claim of its own finds that it was
+    /// overtaken (see [`claim`](crate::claim)). With one worker and claims that lock, that may be left out.
+    ///
+    /// On a rollback that leaves keys behind the guards are taken too, and the answer names what is known to be
+    /// dirty, should the authority not say any more.
     CheckSync {
         /// The version, to be named in the answer.
         version: Version,

@@ -5,8 +5,10 @@
 //! carries the actions out. After a crash [`ControlEvent::Restarted`] gives the actions that may have been
 //! lost; each can be carried out twice.
 
+mod asks;
 mod barrier;
 mod event;
+mod needs;
 mod shift;
 
 use std::collections::BTreeMap;
@@ -43,6 +45,51 @@ pub struct Settings {
     pub on_silence: OnSilence,
     /// After how long a silent instance is declared gone, if ever.
     pub forget_after_ms: Option<Millis>,
+}
+
+/// Settings that contradict each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InvalidSettings {
+    /// Nothing but the store itself can keep a silent instance from writing.
+    FenceWithoutCapture,
+    /// A lease or a budget of nothing.
+    NoTime,
+    /// A silent instance can't be told within the budget.
+    LeaseOverBudget,
+}
+
+impl std::fmt::Display for InvalidSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::FenceWithoutCapture => {
+                "`on_silence = \"fence\"` needs `mirror = \"capture\"`: the store must refuse stale epochs itself"
+            }
+            Self::NoTime => "the hold budget and the hold lease must be longer than nothing",
+            Self::LeaseOverBudget => "the hold budget must be at least two hold leases long",
+        })
+    }
+}
+
+impl std::error::Error for InvalidSettings {}
+
+impl Settings {
+    /// Whether they fit together.
+    ///
+    /// # Errors
+    ///
+    /// The first contradiction.
+    pub fn validate(&self) -> Result<(), InvalidSettings> {
+        if self.on_silence == OnSilence::Fence && self.mirror != Mirror::Capture {
+            return Err(InvalidSettings::FenceWithoutCapture);
+        }
+        if self.hold_lease_ms == Millis(0) || self.hold_budget_ms == Millis(0) {
+            return Err(InvalidSettings::NoTime);
+        }
+        if self.hold_lease_ms.times(2) > self.hold_budget_ms {
+            return Err(InvalidSettings::LeaseOverBudget);
+        }
+        Ok(())
+    }
 }
 
 impl Default for Settings {

@@ -365,6 +365,9 @@ fn old_untouched(evidence: &Evidence, limits: &Limits) -> Verdict {
     Verdict::closed(because, format!("{} without a touch", evidence::duration(limits.untouched_ms)))
 }
 
+/// So many hits at least make a rate that is acted on: the lower bound of fewer is not to be relied on.
+const FEWEST_HITS: u64 = 5;
+
 /// Whether what is seen *after* a move says to go back: a limit is certainly passed, not only perhaps. The
 /// reason, in words.
 #[must_use]
@@ -375,7 +378,7 @@ pub fn reason_to_go_back(evidence: &Evidence, limits: &Limits) -> Option<String>
     let mismatching = limits.mismatch.and_then(|limit| {
         evidence.comparisons.iter().find_map(|c| {
             let surely = lower(c.mismatches, c.compared());
-            (surely > limit.max_rate).then(|| {
+            (c.mismatches >= FEWEST_HITS && surely > limit.max_rate).then(|| {
                 let of = format!("`{}` ({})", c.operation, c.cohort);
                 format!("{of} mismatches in at least {:.3} % of its comparisons", surely * 100.0)
             })
@@ -385,7 +388,7 @@ pub fn reason_to_go_back(evidence: &Evidence, limits: &Limits) -> Option<String>
         let limit = limits.calls?;
         evidence.calls.iter().filter(|c| c.new.calls >= limit.over.max(1)).find_map(|c| {
             let surely = lower(c.new.errors, c.new.calls);
-            (surely > c.old.error_rate() + limit.more_errors).then(|| {
+            (c.new.errors >= FEWEST_HITS && surely > c.old.error_rate() + limit.more_errors).then(|| {
                 let of = format!("`{}` ({})", c.operation, c.cohort);
                 format!("{of} fails on the new side in at least {:.3} % of its calls", surely * 100.0)
             })

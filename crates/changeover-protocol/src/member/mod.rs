@@ -349,10 +349,13 @@ impl Member {
     }
 
     /// The answer's target is taken over together with the lease that the answer brings, never after it: the
-    /// control plane, having heard from this instance, counts on it being at that target or a later one.
+    /// control plane, having heard from this instance, counts on it being at that target or a later one. An answer
+    /// with an older target than this instance has seen comes from a replica that lags: it brings no lease, for those
+    /// who count may not have heard.
     fn answered(&mut self, now: Millis, sent: Millis, target: Target, actions: &mut Vec<MemberAction>) {
+        let is_stale = target.version < self.version();
         let is_new = self.take(now, target);
-        let is_heard = self.hear(now, sent);
+        let is_heard = !is_stale && self.hear(now, sent);
         if is_new {
             self.tell_adopted(actions);
         } else if is_heard {

@@ -23,6 +23,8 @@ const GROUP_MAX: usize = 1_024;
 const HEAD: &[u8; 16] = b"changeover-jrnl1";
 
 type Open = HashMap<Ticket, Vec<Key>>;
+/// The open tickets of a process that died.
+type Left = Vec<(Ticket, Vec<Key>)>;
 type Done = oneshot::Sender<Result<(), String>>;
 
 /// The journal's file.
@@ -57,10 +59,7 @@ pub struct JournalStats {
 
 impl Journal {
     /// The journal, the tickets left open in it, and how many bytes of its end were cut off.
-    pub(super) fn open(
-        path: &Path,
-        settings: JournalSettings,
-    ) -> Result<(Self, Vec<(Ticket, Vec<Key>)>, u64), JournalError> {
+    pub(super) fn open(path: &Path, settings: JournalSettings) -> Result<(Self, Left, u64), JournalError> {
         let io = |doing| move |cause| JournalError::Io { path: path.to_owned(), doing, cause };
         let mut file = OpenOptions::new()
             .read(true)

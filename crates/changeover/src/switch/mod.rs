@@ -297,3 +297,6 @@ impl Epochs {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

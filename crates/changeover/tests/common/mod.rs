@@ -2,6 +2,7 @@
 //! fail, or to panic.
 
 #![allow(dead_code, reason = "each test uses its part")]
+#![allow(clippy::panic, reason = "tests say what they expect by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -40,12 +41,15 @@ pub(crate) enum Mood {
     Panics,
 }
 
+/// What a write left: its ticket, its keys, and how long it may still be carried out.
+pub(crate) type LeftDirty = (Option<Ticket>, Vec<Key>, Duration);
+
 /// Both sides, and what the mirror knows.
 pub(crate) struct Stores {
     pub(crate) rows: [Mutex<BTreeMap<i64, i64>>; 2],
     pub(crate) mood: Mutex<Mood>,
     pub(crate) journal: Mutex<BTreeMap<Ticket, Vec<Key>>>,
-    pub(crate) dirty: Mutex<Vec<(Option<Ticket>, Vec<Key>, Duration)>>,
+    pub(crate) dirty: Mutex<Vec<LeftDirty>>,
     pub(crate) journal_fails: Mutex<bool>,
     next: AtomicU64,
 }

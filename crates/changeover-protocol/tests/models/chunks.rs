@@ -4,14 +4,12 @@
 //! machines' actions in another order or by answering them falsely. One key in one chunk: the rules speak of
 //! each key by itself. What is checked: *at rest*, with the log empty and the chunk done, both sides are equal.
 
-mod models;
-
+use crate::search::{Expect, check, is_full};
 use changeover_protocol::chunk::{
     ChunkAction, ChunkCopy, ChunkEvent, ChunkMark, Progress, Reading, progress,
 };
 use changeover_protocol::claim::{ClaimAction, ClaimEvent, ClaimRun};
 use changeover_protocol::control::Generation;
-use models::{Expect, check, is_full};
 use stateright::{Model, Property};
 
 const GENERATION: Generation = Generation(2);
@@ -223,7 +221,8 @@ impl Chunks {
                     event = ChunkEvent::MarkChanged;
                 }
             }
-            ChunkAction::Finished | ChunkAction::Leave => return None,
+            ChunkAction::Finished | ChunkAction::Leave if copier.copy.is_some() => return None,
+            ChunkAction::Finished | ChunkAction::Leave => {}
             ChunkAction::TakeRangeGuard => unreachable!("the log names what changed"),
         }
         copier.copy = Some(copy.after(event));

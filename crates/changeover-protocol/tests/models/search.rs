@@ -1,12 +1,9 @@
-//! What the models share: how a search is run, counted and judged.
-
-pub(crate) mod history;
-pub(crate) mod world;
+//! How a search is run, counted and judged.
 
 use std::hash::Hash;
 use std::time::Duration;
 
-use stateright::{Checker, Model};
+use stateright::{Checker, HasDiscoveries, Model};
 
 /// Whether the larger bounds are asked for.
 pub(crate) fn is_full() -> bool {
@@ -31,7 +28,11 @@ where
 {
     // A search that is cut off has shown nothing: it fails below, as one that isn't done.
     let limit = Duration::from_secs(if is_full() { 3_600 } else { 300 });
-    let checker = model.checker().timeout(limit).spawn_bfs().join();
+    let enough = match expect {
+        Expect::Sound => HasDiscoveries::AnyFailures,
+        Expect::Violates(property) => HasDiscoveries::AllOf([property].into()),
+    };
+    let checker = model.checker().finish_when(enough).timeout(limit).spawn_bfs().join();
     let states = checker.unique_state_count();
     let found: Vec<&str> = checker.discoveries().into_keys().collect();
     println!("model: {name}: {states} states, {expect:?}");

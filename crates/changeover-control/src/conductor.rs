@@ -1,0 +1,145 @@
+//! What a run does: carries out the control machine's actions on the stores, keeps the follower in step, copies,
+//! verifies, watches, and answers what people ask for.
+//!
+//! The machine decides; nothing here moves a phase by itself. Each part is a task of its own over the shared
+//! [`Conductor`]; a part that fails says so in [`Conductor::trouble`], by name, and tries again.
+
+mod actions;
+mod adopt;
+mod compare;
+mod copy;
+mod fence;
+mod gates;
+mod install;
+mod left_behind;
+mod mirror;
+mod plan;
+mod progress;
+mod requests;
+mod sides;
+mod start;
+mod verify;
+mod watch;
+mod watched;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use changeover_protocol::Version;
+use changeover_protocol::control::ControlEvent;
+use tokio::sync::watch as channel;
+
+pub(crate) use self::gates::{Chunks, gather, window};
+pub(crate) use self::sides::{Keeper, Sides};
+pub(crate) use self::start::{Conducting, Parts};
+pub(crate) use self::progress::Progress;
+pub use self::requests::Moved;
+pub use self::plan::Plan;
+use crate::barrier::Barrier;
+use crate::clock::Clock;
+use crate::error::ControlError;
+use crate::state::{AuditKind, NewAudit, StateStore};
+use crate::supervisor::Watchdog;
+
+/// One migration, as it is run.
+pub struct Conductor {
+    /// What the spec asks for.
+    pub(crate) plan: Plan,
+    /// Its stores.
+    pub(crate) sides: Sides,
+    pub(crate) state: Arc<dyn StateStore>,
+    pub(crate) barrier: Barrier,
+    pub(crate) clock: Clock,
+    pub(crate) watchdog: Watchdog,
+    /// What is under way, for whoever looks.
+    pub(crate) progress: channel::Sender<Progress>,
+    /// Whether backfill and verification rest. The mirror never does.
+    pub(crate) paused: channel::Sender<bool>,
+    /// The log kept for the way back is to be drained.
+    pub(crate) draining_way_back: channel::Sender<bool>,
+    /// One who asks for a move at a time.
+    moving: tokio::sync::Mutex<()>,
+    /// Where the keys go that a rollback leaves behind.
+    leave_behind: Mutex<Option<PathBuf>>,
+    /// Instances that were heard while nothing was done, for `adopt` to count.
+    seen: Mutex<BTreeMap<String, Version>>,
+    /// Says that a verification is due now, and whether it repairs.
+    verify_now: channel::Sender<verify::Due>,
+}
+
+impl std::fmt::Debug for Conductor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Conductor").field("migration", &self.plan.name).finish_non_exhaustive()
+    }
+}
+
+impl Conductor {
+    /// Tells the machine something, logging a refusal: what it is told may have been overtaken.
+    pub(crate) async fn tell(&self, event: ControlEvent) {
+        let what = format!("{event:?}");
+        match self.barrier.apply(event, None).await {
+            Ok(_) => {}
+            Err(ControlError::Protocol(refusal)) => tracing::debug!(what, %refusal, "overtaken"),
+            Err(error) => self.trouble("barrier", &error.to_string()).await,
+        }
+    }
+
+    /// Writes to the audit, and to the log. An audit that can't be written is a trouble of its own, and stops nothing.
+    pub(crate) async fn note(&self, kind: AuditKind, text: impl Into<String>) {
+        let entry = NewAudit { at_ms: self.clock.now().0, who: "run".to_owned(), kind, text: text.into() };
+        tracing::info!(kind = kind.name(), "{}", entry.text);
+        if let Err(error) = self.state.append_audit(&entry).await {
+            tracing::error!(%error, "the audit can't be written");
+            self.progress.send_modify(|progress| {
+                progress.set_trouble("audit", Some(error.to_string()), entry.at_ms);
+            });
+        }
+    }
+
+    /// A part of the run fails, for this reason: shown by `status` until [`Conductor::well`], and told once to the audit.
+    pub(crate) async fn trouble(&self, part: &'static str, why: &str) {
+        let now = self.clock.now().0;
+        let mut is_new = false;
+        self.progress.send_modify(|progress| is_new = progress.set_trouble(part, Some(why.to_owned()), now));
+        if is_new {
+            self.note(AuditKind::Failure, format!("{part}: {why}")).await;
+        }
+    }
+
+    /// A part of the run is well again.
+    pub(crate) async fn well(&self, part: &'static str) {
+        let mut was = false;
+        self.progress.send_if_modified(|progress| {
+            was = progress.set_trouble(part, None, 0);
+            was
+        });
+        if was {
+            self.note(AuditKind::Run, format!("{part}: well again")).await;
+        }
+    }
+
+    /// Why nothing is done until `adopt`, if so.
+    pub(crate) fn stopped(&self) -> Option<String> {
+        self.progress.borrow().stopped.clone()
+    }
+
+    /// Stops everything but the mirror until `adopt`: the state and the databases disagree.
+    pub(crate) async fn stop(&self, problem: &str) {
+        let is_new = self.progress.send_if_modified(|progress| {
+            progress.stopped.replace(problem.to_owned()).as_deref() != Some(problem)
+        });
+        if is_new {
+            self.note(AuditKind::Alert, format!("{problem}. The databases win; nothing is done until `changeover adopt`"))
+                .await;
+        }
+    }
+
+    fn leave_behind_file(&self) -> Option<PathBuf> {
+        self.leave_behind.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_leave_behind(&self, file: Option<PathBuf>) {
+        *self.leave_behind.lock().unwrap_or_else(PoisonError::into_inner) = file;
+    }
+}

@@ -1,0 +1,301 @@
+//! When the state and the databases disagree: how that is seen, and what `adopt` makes of the databases' word.
+//!
+//! A state file that was deleted or restored from a backup knows of an earlier place than the stores do. The fences'
+//! words and epochs, and what is installed, say where the migration stands; `adopt` makes the record say the same. Any
+//! doubt is resolved towards the place where the follower is kept in step, and verification begins anew.
+
+use std::collections::BTreeMap;
+
+use changeover::Side;
+use changeover::store::fence::{FenceAt, FenceState};
+use changeover_protocol::control::{Backfill, ControlEvent, Epoch, Instance, Vitals};
+use changeover_protocol::moves::{Mirror, UncleanEvent, WayBack};
+use changeover_protocol::{Control, InstanceId, Phase, Place, Target, Version};
+
+
+use super::requests::Moved;
+use super::watch::{fence_name, must_be_open};
+use super::{Conductor, Sides, install};
+use crate::error::ControlError;
+use crate::state::AuditKind;
+
+/// What the databases of both sides say, taken together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Word {
+    old: FenceAt,
+    new: FenceAt,
+    old_captured: bool,
+    new_captured: bool,
+}
+
+/// A side's fence: open only if all of its stores' are; of the highest epoch.
+async fn fence_at(sides: &Sides, side: Side) -> Result<FenceAt, ControlError> {
+    let mut all = FenceAt { state: FenceState::Open, epoch: 0 };
+    for store in sides.of(side) {
+        let Some(fence) = store.fence() else { continue };
+        let at = fence.look().await?;
+        all.epoch = all.epoch.max(at.epoch);
+        // *Moved* says more than *shut*.
+        all.state = match (all.state, at.state) {
+            (FenceState::Moved, _) | (_, FenceState::Moved) => FenceState::Moved,
+            (FenceState::Shut, _) | (_, FenceState::Shut) => FenceState::Shut,
+            _ => FenceState::Open,
+        };
+    }
+    Ok(all)
+}
+
+async fn captured(sides: &Sides, side: Side) -> Result<bool, ControlError> {
+    for store in sides.of(side) {
+        if let Some(log) = store.capture()
+            && log.installed().await?
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Asks the databases of both sides.
+pub(super) async fn ask(sides: &Sides) -> Result<Word, ControlError> {
+    Ok(Word {
+        old: fence_at(sides, Side::Old).await?,
+        new: fence_at(sides, Side::New).await?,
+        old_captured: captured(sides, Side::Old).await?,
+        new_captured: captured(sides, Side::New).await?,
+    })
+}
+
+/// A fence that was set by a move that the record doesn't know of; nothing if there is none.
+pub(super) async fn later_epoch(sides: &Sides, record: &Control) -> Result<Option<String>, ControlError> {
+    for side in [Side::Old, Side::New] {
+        for store in sides.of(side) {
+            let Some(fence) = store.fence() else { continue };
+            let at = fence.look().await?;
+            if at.epoch > record.epoch.0 {
+                return Ok(Some(format!(
+                    "the {side} side's fence ({}) was set by move {}, and the state knows moves up to {}: \
+                     the state is an older one",
+                    store.info().name, at.epoch, record.epoch
+                )));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// In which way the fences say something else than the record, between moves; nothing if they agree.
+pub(super) async fn fence_problem(sides: &Sides, record: &Control) -> Result<Option<String>, ControlError> {
+    if let Some(problem) = later_epoch(sides, record).await? {
+        return Ok(Some(problem));
+    }
+    for side in [Side::Old, Side::New] {
+        for store in sides.of(side) {
+            let Some(fence) = store.fence() else { continue };
+            let at = fence.look().await?;
+            let is_open = at.state == FenceState::Open;
+            // In `old` a fence that is still shut is only one that wasn't removed yet.
+            let expected = must_be_open(record.place.phase, side);
+            if is_open != expected && record.place.phase != Phase::Old && record.place.phase != Phase::Retired {
+                return Ok(Some(format!(
+                    "the {side} side's fence ({}) is {}, which {} does not allow",
+                    store.info().name,
+                    fence_name(at.state),
+                    record.place
+                )));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// In which way the databases say that there was a state before this one; asked when there is no record yet.
+pub(super) async fn earlier_life(sides: &Sides) -> Result<Option<String>, ControlError> {
+    let word = ask(sides).await?;
+    let installed = [
+        (word.old_captured, "capture on the old side"),
+        (word.new_captured, "capture on the new side"),
+        (word.old.state != FenceState::Open, "a shut fence on the old side"),
+        (word.new.state != FenceState::Open, "a shut fence on the new side"),
+        (word.old.epoch.max(word.new.epoch) > 0, "a fence"),
+    ];
+    Ok(installed.iter().find(|(there, _)| *there).map(|(_, what)| {
+        format!(
+            "the state is new, but the databases carry {what}, which an earlier run installed: the state file was \
+             deleted, or is another one"
+        )
+    }))
+}
+
+/// Where the databases say that the migration stands.
+///
+/// # Errors
+/// If they leave it open.
+pub(super) fn phase_of(word: Word, mirror: Mirror, reverse: bool) -> Result<Phase, ControlError> {
+    let open = |at: FenceAt| at.state == FenceState::Open;
+    if mirror == Mirror::DualWrite {
+        // The journals say that both sides were written, not which of them was read.
+        return match (word.old_captured, word.new_captured) {
+            (false, false) => Ok(Phase::Old),
+            (true, false) => Ok(Phase::Shadow),
+            _ => Err(ControlError::Disagreement {
+                problem: "with dual write the databases don't say which side is the authority (the instances' step files \
+                          do): put the state file back from a backup"
+                    .to_owned(),
+            }),
+        };
+    }
+    match (open(word.old), open(word.new)) {
+        (true, true) if !word.old_captured => Ok(Phase::Old),
+        (true, _) if word.old_captured => Ok(Phase::Shadow),
+        (true, _) => Ok(Phase::Old),
+        // `new` keeps a log for the way back, so it looks like `reverse-shadow`; the mirror does no harm there.
+        (false, true) if word.new_captured && reverse => Ok(Phase::ReverseShadow),
+        (false, true) => Ok(Phase::New),
+        // A move between its two commits: neither side has taken a write, so it goes back to the one that says *moved*.
+        (false, false) if word.old.state == FenceState::Moved && word.new.state != FenceState::Moved => {
+            Ok(if word.old_captured { Phase::Shadow } else { Phase::Old })
+        }
+        (false, false) => Ok(if reverse { Phase::ReverseShadow } else { Phase::New }),
+    }
+}
+
+impl Conductor {
+    /// An instance was heard while nothing is done: it will be counted when the databases' word is adopted.
+    pub(crate) fn note_seen(&self, id: &str, acked: Version) {
+        let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // Bounded: identities come from outside.
+        if seen.len() < 10_000 || seen.contains_key(id) {
+            let known = seen.entry(id.to_owned()).or_default();
+            *known = acked.max(*known);
+        }
+    }
+
+    /// Takes the databases' word for where the migration stands.
+    ///
+    /// # Errors
+    /// If they leave it open, or can't be asked.
+    pub async fn adopt(&self) -> Result<Moved, ControlError> {
+        let word = ask(&self.sides).await?;
+        let mirror = self.plan.settings.mirror;
+        let reverse = self.plan.settings.phases.has(Phase::ReverseShadow);
+        let known = self.barrier.record().place.phase;
+        let phase = match phase_of(word, mirror, reverse) {
+            Ok(phase) => phase,
+            // The record isn't made out of nothing: where the databases can't tell, it can.
+            Err(_) if known != Phase::Old => known,
+            Err(error) => return Err(error),
+        };
+        let seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let record = self.adopted(phase, word, &seen);
+        self.put_right(phase, word, record.epoch).await?;
+        self.sides.forget_generations_below(u64::MAX).await?;
+        self.progress.send_modify(|progress| progress.stopped = None);
+        self.barrier.replace(record).await?;
+        // What the new record asks for is begun.
+        self.tell(ControlEvent::Restarted).await;
+        self.note(AuditKind::Request, format!("adopt: the databases say {phase}; the record says so now")).await;
+        let detail = "the state was adopted from the databases".to_owned();
+        let table = self.plan.name.clone();
+        self.tell(ControlEvent::Unclean(UncleanEvent::TableChanged { table, detail })).await;
+        self.settle_in(phase).await;
+        let text = format!("adopted: the migration is in {phase}; it is verified anew");
+        Ok(Moved { place: Place::whole(phase), text, held_ms: 0, under_way: false, notes: Vec::new() })
+    }
+
+    fn adopted(&self, phase: Phase, word: Word, seen: &BTreeMap<String, Version>) -> Control {
+        let known = self.barrier.record();
+        let now = self.clock.now();
+        let epoch = word.old.epoch.max(word.new.epoch);
+        let version = seen.values().copied().max().unwrap_or_default().max(known.target.version).next();
+        let mut instances = known.instances.clone();
+        for (id, acked) in seen {
+            let instance =
+                Instance { acked: *acked, heard: now, vitals: Vitals::default(), lapsed: false };
+            instances.entry(InstanceId::new(id.as_str())).or_insert(instance);
+        }
+        let way_back = if phase == Phase::New && word.new_captured {
+            WayBack::Open
+        } else {
+            WayBack::Closed
+        };
+        Control {
+            target: Target::uniform(version, phase.step(), phase, self.plan.settings.hold_lease_ms),
+            place: Place::whole(phase),
+            since: now,
+            shift: None,
+            instances,
+            // Chunk marks of a life that isn't known don't count: in `shadow` everything is copied anew.
+            last_generation: known.last_generation.next(),
+            backfill: (phase == Phase::Shadow).then_some(Backfill {
+                generation: known.last_generation.next(),
+                toward: Side::New,
+                in_hold: false,
+                done: false,
+            }),
+            epoch: Epoch(epoch.max(known.epoch.0) + 1),
+            way_back,
+            last_unclean: Some(now),
+            ..(*known).clone()
+        }
+    }
+
+    /// Sets the fences as the phase needs them, under a new epoch, and installs what it needs.
+    async fn put_right(&self, phase: Phase, word: Word, epoch: Epoch) -> Result<(), ControlError> {
+        let mirror = self.plan.settings.mirror;
+        install::before_phase(&self.sides, phase, mirror, epoch, self.plan.bounds).await?;
+        if mirror != Mirror::Capture || matches!(phase, Phase::Old | Phase::Retired) {
+            return Ok(());
+        }
+        let authority = phase.step().authority();
+        for store in self.sides.of(authority.other()) {
+            let follower = install::fence_of(&**store)?;
+            install::patiently(|| follower.set(FenceState::Shut, epoch.0)).await?;
+        }
+        if phase.step().is_mirrored() {
+            install::capture(&self.sides, authority, self.plan.bounds).await?;
+        }
+        let at = if authority == Side::Old { word.old } else { word.new };
+        if at.state != FenceState::Open {
+            for store in self.sides.of(authority) {
+                let fence = install::fence_of(&**store)?;
+                install::patiently(|| fence.set(FenceState::Open, epoch.0)).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn word(old: (FenceState, u64), new: (FenceState, u64), captured: (bool, bool)) -> Word {
+        let at = |(state, epoch)| FenceAt { state, epoch };
+        Word { old: at(old), new: at(new), old_captured: captured.0, new_captured: captured.1 }
+    }
+
+    #[test]
+    fn the_databases_word_says_where_the_migration_stands() {
+        use FenceState::{Moved, Open, Shut};
+        for (word, phase) in [
+            (word((Open, 0), (Open, 0), (false, false)), Phase::Old),
+            (word((Open, 0), (Shut, 0), (true, false)), Phase::Shadow),
+            (word((Open, 0), (Shut, 0), (false, false)), Phase::Old),
+            (word((Moved, 1), (Open, 1), (true, true)), Phase::ReverseShadow),
+            (word((Moved, 1), (Open, 1), (false, false)), Phase::New),
+            // Between the two commits of a move forward, and of one back.
+            (word((Moved, 3), (Shut, 3), (true, true)), Phase::Shadow),
+            (word((Moved, 4), (Moved, 5), (true, true)), Phase::ReverseShadow),
+        ] {
+            assert_eq!(phase_of(word, Mirror::Capture, true).unwrap(), phase, "{word:?}");
+        }
+    }
+
+    #[test]
+    fn with_dual_write_nobody_guesses_which_side_is_read() {
+        let both = word((FenceState::Open, 0), (FenceState::Open, 0), (true, true));
+        let error = phase_of(both, Mirror::DualWrite, true).unwrap_err();
+        assert!(error.to_string().contains("backup"), "{error}");
+    }
+}

@@ -1,0 +1,153 @@
+//! What is installed in the databases in which phase: capture, and the follower's fence.
+//!
+//! Everything here may be repeated, and is, when a run starts: what the phase asks for is brought about. A lock that is
+//! needed on a user's table is short, is tried again with a pause that grows, and is given up with the name of whoever
+//! stood in the way.
+
+use std::future::Future;
+use std::time::Duration;
+
+use changeover::store::Store;
+use changeover::store::capture::{CaptureLog, CaptureOptions};
+use changeover::store::fence::{Fence, FenceState};
+use changeover::{Phase, Side, StoreError};
+use changeover_protocol::control::Epoch;
+use changeover_protocol::moves::Mirror;
+
+use super::sides::Sides;
+use crate::error::ControlError;
+
+/// How often, with pauses from this on that double, a lock is tried for.
+const TRIES: u32 = 7;
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// Tries again while the store is busy; gives up with the name of whoever stood in the way.
+pub(super) async fn patiently<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    let mut pause = FIRST_PAUSE;
+    for _ in 1..TRIES {
+        match attempt().await {
+            Err(StoreError::Busy { .. }) => tokio::time::sleep(pause).await,
+            answer => return answer,
+        }
+        pause *= 2;
+    }
+    attempt().await
+}
+
+/// How large the logs may become.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// Of the log that a fresh backfill can replace.
+    pub(crate) mirror: u64,
+    /// Of the log that is all there is: in `reverse-shadow`, and for the way back.
+    pub(crate) way_back: u64,
+}
+
+/// The capture of one side as its authority needs it.
+pub(super) const fn capture_options(side: Side, bounds: Bounds) -> CaptureOptions {
+    match side {
+        Side::Old => CaptureOptions { bound: bounds.mirror, overflow: true },
+        Side::New => CaptureOptions { bound: bounds.way_back, overflow: false },
+    }
+}
+
+/// Puts in place what a phase needs *before* the fleet may execute its step.
+///
+/// # Errors
+/// With the name of whoever stood in the way of a lock. What is in place by then stays, and does no harm.
+pub(super) async fn before_phase(
+    sides: &Sides,
+    into: Phase,
+    mirror: Mirror,
+    epoch: Epoch,
+    bounds: Bounds,
+) -> Result<(), ControlError> {
+    match (into, mirror) {
+        (Phase::Shadow, Mirror::Capture) => {
+            capture(sides, Side::Old, bounds).await?;
+            shut_follower(sides, Side::New, epoch).await
+        }
+        (Phase::Shadow, Mirror::DualWrite) => capture(sides, Side::Old, bounds).await,
+        // The journals of both sides: a share of the keys writes to either.
+        (Phase::ReverseShadow, Mirror::DualWrite) => {
+            capture(sides, Side::Old, bounds).await?;
+            capture(sides, Side::New, bounds).await
+        }
+        // The fence switches it on, in the commit in which the new side is prepared.
+        (Phase::ReverseShadow, Mirror::Capture) | (Phase::Old | Phase::New | Phase::Retired, _) => Ok(()),
+    }
+}
+
+/// Removes what a phase doesn't need any more, once the fleet executes its step.
+///
+/// # Errors
+/// With the name of whoever stood in the way of a lock.
+pub(super) async fn after_phase(sides: &Sides, at: Phase, mirror: Mirror) -> Result<(), ControlError> {
+    match (at, mirror) {
+        (Phase::Old | Phase::Retired, _) => remove_all(sides).await,
+        (Phase::New, Mirror::DualWrite) => {
+            remove_capture(sides, Side::Old).await?;
+            remove_capture(sides, Side::New).await
+        }
+        (Phase::New, Mirror::Capture) => remove_capture(sides, Side::Old).await,
+        (Phase::Shadow | Phase::ReverseShadow, _) => Ok(()),
+    }
+}
+
+/// Removes everything from both sides: capture, fences, chunk marks. Whoever has nothing of ours isn't locked.
+pub(super) async fn remove_all(sides: &Sides) -> Result<(), ControlError> {
+    for (_, keeper) in &sides.keepers {
+        if !keeper.installed().await?.is_empty() {
+            patiently(|| keeper.remove_installed()).await?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn capture(sides: &Sides, side: Side, bounds: Bounds) -> Result<(), ControlError> {
+    for store in sides.of(side) {
+        let log = log_of(&**store)?;
+        patiently(|| log.install(capture_options(side, bounds))).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn remove_capture(sides: &Sides, side: Side) -> Result<(), ControlError> {
+    for store in sides.of(side) {
+        if let Some(log) = store.capture()
+            && log.installed().await?
+        {
+            patiently(|| log.remove()).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Shuts a side to all but the mirror, unless a move has shut it already.
+///
+/// # Errors
+/// With the name of whoever stood in the way of a lock.
+pub(super) async fn shut_follower(sides: &Sides, side: Side, epoch: Epoch) -> Result<(), ControlError> {
+    for store in sides.of(side) {
+        let fence = fence_of(&**store)?;
+        if fence.look().await?.state == FenceState::Open {
+            patiently(|| fence.set(FenceState::Shut, epoch.0)).await?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn log_of(store: &dyn Store) -> Result<&dyn CaptureLog, ControlError> {
+    let name = &store.info().name;
+    store.capture().ok_or_else(|| ControlError::Spec(format!("store {name} can't capture changes")))
+}
+
+pub(super) fn fence_of(store: &dyn Store) -> Result<&dyn Fence, ControlError> {
+    let name = &store.info().name;
+    store
+        .fence()
+        .ok_or_else(|| ControlError::Spec(format!("store {name} has no fence, which mirror = \"capture\" needs")))
+}

@@ -1,0 +1,190 @@
+//! What a run is to do, from the spec: the protocol's settings, the gates' limits, the logs' bounds; and whether a spec that
+//! changed since the migration began may be gone on with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use changeover::engine::BackfillOptions;
+use changeover_api::Spec;
+use changeover_api::spec::{Effect, Fingerprint, PaceSpec};
+use changeover_protocol::chunk::Reading;
+use changeover_protocol::gate::{CallLimit, Limits, MismatchLimit};
+use changeover_protocol::{Millis, Phase, Settings};
+
+use super::install::Bounds;
+use crate::error::ControlError;
+
+/// About how many bytes one entry of a log takes in its database: for turning a bound in bytes into one in entries.
+const ENTRY_BYTES: u64 = 100;
+
+/// How long to rest between two verifications, at least; each also rests as long as it took.
+const VERIFY_PAUSE: Duration = Duration::from_secs(60);
+
+/// What a run is to do.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The migration's name.
+    pub name: String,
+    /// The spec.
+    pub spec: Arc<Spec>,
+    /// The protocol's settings.
+    pub settings: Settings,
+    /// The gates' limits.
+    pub limits: Limits,
+    /// The logs' bounds, in entries.
+    pub(crate) bounds: Bounds,
+    /// How long the log of the new side is kept for the way back.
+    pub(crate) way_back_ms: Millis,
+    /// Whether evidence that passes a limit after a move sends the migration back.
+    pub(crate) goes_back_by_itself: bool,
+    /// How long to rest between two verifications.
+    pub(crate) verify_pause: Duration,
+}
+
+/// What a changed spec means for a migration that has begun.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct SpecChange {
+    /// In words, each part.
+    pub(crate) parts: Vec<String>,
+    /// The last verification no longer counts.
+    pub(crate) verify: bool,
+}
+
+impl Plan {
+    /// The plan of a spec.
+    #[must_use]
+    pub fn of(spec: Spec) -> Self {
+        let limits = limits(&spec);
+        let settings = settings(&spec);
+        let bounds =
+            Bounds { mirror: spec.capture.bound, way_back: (spec.capture.way_back_bytes / ENTRY_BYTES).max(1) };
+        Self {
+            name: spec.name.clone(),
+            settings,
+            limits,
+            bounds,
+            way_back_ms: millis(spec.capture.way_back_time),
+            goes_back_by_itself: true,
+            verify_pause: VERIFY_PAUSE,
+            spec: Arc::new(spec),
+        }
+    }
+
+    /// How the backfill runs. In a hold nobody writes, so nothing needs to be guarded, and nobody is in its way.
+    pub(crate) fn backfill(&self, in_hold: bool) -> BackfillOptions {
+        let pace = &self.spec.backfill;
+        let default = BackfillOptions::default();
+        BackfillOptions {
+            chunk_rows_max: if pace.chunk_rows == PaceSpec::default().chunk_rows {
+                default.chunk_rows_max
+            } else {
+                pace.chunk_rows
+            },
+            chunk_bytes_max: usize::try_from(pace.chunk_bytes).unwrap_or(usize::MAX).max(1 << 20),
+            rows_per_second_max: if in_hold { None } else { pace.rate },
+            response_max: if in_hold { None } else { pace.give_way.or(default.response_max) },
+            reading: in_hold.then_some(Reading::Logged),
+            ..default
+        }
+    }
+
+    /// Compares the spec with the one that the migration was last run by.
+    ///
+    /// # Errors
+    /// [`ControlError::Spec`] with every part that can't change in this phase, and the remedy.
+    pub(crate) fn change_since(&self, earlier: &Fingerprint, phase: Phase) -> Result<SpecChange, ControlError> {
+        let changed = self.spec.fingerprint().changes_since(earlier);
+        let mut result = SpecChange::default();
+        let mut refused = Vec::new();
+        for change in changed {
+            let begun = phase != Phase::Old;
+            match change.effect {
+                Effect::Fixed | Effect::Generation if begun => refused.push(change.to_string()),
+                Effect::Verification => result.verify = true,
+                Effect::Fixed | Effect::Generation | Effect::Free => {}
+            }
+            result.parts.push(change.to_string());
+        }
+        if refused.is_empty() {
+            return Ok(result);
+        }
+        Err(ControlError::Spec(format!(
+            "{}: the migration `{}` is in {phase}. Change it back; or, with it changed back, run and \
+             `changeover rollback --to old` first, and then begin anew with the new one",
+            refused.join("; "),
+            self.name
+        )))
+    }
+}
+
+fn settings(spec: &Spec) -> Settings {
+    let fleet = &spec.fleet;
+    Settings {
+        mirror: spec.mirror,
+        phases: spec.phases,
+        hold_budget_ms: millis(fleet.hold_budget),
+        hold_lease_ms: millis(fleet.hold_lease),
+        write_lifetime_ms: millis(fleet.write_lifetime),
+        patience_ms: millis(fleet.patience),
+        on_silence: fleet.on_silence,
+        forget_after_ms: fleet.forget_after.map(millis),
+    }
+}
+
+fn limits(spec: &Spec) -> Limits {
+    let bake = |phase| spec.gate.bake.get(&phase).copied().map_or(Millis(0), millis);
+    let default = Limits::default();
+    let mismatch = spec.gate.mismatch.as_ref();
+    Limits {
+        mismatch: mismatch.map(|gate| MismatchLimit { max_rate: gate.max_percent / 100.0, over: gate.over }),
+        // Whoever compares reads measures calls.
+        calls: mismatch.map(|gate| CallLimit { over: gate.over.min(CallLimit::default().over), ..CallLimit::default() }),
+        bake_old_ms: bake(Phase::Old),
+        bake_shadow_ms: bake(Phase::Shadow),
+        bake_reverse_shadow_ms: bake(Phase::ReverseShadow),
+        bake_new_ms: bake(Phase::New),
+        // Nobody can touch the fenced side at all: a shorter bake time is the operator's word on this as well.
+        untouched_ms: default.untouched_ms.min(bake(Phase::New)),
+    }
+}
+
+fn millis(length: Duration) -> Millis {
+    Millis(u64::try_from(length.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn plan(where_: &str, extra: &str) -> Plan {
+        let text = format!(
+            "format = 1\nname = \"bookings\"\n{extra}\n[store.a]\nurl = \"sqlite:a.db\"\n[store.b]\nurl = \"sqlite:b.db\"\n\
+             [[table]]\nold = \"a:x\"\nnew = \"b:y\"\nkey = {{ id = \"id\" }}\nwhere = \"{where_}\"\n"
+        );
+        Plan::of(Spec::parse(Path::new("bookings.toml"), &text).unwrap())
+    }
+
+    #[test]
+    fn a_mapping_that_changed_in_mid_backfill_is_refused_with_the_remedy() {
+        let earlier = plan("kind = 1", "").spec.fingerprint();
+        let changed = plan("kind = 2", "");
+        assert!(changed.change_since(&earlier, Phase::Old).is_ok(), "nothing has begun");
+        let error = changed.change_since(&earlier, Phase::Shadow).unwrap_err().to_string();
+        assert!(error.contains("where") && error.contains("rollback --to old"), "{error}");
+    }
+
+    #[test]
+    fn a_setting_may_change_at_any_time() {
+        let earlier = plan("kind = 1", "").spec.fingerprint();
+        let changed = plan("kind = 1", "hold_budget = \"3s\"").change_since(&earlier, Phase::New).unwrap();
+        assert!(!changed.verify && changed.parts.len() == 1, "{changed:?}");
+    }
+
+    #[test]
+    fn the_default_bake_times_are_a_week() {
+        let limits = plan("1", "").limits;
+        assert_eq!(limits.bake_reverse_shadow_ms, Millis(7 * 86_400_000));
+        assert_eq!(limits.mismatch, None);
+    }
+}

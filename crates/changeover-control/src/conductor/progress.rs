@@ -1,0 +1,121 @@
+//! What is under way in a run, for whoever looks: cheap to read, never the truth on anything that outlives the process.
+
+use std::collections::BTreeMap;
+
+use changeover::store::capture::Depth;
+use changeover_protocol::Side;
+
+use super::gates::Chunks;
+
+/// A run's progress.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Progress {
+    /// The backfill, while one is under way or was made in this run.
+    pub(crate) copy: Option<CopyProgress>,
+    /// The verification that is under way.
+    pub(crate) verify: Option<VerifyProgress>,
+    /// How full the logs are, by side, all pairs together.
+    pub(crate) logs: BTreeMap<Side, Depth>,
+    /// Since when the dirty keys have been fewer than can be drained in a hold, or more; in milliseconds since 1970.
+    pub(crate) dirty_since_ms: u64,
+    /// Whether they are fewer.
+    pub(crate) dirty_few: bool,
+    /// How many keys are synced in a second, as seen.
+    pub(crate) sync_rate: Option<f64>,
+    /// How many changes are logged in a second, as seen.
+    pub(crate) changes_per_second: Option<f64>,
+    /// Parts that fail.
+    pub(crate) troubles: BTreeMap<&'static str, Trouble>,
+    /// Why nothing is done until `adopt`.
+    pub(crate) stopped: Option<String>,
+    /// What a person should look at, newest last; bounded.
+    pub(crate) alerts: Vec<(u64, String)>,
+}
+
+/// A part that fails.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    /// Why.
+    pub(crate) why: String,
+    /// Since when, in milliseconds since 1970.
+    pub(crate) since_ms: u64,
+}
+
+/// How far the backfill is.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct CopyProgress {
+    /// Rows copied, by this run and those before.
+    pub(crate) rows: u64,
+    /// Rows that there are, about.
+    pub(crate) rows_all: u64,
+    /// Rows in a second, by this run.
+    pub(crate) rows_per_second: f64,
+    /// About how much time is left, in milliseconds.
+    pub(crate) left_ms: Option<u64>,
+    /// Chunks done.
+    pub(crate) chunks_done: u64,
+    /// Rows that can't be carried.
+    pub(crate) refused: u64,
+    /// When this run began with it, in milliseconds since 1970.
+    pub(crate) began_ms: u64,
+    /// When it was done.
+    pub(crate) done_ms: Option<u64>,
+}
+
+/// How far the verification is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct VerifyProgress {
+    /// Rows compared.
+    pub(crate) rows: u64,
+    /// Rows that there are, about.
+    pub(crate) rows_all: u64,
+    /// Differences so far.
+    pub(crate) differences: u64,
+    /// When it began, in milliseconds since 1970.
+    pub(crate) began_ms: u64,
+}
+
+/// How many alerts are kept for the status; the audit has all.
+const ALERTS: usize = 20;
+
+impl Progress {
+    /// Sets or clears a part's trouble; whether that is news.
+    pub(crate) fn set_trouble(&mut self, part: &'static str, why: Option<String>, now_ms: u64) -> bool {
+        match why {
+            Some(why) => match self.troubles.get_mut(part) {
+                Some(trouble) => {
+                    let is_new = trouble.why != why;
+                    trouble.why = why;
+                    is_new
+                }
+                None => self.troubles.insert(part, Trouble { why, since_ms: now_ms }).is_none(),
+            },
+            None => self.troubles.remove(part).is_some(),
+        }
+    }
+
+    /// Keeps an alert; whether it is another than the last.
+    pub(crate) fn alert(&mut self, now_ms: u64, text: String) -> bool {
+        if self.alerts.iter().any(|(_, known)| *known == text) {
+            return false;
+        }
+        if self.alerts.len() >= ALERTS {
+            self.alerts.remove(0);
+        }
+        self.alerts.push((now_ms, text));
+        true
+    }
+
+    /// What the backfill's gate shows.
+    pub(crate) fn chunks(&self) -> Chunks {
+        let done = self.copy.map_or(0, |copy| copy.chunks_done);
+        // How many there will be isn't known before the last: at least one more, while it isn't done.
+        let all = if self.copy.is_some_and(|copy| copy.done_ms.is_some()) { done } else { done + 1 };
+        Chunks { done, all }
+    }
+
+    /// Entries in the log of a side.
+    pub(crate) fn dirty(&self, side: Side) -> Option<u64> {
+        self.logs.get(&side).map(|depth| depth.entries)
+    }
+}

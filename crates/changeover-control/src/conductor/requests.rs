@@ -1,0 +1,373 @@
+//! What people ask for: forward, back, pause, forget, abort. Each is checked, written to the audit, handed to the machine,
+//! and answered when the machine has come to an end with it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use changeover::Side;
+use changeover_protocol::control::{ControlEvent, MoveReport, Outcome};
+use changeover_protocol::gate::{Judgement, Override, Verdict};
+use changeover_protocol::moves::{Mirror, WayBack};
+use changeover_protocol::{InstanceId, Phase, Place, Share};
+use tokio::sync::broadcast;
+
+use super::gates::{MENDED, window_after};
+use super::verify::Due;
+use super::{Conductor, install, left_behind};
+use crate::barrier::sentence;
+use crate::error::ControlError;
+use crate::state::{AuditKind, NewAudit};
+
+/// How long a move may take before its caller is told that it is under way: longer than the machine's patience.
+const MOVE_WITHIN: Duration = Duration::from_secs(150);
+
+/// How long to wait for the mirror to catch up before a fence is tried.
+const CATCH_UP_WITHIN: Duration = Duration::from_secs(30);
+
+/// So many keys a second are synced at least, where none were synced yet: for judging whether a log is short.
+const SYNC_RATE: f64 = 2_000.0;
+
+/// The name of the setting that backfill and verification rest by.
+pub(super) const PAUSED: &str = "paused";
+
+/// What came of asking for a move.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    /// Where the migration stands.
+    pub place: Place,
+    /// What happened, in a sentence.
+    pub text: String,
+    /// How long writes were held, in milliseconds.
+    pub held_ms: u64,
+    /// It is under way still: the copy is made in the hold, or it waits.
+    pub under_way: bool,
+    /// What else a person should know.
+    pub notes: Vec<String>,
+}
+
+impl Conductor {
+    fn line(&self, kind: AuditKind, text: String) -> NewAudit {
+        NewAudit { at_ms: self.clock.now().0, who: "operator".to_owned(), kind, text }
+    }
+
+    fn check_not_stopped(&self) -> Result<(), ControlError> {
+        match self.stopped() {
+            Some(problem) => Err(ControlError::Disagreement { problem }),
+            None => Ok(()),
+        }
+    }
+
+    fn one_at_a_time(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, ControlError> {
+        self.moving
+            .try_lock()
+            .map_err(|_| ControlError::Refused("another move is being asked for: wait for it, or roll back".to_owned()))
+    }
+
+    /// Goes forward, to the next phase unless told otherwise, through the gates.
+    ///
+    /// # Errors
+    /// [`ControlError::Gates`] with each gate that is shut; [`ControlError::GivenUp`] if the move was begun and turned
+    /// around; what stood in the way otherwise. Dropping it doesn't stop the move.
+    pub async fn advance(
+        &self,
+        to: Option<Phase>,
+        share: Share,
+        overrides: &[Override],
+    ) -> Result<Moved, ControlError> {
+        self.check_not_stopped()?;
+        let _one = self.one_at_a_time()?;
+        let record = self.barrier.record();
+        let phases = self.plan.settings.phases;
+        let next = if record.place.is_partial() {
+            Some(record.place.phase)
+        } else {
+            phases.after(record.place.phase)
+        };
+        let Some(to) = to.or(next) else {
+            return Err(ControlError::Refused("the migration is retired: there is nothing to advance to".to_owned()));
+        };
+        let judgement = self.judge(to, overrides).await?;
+        if !judgement.is_open() {
+            return Err(ControlError::Gates { into: to.to_string(), blocked: blocked(&judgement) });
+        }
+        for result in judgement.gates.iter().filter(|result| result.overridden.is_some()) {
+            let reason = result.overridden.as_deref().unwrap_or_default();
+            self.note(AuditKind::Override, format!("the gate {} into {to} is overridden: {reason}", result.gate)).await;
+        }
+        self.prepare(to).await?;
+        let event = ControlEvent::Advance { to, share };
+        let went = self.go(event, format!("advance to {to}, share {share}")).await;
+        let now = self.barrier.record();
+        if matches!(went, Err(ControlError::Protocol(_))) && now.place.phase == Phase::Old && now.shift.is_none() {
+            // It wasn't even begun: nothing stays installed for it.
+            install::after_phase(&self.sides, Phase::Old, self.plan.settings.mirror).await?;
+        }
+        went
+    }
+
+    /// Puts in place what the phase needs, and looks whether its fence can be moved within the budget.
+    async fn prepare(&self, to: Phase) -> Result<(), ControlError> {
+        let record = self.barrier.record();
+        let mirror = self.plan.settings.mirror;
+        install::before_phase(&self.sides, to, mirror, record.epoch, self.plan.bounds).await?;
+        let from = record.place.phase;
+        let crosses = from.step().authority() != to.step().authority();
+        if crosses && mirror == Mirror::Capture {
+            // On the simple path the new side has been open to everybody until now.
+            install::shut_follower(&self.sides, to.step().authority(), record.epoch).await?;
+        }
+        if to == Phase::Shadow {
+            self.note(AuditKind::Install, "capture is installed on the old side".to_owned()).await;
+        }
+        if mirror == Mirror::Capture && record.place.phase.step().is_mirrored() && to > record.place.phase {
+            self.catch_up(record.place.phase.step().authority()).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the log can be drained within a part of the hold budget.
+    async fn catch_up(&self, side: Side) -> Result<(), ControlError> {
+        let budget = Duration::from_millis(self.plan.settings.hold_budget_ms.0);
+        let rate = self.progress.borrow().sync_rate.unwrap_or(SYNC_RATE);
+        let most = (rate * budget.as_secs_f64() / 4.0).max(50.0) as u64;
+        let deadline = tokio::time::Instant::now() + CATCH_UP_WITHIN;
+        loop {
+            let entries = self.sides.entries(side).await?;
+            if entries <= most {
+                return Ok(());
+            }
+            if tokio::time::Instant::now() >= deadline {
+                return Err(ControlError::Refused(format!(
+                    "the {side} side's log holds {entries} changes, and about {most} can be drained within the hold: \
+                     wait until the mirror has caught up, or ask when there are fewer writes"
+                )));
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Goes back: to the phase before unless told otherwise. Waits for no gate.
+    ///
+    /// # Errors
+    /// As [`Conductor::advance`], but for the gates.
+    pub async fn rollback(
+        &self,
+        to: Option<Phase>,
+        share: Share,
+        leave_behind: Option<PathBuf>,
+    ) -> Result<Moved, ControlError> {
+        self.check_not_stopped()?;
+        let record = self.barrier.record();
+        let at = record.shift.as_ref().map_or(record.place, |shift| shift.from);
+        let before = if record.shift.is_some() { Some(at.phase) } else { self.plan.settings.phases.before(at.phase) };
+        let Some(to) = to.or(before) else {
+            return Err(ControlError::Refused(format!("there is nothing behind {}: no way back", at.phase)));
+        };
+        if at.phase == Phase::New && to < Phase::New {
+            self.prepare_way_back(record.way_back).await?;
+        }
+        let leave = leave_behind.is_some();
+        if let Some(file) = leave_behind {
+            // Found out now, not when there is something to write.
+            left_behind::check(&file)?;
+            self.set_leave_behind(Some(file));
+        }
+        let event = ControlEvent::Rollback { to, share, leave_behind: leave };
+        let how = if leave { ", leaving keys behind" } else { "" };
+        self.go(event, format!("rollback to {to}{how}")).await
+    }
+
+    /// Without the log that the way back needs, the new side's changes must be logged before the old side is filled anew.
+    async fn prepare_way_back(&self, way_back: WayBack) -> Result<(), ControlError> {
+        if self.plan.settings.mirror == Mirror::Capture && way_back == WayBack::Open {
+            return Ok(());
+        }
+        if self.plan.settings.phases.has(Phase::ReverseShadow) {
+            install::capture(&self.sides, Side::New, self.plan.bounds).await?;
+            self.note(AuditKind::Install, "capture is installed on the new side".to_owned()).await;
+        }
+        Ok(())
+    }
+
+    /// Hands an event to the machine and follows what comes of it.
+    async fn go(&self, event: ControlEvent, asked: String) -> Result<Moved, ControlError> {
+        let mut reports = self.barrier.reports();
+        let goal = match &event {
+            ControlEvent::Advance { to, .. } | ControlEvent::Rollback { to, .. } => *to,
+            _ => self.barrier.record().place.phase,
+        };
+        self.barrier.apply(event, Some(self.line(AuditKind::Request, asked))).await?;
+        let follow = self.follow(&mut reports, goal);
+        match tokio::time::timeout(MOVE_WITHIN, follow).await {
+            Ok(answer) => answer,
+            Err(_) => Ok(self.still_under_way("it takes long; `changeover status` says what it waits for")),
+        }
+    }
+
+    fn still_under_way(&self, text: &str) -> Moved {
+        let record = self.barrier.record();
+        Moved { place: record.place, text: text.to_owned(), held_ms: 0, under_way: record.shift.is_some(), notes: Vec::new() }
+    }
+
+    async fn follow(
+        &self,
+        reports: &mut broadcast::Receiver<MoveReport>,
+        goal: Phase,
+    ) -> Result<Moved, ControlError> {
+        let mut turned = None;
+        let mut held_ms = 0;
+        loop {
+            // A hold without a budget lasts as long as the copy does.
+            let copying = async {
+                let mut records = self.barrier.records();
+                let _ = records.wait_for(|r| r.backfill.is_some_and(|b| b.in_hold && !b.done)).await;
+            };
+            let report = tokio::select! {
+                biased;
+                report = reports.recv() => report,
+                () = copying => {
+                    return Ok(self.still_under_way("writes are refused while the copy is made and verified"));
+                }
+            };
+            let report = match report {
+                Ok(report) => report,
+                Err(broadcast::error::RecvError::Lagged(_)) => continue,
+                Err(broadcast::error::RecvError::Closed) => {
+                    return Err(ControlError::Stopped { part: "the barrier", cause: "it has ended".to_owned() });
+                }
+            };
+            held_ms = report.held_ms.0.max(held_ms);
+            match &report.outcome {
+                Outcome::Waiting(_) => {}
+                Outcome::TurnedAround(_) => turned = Some(sentence(&report)),
+                Outcome::Reached | Outcome::WentBack => {
+                    let record = self.barrier.record();
+                    if record.shift.is_some() {
+                        continue;
+                    }
+                    return self.arrived(&report, record.place, turned, held_ms, goal);
+                }
+            }
+        }
+    }
+
+    fn arrived(
+        &self,
+        report: &MoveReport,
+        place: Place,
+        turned: Option<String>,
+        held_ms: u64,
+        goal: Phase,
+    ) -> Result<Moved, ControlError> {
+        match turned {
+            // A move forward that a rollback turned around is what the rollback asked for.
+            Some(why) if place.phase != goal => {
+                Err(ControlError::GivenUp { to: goal.to_string(), back_in: place.to_string(), why })
+            }
+            _ => Ok(Moved { place, text: sentence(report), held_ms, under_way: false, notes: notes(place) }),
+        }
+    }
+
+    /// Back to `old` and everything removed; only while the old side is the authority. The new side's rows stay.
+    ///
+    /// # Errors
+    /// [`ControlError::Refused`] once the new side is the authority for any key.
+    pub async fn abort(&self) -> Result<Moved, ControlError> {
+        let record = self.barrier.record();
+        if record.place.phase > Phase::Shadow || record.target.assignments.iter().any(|a| a.step.authority() == Side::New)
+        {
+            return Err(ControlError::Refused(format!(
+                "the new side is the authority in {}: `changeover rollback` goes back first, then abort",
+                record.place
+            )));
+        }
+        let moved = if record.place.phase == Phase::Old && record.shift.is_none() {
+            self.note(AuditKind::Request, "abort".to_owned()).await;
+            self.still_under_way("nothing had moved")
+        } else {
+            self.rollback(Some(Phase::Old), Share::ALL, None).await?
+        };
+        install::remove_all(&self.sides).await?;
+        self.note(AuditKind::Install, "all that was installed is removed; the new side's rows stay".to_owned()).await;
+        Ok(Moved { text: "aborted: all that was installed is removed; the new side's rows stay".to_owned(), ..moved })
+    }
+
+    /// Lets backfill and verification rest, or go on. The mirror always goes on.
+    ///
+    /// # Errors
+    /// If the state can't be written.
+    pub async fn pause(&self, paused: bool) -> Result<(), ControlError> {
+        self.state.set(PAUSED, paused.then_some("yes")).await?;
+        self.paused.send_replace(paused);
+        let what = if paused { "pause" } else { "resume" };
+        self.state
+            .append_audit(&self.line(AuditKind::Request, format!("{what} of backfill and verification")))
+            .await
+            .map(drop)
+    }
+
+    /// Notes that what caused the mismatches so far was mended: comparisons count anew from the next window on. The samples
+    /// are forgotten, the audit says who said so and why.
+    ///
+    /// # Errors
+    /// Without a reason; if the state can't be written.
+    pub async fn mended(&self, reason: &str) -> Result<(), ControlError> {
+        if reason.trim().is_empty() {
+            return Err(ControlError::Refused("say what was mended: it is kept in the audit".to_owned()));
+        }
+        let from = window_after(self.clock.now().0);
+        self.state.set(MENDED, Some(&from.to_string())).await?;
+        self.state.clear_samples().await?;
+        let text = format!("mismatches so far are mended, and comparisons count anew: {reason}");
+        self.state.append_audit(&self.line(AuditKind::Request, text)).await.map(drop)
+    }
+
+    /// Asks for a full verification now.
+    ///
+    /// # Errors
+    /// Where nothing is kept in step, there is nothing to verify.
+    pub fn ask_verification(&self, repairs: bool) -> Result<(), ControlError> {
+        let record = self.barrier.record();
+        if !record.place.phase.step().is_mirrored() {
+            return Err(ControlError::Refused(format!(
+                "in {} nothing is kept in step: `changeover verify SPEC` compares both sides as they are",
+                record.place
+            )));
+        }
+        self.verify_now.send_modify(|due| *due = due.sooner(Due { now: true, repairs }));
+        Ok(())
+    }
+
+    /// Declares an instance gone: its process and its step file. An unclean event.
+    ///
+    /// # Errors
+    /// If no such instance is counted.
+    pub async fn forget(&self, id: &str) -> Result<(), ControlError> {
+        let event = ControlEvent::Forget { id: InstanceId::new(id) };
+        let line = self.line(AuditKind::Request, format!("instances forget {id}"));
+        self.barrier.apply(event, Some(line)).await.map(drop)
+    }
+}
+
+/// What a person should know on having arrived.
+fn notes(place: Place) -> Vec<String> {
+    match place.phase {
+        Phase::Retired => vec![
+            "all that was installed is being removed, and the old tables renamed to NAME_retired: drop them when nobody \
+             misses them (`changeover audit` names each)"
+                .to_owned(),
+        ],
+        _ => Vec::new(),
+    }
+}
+
+/// Each gate that is shut, and what would open it.
+pub(crate) fn blocked(judgement: &Judgement) -> Vec<String> {
+    judgement
+        .blocking()
+        .map(|result| match &result.verdict {
+            Verdict::Closed { because, needs } => format!("{}: {because}; needs {needs}", result.gate),
+            Verdict::Open | Verdict::NotAsked(_) => result.gate.to_string(),
+        })
+        .collect()
+}

@@ -1,0 +1,107 @@
+//! The stores of a migration, by side: what the conductor asks all of them at once.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use changeover::engine::{Coverage, Links};
+use changeover::store::Store;
+use changeover::{Side, StoreError};
+use changeover_protocol::{Control, SlotRange};
+
+use super::install::patiently;
+
+/// What a store's kind can do beyond the engine's trait: what it carries of ours, and the end of it.
+#[async_trait]
+pub(crate) trait Keeper: Send + Sync + 'static {
+    /// The store's name in the spec.
+    fn store(&self) -> &str;
+
+    /// What this migration has installed: each by its kind and name.
+    async fn installed(&self) -> Result<Vec<String>, StoreError>;
+
+    /// Removes what this migration has installed, of either side. May be repeated.
+    async fn remove_installed(&self) -> Result<(), StoreError>;
+
+    /// Renames the side's tables; each by its old and its new name. May be repeated.
+    async fn retire(&self) -> Result<Vec<(String, String)>, StoreError>;
+}
+
+/// The stores of a migration.
+pub(crate) struct Sides {
+    /// Every mapping, as the engine sees it.
+    pub(crate) links: Arc<Links>,
+    old: Vec<Arc<dyn Store>>,
+    new: Vec<Arc<dyn Store>>,
+    /// The same stores as what they are, by side.
+    pub(crate) keepers: Vec<(Side, Arc<dyn Keeper>)>,
+}
+
+impl Sides {
+    /// The sides of these mappings.
+    pub(crate) fn new(links: Links, keepers: Vec<(Side, Arc<dyn Keeper>)>) -> Self {
+        let (old, new) = (links.stores(Side::Old), links.stores(Side::New));
+        Self { links: Arc::new(links), old, new, keepers }
+    }
+
+    /// The stores of a side, each once.
+    pub(crate) fn of(&self, side: Side) -> &[Arc<dyn Store>] {
+        match side {
+            Side::Old => &self.old,
+            Side::New => &self.new,
+        }
+    }
+
+    /// Says what the mirror covers, from the record: a generation that is under way, or all.
+    pub(crate) fn cover(&self, record: &Control) {
+        for side in [Side::Old, Side::New] {
+            let filling = record.backfill.filter(|backfill| backfill.toward == side && !backfill.done);
+            let coverage = filling.map_or(Coverage::All, |backfill| Coverage::Generation(backfill.generation.0));
+            self.links.cover(side, coverage);
+        }
+    }
+
+    /// How many keys of these slots are in the logs of a side; none where there is no log.
+    pub(crate) async fn dirty_in(&self, side: Side, slots: SlotRange) -> Result<u64, StoreError> {
+        let mut dirty = 0;
+        for store in self.of(side) {
+            if let Some(log) = store.capture()
+                && log.installed().await?
+            {
+                dirty += log.dirty_in(slots).await?;
+            }
+        }
+        Ok(dirty)
+    }
+
+    /// How many entries are in the logs of a side.
+    pub(crate) async fn entries(&self, side: Side) -> Result<u64, StoreError> {
+        let mut entries = 0;
+        for store in self.of(side) {
+            if let Some(log) = store.capture()
+                && log.installed().await?
+            {
+                entries += log.depth().await?.entries;
+            }
+        }
+        Ok(entries)
+    }
+
+    /// About how many rows a side has.
+    pub(crate) async fn estimate(&self, side: Side) -> Result<u64, StoreError> {
+        let mut rows = 0;
+        for link in self.links.links() {
+            rows += link.store(side).estimate(link.table()).await?;
+        }
+        Ok(rows)
+    }
+
+    /// Removes the chunk marks of generations below this one, on both sides.
+    pub(crate) async fn forget_generations_below(&self, generation: u64) -> Result<(), StoreError> {
+        for store in self.old.iter().chain(&self.new) {
+            if let Some(guarded) = store.guarded() {
+                patiently(|| guarded.forget_generations_below(generation)).await?;
+            }
+        }
+        Ok(())
+    }
+}

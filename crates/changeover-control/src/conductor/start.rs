@@ -1,0 +1,179 @@
+//! The start of a run: what the state says, what the databases say, whether the two agree; then every part as a task.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use changeover_api::spec::Fingerprint;
+use changeover_protocol::moves::{Mirror, UncleanEvent};
+use changeover_protocol::control::ControlEvent;
+use changeover_protocol::{Control, Phase};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::plan::SpecChange;
+use super::progress::Progress;
+use super::requests::PAUSED;
+use super::verify::Due;
+use super::{Conductor, Plan, Sides, adopt};
+use crate::barrier::{self, Barrier};
+use crate::clock::Clock;
+use crate::error::ControlError;
+use crate::state::{AuditKind, StateStore};
+use crate::supervisor::Watchdog;
+
+/// The setting that the spec's digest is kept by.
+const FINGERPRINT: &str = "fingerprint";
+
+/// What a run is made of.
+pub(crate) struct Parts {
+    pub(crate) plan: Plan,
+    pub(crate) sides: Sides,
+    pub(crate) state: Arc<dyn StateStore>,
+    pub(crate) watchdog: Watchdog,
+    pub(crate) clock: Clock,
+}
+
+/// A conductor and its tasks. Dropping it ends them at whatever they are: each may be cut off anywhere.
+#[derive(Debug)]
+pub(crate) struct Conducting {
+    pub(crate) conductor: Arc<Conductor>,
+    tasks: JoinSet<()>,
+}
+
+impl Conducting {
+    /// Begins.
+    ///
+    /// # Errors
+    /// If the spec changed in a way that can't be gone on with, or the state or a store can't be asked.
+    pub(crate) async fn begin(parts: Parts) -> Result<Self, ControlError> {
+        let Parts { plan, sides, state, watchdog, clock } = parts;
+        let known = barrier::load(&*state).await;
+        let (known, unread) = match known {
+            Ok(known) => (known.map(|(_, control)| control), None),
+            Err(ControlError::Disagreement { problem }) => (None, Some(problem)),
+            Err(error) => return Err(error),
+        };
+        let change = check_spec(&plan, &*state, known.as_ref()).await?;
+        let stopped = match unread {
+            // The record is put aside, and `adopt` makes another.
+            Some(problem) => Some(problem),
+            None => disagreement(&plan, &sides, known.as_ref()).await?,
+        };
+        let begun = Barrier::begin(Arc::clone(&state), plan.settings, clock).await?;
+        let paused = state.setting(PAUSED).await?.is_some();
+        let progress = Progress { stopped: stopped.clone(), ..Progress::default() };
+        let conductor = Arc::new(Conductor {
+            plan,
+            sides,
+            state,
+            barrier: begun.barrier,
+            clock,
+            watchdog,
+            progress: watch::Sender::new(progress),
+            paused: watch::Sender::new(paused),
+            draining_way_back: watch::Sender::new(false),
+            moving: tokio::sync::Mutex::new(()),
+            leave_behind: Mutex::new(None),
+            seen: Mutex::new(BTreeMap::new()),
+            verify_now: watch::Sender::new(Due::default()),
+        });
+        conductor.sides.cover(&conductor.barrier.record());
+        conductor.introduce(&change, stopped).await;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(Arc::clone(&conductor).carry_out(begun.actions));
+        tasks.spawn(Arc::clone(&conductor).mirror());
+        tasks.spawn(Arc::clone(&conductor).verify());
+        tasks.spawn(Arc::clone(&conductor).watch());
+        tasks.spawn(Arc::clone(&conductor).tidy_up());
+        // Its task ends with the last way to it; on a sudden end it is cut off like the others.
+        tasks.spawn(async move {
+            let mut barrier = AbortOnDrop(begun.task);
+            let _ = (&mut barrier.0).await;
+        });
+        Ok(Self { conductor, tasks })
+    }
+
+    /// Ends every part, and waits until each has given up what it held.
+    pub(crate) async fn end(mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Whether the spec may have changed as it did; and what it is now is kept.
+async fn check_spec(
+    plan: &Plan,
+    state: &dyn StateStore,
+    known: Option<&Control>,
+) -> Result<SpecChange, ControlError> {
+    let now = plan.spec.fingerprint();
+    let earlier: Option<Fingerprint> =
+        state.setting(FINGERPRINT).await?.and_then(|text| serde_json::from_str(&text).ok());
+    let phase = known.map_or(Phase::Old, |control| {
+        if control.shift.is_some() { control.place.phase.max(Phase::Shadow) } else { control.place.phase }
+    });
+    let change = match &earlier {
+        Some(earlier) => plan.change_since(earlier, phase)?,
+        None => SpecChange::default(),
+    };
+    if earlier.as_ref() != Some(&now) {
+        let text = serde_json::to_string(&now)
+            .map_err(|cause| ControlError::Stopped { part: "the state", cause: cause.to_string() })?;
+        state.set(FINGERPRINT, Some(&text)).await?;
+    }
+    Ok(change)
+}
+
+/// In which way the state and the databases disagree, if they do.
+async fn disagreement(
+    plan: &Plan,
+    sides: &Sides,
+    known: Option<&Control>,
+) -> Result<Option<String>, ControlError> {
+    let Some(control) = known else { return adopt::earlier_life(sides).await };
+    if plan.settings.mirror != Mirror::Capture {
+        return Ok(None);
+    }
+    if control.shift.is_none() {
+        return adopt::fence_problem(sides, control).await;
+    }
+    // In a move the fences may say either; but never something of a later move.
+    adopt::later_epoch(sides, control).await
+}
+
+impl Conductor {
+    async fn introduce(&self, change: &SpecChange, stopped: Option<String>) {
+        let record = self.barrier.record();
+        self.note(AuditKind::Run, format!("a run begins, in {}", record.place)).await;
+        for part in &change.parts {
+            self.note(AuditKind::Run, format!("the spec: {part}")).await;
+        }
+        if change.verify {
+            let table = "the spec's rules".to_owned();
+            let detail = "what counts as equal is another".to_owned();
+            self.tell(ControlEvent::Unclean(UncleanEvent::TableChanged { table, detail })).await;
+        }
+        if let Some(problem) = stopped {
+            self.note(
+                AuditKind::Alert,
+                format!("{problem}. The databases win; nothing is done until `changeover adopt`"),
+            )
+            .await;
+        }
+    }
+
+    /// What an earlier run may not have come to: between moves, what the phase doesn't need is removed.
+    async fn tidy_up(self: Arc<Self>) {
+        let record = self.barrier.record();
+        if self.stopped().is_none() && record.shift.is_none() {
+            self.settle_in(record.place.phase).await;
+        }
+    }
+}

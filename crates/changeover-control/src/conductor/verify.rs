@@ -1,0 +1,192 @@
+//! Verification: once after the backfill, then again and again with a rest between, and at once after an unclean event.
+//!
+//! After an event that may have lost changes it repairs what it finds under the rows' guards; then a second one says
+//! whether both sides are equal. Without such an event it changes nothing: a difference is shown, and closes a gate.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use changeover::Side;
+use changeover_protocol::gate::VerificationEvidence;
+use changeover_protocol::{Control, Millis};
+
+use super::Conductor;
+use super::progress::VerifyProgress;
+use crate::error::ControlError;
+use crate::state::{AuditKind, VerificationRecord};
+
+const AGAIN: Duration = Duration::from_secs(15);
+
+/// A verification that is due before its time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Due {
+    /// Now.
+    pub(crate) now: bool,
+    /// And repairs what it finds.
+    pub(crate) repairs: bool,
+}
+
+impl Due {
+    /// What serves both.
+    pub(crate) const fn sooner(self, other: Self) -> Self {
+        Self { now: self.now || other.now, repairs: self.repairs || other.repairs }
+    }
+}
+
+/// The setting that a repair is due by: it outlives the process.
+const REPAIR_DUE: &str = "repair-due";
+
+/// Whether there is something to verify: both sides are kept in step, for all keys by one authority, and the copy is made.
+fn authority_to_verify(record: &Control) -> Option<Side> {
+    let step = record.target.uniform_step()?;
+    let copied = record.backfill.is_none_or(|backfill| backfill.done);
+    (record.shift.is_none() && step.is_mirrored() && copied).then(|| step.authority())
+}
+
+impl Conductor {
+    /// Verifies until it is dropped.
+    pub(crate) async fn verify(self: Arc<Self>) {
+        let mut records = self.barrier.records();
+        let mut due = self.verify_now.subscribe();
+        loop {
+            // In a phase with nothing to verify, and while it rests, nothing is done.
+            let ready = records.wait_for(|record| authority_to_verify(record).is_some()).await;
+            let Ok(authority) = ready.map(|record| authority_to_verify(&record)) else { return };
+            let Some(authority) = authority else { continue };
+            self.unpaused().await;
+            let asked = self.take_due(&mut due);
+            let repairs = self.remember_repair(asked.repairs).await;
+            let began = tokio::time::Instant::now();
+            let done = self.guarded_by_phase(authority, repairs).await;
+            match done {
+                Ok(Some(record)) => {
+                    self.well("verification").await;
+                    let clean = record.evidence.differences == 0 && record.evidence.refused == 0;
+                    if repairs && clean {
+                        self.forget_repair().await;
+                    } else if repairs {
+                        // What was repaired is looked at once more.
+                        self.verify_now.send_modify(|due| *due = due.sooner(Due { now: true, repairs: false }));
+                        self.forget_repair().await;
+                    }
+                }
+                // The phase moved on meanwhile.
+                Ok(None) => continue,
+                Err(error) => {
+                    self.trouble("verification", &error.to_string()).await;
+                    tokio::time::sleep(AGAIN).await;
+                    continue;
+                }
+            }
+            // At least as long a rest as the work took, so that it never takes more than half of anything.
+            let rest = self.plan.verify_pause.max(began.elapsed());
+            let mut others = records.clone();
+            tokio::select! {
+                () = tokio::time::sleep(rest) => {}
+                _ = due.wait_for(|due| due.now) => {}
+                () = self.unverified(&mut others) => {}
+            }
+        }
+    }
+
+    fn take_due(&self, due: &mut tokio::sync::watch::Receiver<Due>) -> Due {
+        let taken = self.verify_now.send_replace(Due::default());
+        due.mark_unchanged();
+        taken
+    }
+
+    /// Until there is something to verify of which nothing was verified yet: a new generation is done.
+    async fn unverified(&self, records: &mut tokio::sync::watch::Receiver<Arc<Control>>) {
+        let known = records.borrow().backfill.map(|backfill| backfill.generation);
+        // The barrier's end is this task's end as well.
+        let _ = records
+            .wait_for(|record| {
+                authority_to_verify(record).is_some()
+                    && record.backfill.map(|backfill| backfill.generation) != known
+            })
+            .await;
+    }
+
+    async fn unpaused(&self) {
+        let mut paused = self.paused.subscribe();
+        let _ = paused.wait_for(|paused| !paused).await;
+    }
+
+    /// A repair that is due must not be forgotten by a restart.
+    async fn remember_repair(&self, asked: bool) -> bool {
+        if asked {
+            if let Err(error) = self.state.set(REPAIR_DUE, Some("yes")).await {
+                self.trouble("state", &error.to_string()).await;
+            }
+            return true;
+        }
+        matches!(self.state.setting(REPAIR_DUE).await, Ok(Some(_)))
+    }
+
+    async fn forget_repair(&self) {
+        if let Err(error) = self.state.set(REPAIR_DUE, None).await {
+            self.trouble("state", &error.to_string()).await;
+        }
+    }
+
+    /// One verification, given up as soon as the phase doesn't allow it any more.
+    async fn guarded_by_phase(
+        &self,
+        authority: Side,
+        repairs: bool,
+    ) -> Result<Option<VerificationRecord>, ControlError> {
+        let mut records = self.barrier.records();
+        let moved_on = records.wait_for(|record| authority_to_verify(record) != Some(authority));
+        tokio::select! {
+            result = self.verify_once(authority, repairs) => result.map(Some),
+            _ = moved_on => {
+                self.progress.send_modify(|all| all.verify = None);
+                Ok(None)
+            }
+        }
+    }
+
+    /// One full verification of every pair; its result is kept.
+    pub(super) async fn verify_once(
+        &self,
+        authority: Side,
+        repairs: bool,
+    ) -> Result<VerificationRecord, ControlError> {
+        let began = self.clock.now();
+        let record = self.barrier.record();
+        let rows_all = self.sides.estimate(authority).await?;
+        let progress = VerifyProgress { rows_all, began_ms: began.0, ..VerifyProgress::default() };
+        self.progress.send_modify(|all| all.verify = Some(progress));
+        let found = self.compare(authority, repairs, began.0, rows_all).await?;
+        let evidence = VerificationEvidence {
+            generation: record.backfill.map(|b| b.generation).unwrap_or(record.last_generation),
+            began,
+            full: true,
+            rows_compared: found.rows_compared,
+            both_sides_empty: found.both_sides_empty,
+            differences: found.differences,
+            refused: found.refused,
+        };
+        self.progress.send_modify(|all| all.verify = None);
+        let result = VerificationRecord {
+            ended_ms: self.clock.now().0,
+            evidence,
+            report: found.report.to_string(),
+        };
+        self.state.put_verification(&result).await?;
+        self.note(AuditKind::Copy, sentence(&result.evidence, self.clock.now().since(began), repairs)).await;
+        Ok(result)
+    }
+}
+
+fn sentence(found: &VerificationEvidence, took: Millis, repairs: bool) -> String {
+    let rows = found.rows_compared;
+    let ms = took.0;
+    match (found.differences, found.refused) {
+        (0, 0) => format!("verified: {rows} rows, no difference, in {ms} ms"),
+        (differences, refused) => {
+            let done = if repairs { ", repaired where it could be" } else { "" };
+            format!("verified: {rows} rows, {differences} differ, {refused} can't be compared{done}, in {ms} ms")
+        }
+    }
+}

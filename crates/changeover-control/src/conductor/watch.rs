@@ -1,0 +1,319 @@
+//! Looks continuously at what nobody tells: the logs' depth, the databases' identity, the fences, the evidence after a move.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use changeover::Side;
+use changeover::store::Store;
+use changeover::store::capture::Depth;
+use changeover::store::fence::FenceState;
+use changeover_protocol::control::ControlEvent;
+use changeover_protocol::gate;
+use changeover_protocol::moves::{
+    Mirror, RollbackFacts, RollbackKind, RollbackSafety, UncleanEvent, WayBack, rollback_safety,
+};
+use changeover_protocol::{Control, Phase, Share};
+
+use super::{Conductor, install};
+use crate::error::ControlError;
+use crate::state::AuditKind;
+
+const EVERY: Duration = Duration::from_secs(1);
+
+/// In how many rounds what is costly, or changes rarely, is looked at once.
+const RARELY: u64 = 10;
+
+/// In how many rounds evidence is joined into hours: every ten minutes.
+const COMPACT: u64 = 600;
+
+const HOUR_MS: u64 = 3_600_000;
+/// Windows of a minute are kept for so long, of an hour for so long.
+const MINUTES_KEPT_MS: u64 = 2 * HOUR_MS;
+const HOURS_KEPT_MS: u64 = 90 * 24 * HOUR_MS;
+
+/// So many keys are synced within a hold's budget, where no rate was seen yet: for telling whether a rollback is safe.
+const RATE: f64 = 2_000.0;
+
+impl Conductor {
+    /// Watches until it is dropped.
+    pub(crate) async fn watch(self: Arc<Self>) {
+        let mut round: u64 = 0;
+        loop {
+            let looked = self.look(round).await;
+            match looked {
+                Ok(()) => self.well("watch").await,
+                Err(error) => self.trouble("watch", &error.to_string()).await,
+            }
+            round = round.wrapping_add(1);
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+
+    async fn look(&self, round: u64) -> Result<(), ControlError> {
+        self.look_at_logs().await?;
+        self.look_at_evidence().await?;
+        if round.is_multiple_of(RARELY) {
+            self.pay_fence().await?;
+            self.look_at_databases().await?;
+            self.look_at_fences().await?;
+        }
+        if round.is_multiple_of(COMPACT) {
+            let now = self.clock.now().0;
+            let (minutes, hours) = (now.saturating_sub(MINUTES_KEPT_MS), now.saturating_sub(HOURS_KEPT_MS));
+            self.state.compact_evidence(minutes, hours).await?;
+        }
+        Ok(())
+    }
+
+    /// A person should look at this; told once.
+    pub(crate) async fn alert(&self, text: String) {
+        let now = self.clock.now().0;
+        let is_new = self.progress.send_if_modified(|progress| progress.alert(now, text.clone()));
+        if is_new {
+            self.note(AuditKind::Alert, text).await;
+        }
+    }
+
+    // ---- the logs
+
+    async fn look_at_logs(&self) -> Result<(), ControlError> {
+        let record = self.barrier.record();
+        for side in [Side::Old, Side::New] {
+            let mut all = Depth::default();
+            let mut any = false;
+            for store in self.sides.of(side) {
+                let Some(log) = store.capture() else { continue };
+                if !needs_log(&record, side) || !log.installed().await? {
+                    continue;
+                }
+                let depth = log.depth().await?;
+                any = true;
+                all.entries += depth.entries;
+                all.oldest_ms = all.oldest_ms.max(depth.oldest_ms);
+                all.span = all.span.max(depth.span);
+                all.bound = all.bound.max(depth.bound);
+                all.overflowed |= depth.overflowed;
+                if depth.overflowed {
+                    self.overflowed(side).await?;
+                }
+            }
+            self.note_depth(side, any.then_some(all));
+            if any {
+                self.look_at_bound(&record, side, all).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn note_depth(&self, side: Side, depth: Option<Depth>) {
+        let now = self.clock.now().0;
+        let drainable = self.drainable();
+        self.progress.send_modify(|progress| {
+            match depth {
+                Some(depth) => progress.logs.insert(side, depth),
+                None => progress.logs.remove(&side),
+            };
+            let few = progress.logs.values().all(|depth| depth.entries <= drainable);
+            if few != progress.dirty_few || progress.dirty_since_ms == 0 {
+                (progress.dirty_few, progress.dirty_since_ms) = (few, now);
+            }
+        });
+    }
+
+    /// How many keys can be synced within the hold's budget.
+    fn drainable(&self) -> u64 {
+        let rate = self.progress.borrow().sync_rate.unwrap_or(RATE);
+        (rate * self.plan.settings.hold_budget_ms.0 as f64 / 1_000.0 / 2.0).max(100.0) as u64
+    }
+
+    /// Changes weren't logged. The log begins anew, and the verification that follows repairs what was missed: it reads
+    /// every row after the log began, so that nothing falls between.
+    async fn overflowed(&self, side: Side) -> Result<(), ControlError> {
+        let bounds = self.plan.bounds;
+        for store in self.sides.of(side) {
+            let Some(log) = store.capture() else { continue };
+            if log.depth().await?.overflowed {
+                install::patiently(|| log.reset()).await?;
+                install::patiently(|| log.install(install::capture_options(side, bounds))).await?;
+            }
+        }
+        self.tell(ControlEvent::Unclean(UncleanEvent::LogOverflowed { side })).await;
+        Ok(())
+    }
+
+    async fn look_at_bound(&self, record: &Control, side: Side, depth: Depth) -> Result<(), ControlError> {
+        let in_way_back = record.place.phase == Phase::New && record.shift.is_none() && side == Side::New;
+        if in_way_back && record.way_back == WayBack::Open {
+            let now = self.clock.now();
+            let too_long = now.since(record.since) >= self.plan.way_back_ms;
+            if too_long || depth.span >= depth.bound {
+                let why = if too_long { "its time is over" } else { "its log is at its bound" };
+                self.tell(ControlEvent::WayBackEnded).await;
+                install::remove_capture(&self.sides, Side::New).await?;
+                self.alert(format!("the way back from new has ended, because {why}: a rollback fills the old side anew"))
+                    .await;
+                return Ok(());
+            }
+        }
+        if depth.bound > 0 && depth.span >= depth.bound / 2 {
+            self.alert(format!("the {side} side's log is over half of its bound of {} changes", depth.bound)).await;
+        }
+        Ok(())
+    }
+
+    // ---- the databases
+
+    async fn look_at_databases(&self) -> Result<(), ControlError> {
+        let record = self.barrier.record();
+        if record.shift.is_some() || matches!(record.place.phase, Phase::Old | Phase::Retired) {
+            return Ok(());
+        }
+        for side in [Side::Old, Side::New] {
+            for store in self.sides.of(side) {
+                self.look_at_identity(&**store, side).await?;
+                let Some(log) = store.capture() else { continue };
+                if must_capture(&record, side) && !log.installed().await? {
+                    let detail = "its capture was removed or changed; it is installed again".to_owned();
+                    install::capture(&self.sides, side, self.plan.bounds).await?;
+                    let table = format!("{} ({side})", store.info().name);
+                    self.tell(ControlEvent::Unclean(UncleanEvent::TableChanged { table, detail })).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn look_at_identity(&self, store: &dyn Store, side: Side) -> Result<(), ControlError> {
+        let seen = store.identity().await?;
+        let name = format!("identity {} {side}", store.info().name);
+        let now = serde_json::json!({
+            "server": seen.server,
+            "tables": seen.tables.iter().map(|(t, d)| (t.as_str().to_owned(), d.clone())).collect::<Vec<_>>(),
+        });
+        let known = self.state.setting(&name).await?.and_then(|text| serde_json::from_str(&text).ok());
+        let Some(known): Option<serde_json::Value> = known else {
+            return self.state.set(&name, Some(&now.to_string())).await;
+        };
+        if known == now {
+            return Ok(());
+        }
+        self.state.set(&name, Some(&now.to_string())).await?;
+        let event = if known["server"] != now["server"] {
+            let detail = format!("{}, expected {}", now["server"], known["server"]);
+            UncleanEvent::ServerChanged { side, detail }
+        } else {
+            let table = format!("{} ({side})", store.info().name);
+            UncleanEvent::TableChanged { table, detail: "its definition is another than it was".to_owned() }
+        };
+        self.tell(ControlEvent::Unclean(event)).await;
+        Ok(())
+    }
+
+    /// Between moves the fences must say what the phase says; if not, somebody else was there, or the state is an old one.
+    async fn look_at_fences(&self) -> Result<(), ControlError> {
+        let record = self.barrier.record();
+        if record.shift.is_some() || self.plan.settings.mirror != Mirror::Capture {
+            return Ok(());
+        }
+        if let Some(problem) = super::adopt::fence_problem(&self.sides, &record).await? {
+            // The record may have moved on while the databases were asked.
+            if self.barrier.record().revision == record.revision {
+                self.stop(&problem).await;
+            }
+        }
+        Ok(())
+    }
+
+    // ---- the evidence
+
+    /// What a rollback would be now.
+    pub(crate) fn rollback_safety(&self) -> RollbackSafety {
+        let record = self.barrier.record();
+        let now = self.clock.now();
+        let progress = self.progress.borrow();
+        let authority = record.place.phase.step().authority();
+        rollback_safety(&RollbackFacts {
+            place: record.place,
+            entered: record.since,
+            mirror: record.settings.mirror,
+            way_back: record.way_back,
+            dirty_keys: if progress.troubles.contains_key("watch") { None } else { progress.dirty(authority).or(Some(0)) }
+                .map(|logged| logged + record.instances.values().map(|i| i.vitals.dirty_keys).sum::<u64>()),
+            drainable_keys: self.drainable_of(progress.sync_rate),
+            dirty_since: changeover_protocol::Millis(progress.dirty_since_ms),
+            silent: record.silent(now).map(ToString::to_string).collect(),
+            backfill_toward_old: record.backfill.is_some_and(|b| b.toward == Side::Old && !b.done),
+        })
+    }
+
+    fn drainable_of(&self, rate: Option<f64>) -> u64 {
+        let budget_s = self.plan.settings.hold_budget_ms.0 as f64 / 1_000.0;
+        (rate.unwrap_or(RATE) * budget_s / 2.0).max(100.0) as u64
+    }
+
+    /// After a move: a limit that is certainly passed sends the migration back, if nothing would be left behind; else it
+    /// is an alert.
+    async fn look_at_evidence(&self) -> Result<(), ControlError> {
+        let record = self.barrier.record();
+        let moved = matches!(record.place.phase, Phase::ReverseShadow | Phase::New);
+        if !moved || record.shift.is_some() || self.stopped().is_some() {
+            return Ok(());
+        }
+        let evidence = self.evidence().await?;
+        let Some(why) = gate::reason_to_go_back(&evidence, &self.plan.limits) else { return Ok(()) };
+        let safety = self.rollback_safety();
+        if !self.plan.goes_back_by_itself || !safety.safe || safety.kind != RollbackKind::Instant {
+            self.alert(format!("{why}; it does not go back by itself: {}", safety.because)).await;
+            return Ok(());
+        }
+        self.alert(format!("{why}: the migration goes back by itself")).await;
+        // A task of its own would outlive the reason; a move under way stops the next look.
+        if let Err(error) = Box::pin(self.rollback(None, Share::ALL, None)).await {
+            self.alert(format!("the migration could not go back by itself: {error}")).await;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a side may have a log in this place.
+fn needs_log(record: &Control, side: Side) -> bool {
+    match record.place.phase {
+        Phase::Old | Phase::Retired => record.shift.is_some() && side == Side::Old,
+        Phase::Shadow => side == Side::Old || record.shift.is_some(),
+        Phase::ReverseShadow => true,
+        Phase::New => side == Side::New || record.shift.is_some(),
+    }
+}
+
+/// Whether a side's capture must be there, or changes are lost.
+fn must_capture(record: &Control, side: Side) -> bool {
+    match (record.place.phase, record.settings.mirror) {
+        (Phase::Shadow, _) => side == Side::Old,
+        (Phase::ReverseShadow, Mirror::DualWrite) => record.place.is_partial() || side == Side::New,
+        (Phase::ReverseShadow, Mirror::Capture) => side == Side::New,
+        (Phase::New, Mirror::Capture) => side == Side::New && record.way_back == WayBack::Open,
+        (Phase::New, Mirror::DualWrite) | (Phase::Old | Phase::Retired, _) => false,
+    }
+}
+
+/// What the fence of a side must say in a phase, between moves, with capture; whether applications may write.
+pub(super) const fn must_be_open(phase: Phase, side: Side) -> bool {
+    match (phase, side) {
+        (Phase::Old | Phase::Shadow, Side::Old) => true,
+        // In `old` nothing is fenced, or not any more.
+        (Phase::Old, Side::New) => true,
+        (Phase::Shadow, Side::New) | (Phase::ReverseShadow | Phase::New, Side::Old) => false,
+        (Phase::ReverseShadow | Phase::New, Side::New) => true,
+        // Everything is removed.
+        (Phase::Retired, _) => true,
+    }
+}
+
+/// The word of the fence, for people.
+pub(super) const fn fence_name(state: FenceState) -> &'static str {
+    match state {
+        FenceState::Open => "open",
+        FenceState::Shut => "shut",
+        FenceState::Moved => "moved",
+    }
+}

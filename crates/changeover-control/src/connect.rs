@@ -1,0 +1,223 @@
+//! From a spec to its stores: opened, their tables looked at, the plan made, the right to work on them taken.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use changeover::engine::{Links, Pair};
+use changeover::store::Store;
+use changeover::{Side, StoreError};
+use changeover_api::Spec;
+use changeover_api::spec::StoreUrl;
+use changeover_tables::catalog::Catalog;
+use changeover_tables::mapping::TableMapping;
+use changeover_tables::plan::{Mirroring, Plan, Severity};
+use changeover_tables::sqlite::{
+    Ownership, OwnershipScope, SqliteDatabase, SqliteOptions, SqliteStore, installed,
+};
+
+use crate::conductor::{Keeper, Sides};
+use crate::error::ControlError;
+use crate::mapping;
+
+/// The databases of a spec, open.
+pub(crate) struct Connected {
+    /// By the store's name.
+    pub(crate) databases: BTreeMap<String, Arc<SqliteDatabase>>,
+    pub(crate) catalogs: Vec<Catalog>,
+    pub(crate) mappings: Vec<TableMapping>,
+    pub(crate) plan: Plan,
+}
+
+/// Where a store's file is, if elsewhere than its spec says: for a rehearsal on copies.
+pub(crate) type Elsewhere = BTreeMap<String, PathBuf>;
+
+impl Connected {
+    /// Opens the stores and looks at their tables. Changes nothing.
+    ///
+    /// # Errors
+    /// A store that can't be reached, or a URL that isn't understood.
+    pub(crate) async fn open(
+        spec: &Spec,
+        mirroring: Mirroring,
+        elsewhere: &Elsewhere,
+    ) -> Result<Self, ControlError> {
+        let urls = spec.resolve_stores().map_err(|errors| ControlError::Spec(errors.to_string()))?;
+        let mut databases = BTreeMap::new();
+        let mut by_path: BTreeMap<PathBuf, String> = BTreeMap::new();
+        let mut catalogs = Vec::new();
+        for (name, url) in urls {
+            let path = match elsewhere.get(&name) {
+                Some(path) => path.clone(),
+                None => sqlite_path(&url)?,
+            };
+            let real = path.canonicalize().unwrap_or_else(|_| path.clone());
+            if let Some(other) = by_path.get(&real) {
+                return Err(ControlError::Spec(format!(
+                    "the stores `{other}` and `{name}` are one file, {}: give it one name, and use that for both sides",
+                    path.display()
+                )));
+            }
+            let database = SqliteDatabase::open(name.clone(), &path, SqliteOptions::default()).await?;
+            by_path.insert(real, name.clone());
+            catalogs.push(database.catalog().await?);
+            databases.insert(name, database);
+        }
+        let mappings = mapping::mappings(&spec.tables);
+        let plan = changeover_tables::plan::plan(&mappings, &catalogs, mirroring);
+        Ok(Self { databases, catalogs, mappings, plan })
+    }
+
+    /// What stands in the way, if anything does.
+    ///
+    /// # Errors
+    /// [`ControlError::Spec`] with every finding that is an error, and its remedy.
+    pub(crate) fn check(&self) -> Result<(), ControlError> {
+        let errors: Vec<String> = self
+            .plan
+            .findings
+            .iter()
+            .filter(|finding| finding.severity == Severity::Error)
+            .map(|finding| {
+                let column = finding.column.as_ref().map(|column| format!(".{column}")).unwrap_or_default();
+                format!("{}{column}: {}. {}", finding.table, finding.what, finding.remedy)
+            })
+            .collect();
+        if errors.is_empty() { Ok(()) } else { Err(ControlError::Spec(errors.join("\n"))) }
+    }
+
+    /// The stores, linked.
+    ///
+    /// # Errors
+    /// If a file can't be opened once more, or a mapping's two sides don't fit.
+    pub(crate) async fn sides(&self, migration: &str) -> Result<Sides, ControlError> {
+        let mut stores: BTreeMap<(String, Side), Arc<SqliteStore>> = BTreeMap::new();
+        let mut keepers: Vec<(Side, Arc<dyn Keeper>)> = Vec::new();
+        let mut pairs = Vec::new();
+        for table in &self.plan.tables {
+            let mut of = async |side: Side| -> Result<Arc<dyn Store>, ControlError> {
+                let name = if side == Side::Old { &table.old.store } else { &table.new.store };
+                let known = (name.clone(), side);
+                if let Some(store) = stores.get(&known) {
+                    let store: Arc<dyn Store> = Arc::<SqliteStore>::clone(store);
+                    return Ok(store);
+                }
+                let database = self.databases.get(name).ok_or_else(|| {
+                    ControlError::Spec(format!("table {}: there is no store `{name}`", table.name))
+                })?;
+                let store = SqliteStore::new(Arc::clone(database), migration, side, &self.plan).await?;
+                let store = Arc::new(store);
+                keepers.push((side, Arc::new(SqliteKeeper::new(&store, migration))));
+                stores.insert(known, Arc::clone(&store));
+                Ok(store)
+            };
+            let (old, new) = (of(Side::Old).await?, of(Side::New).await?);
+            pairs.push(Pair { table: table.name.clone(), old, new, rules: table.rules.clone() });
+        }
+        Ok(Sides::new(Links::new(pairs)?, keepers))
+    }
+
+    /// Takes the right to run this migration on its tables, in every database.
+    ///
+    /// # Errors
+    /// [`ControlError::Owned`] with whoever has it.
+    pub(crate) async fn own(&self, migration: &str) -> Result<Vec<Ownership>, ControlError> {
+        let holder = format!("changeover run of `{migration}`, process {}", std::process::id());
+        let mut owned = Vec::new();
+        let mut files: Vec<&Path> = Vec::new();
+        for (name, database) in &self.databases {
+            let mut tables: Vec<(String, OwnershipScope)> = Vec::new();
+            for table in &self.plan.tables {
+                if table.old.store == *name {
+                    let scope = table.where_.clone().map_or(OwnershipScope::Whole, OwnershipScope::Some);
+                    add(&mut tables, &table.old.table, scope);
+                }
+                if table.new.store == *name {
+                    let scope = if table.scope.is_empty() {
+                        OwnershipScope::Whole
+                    } else {
+                        OwnershipScope::Some(format!("{:?}", table.scope))
+                    };
+                    add(&mut tables, &table.new.table, scope);
+                }
+            }
+            // The migration's own lock is for each file: two stores of the spec may be one.
+            if files.contains(&database.path()) {
+                continue;
+            }
+            files.push(database.path());
+            let taken = Ownership::take(database, migration, &tables, &holder).await;
+            owned.push(taken.map_err(|error| match error {
+                StoreError::Busy { store, what, holder } => ControlError::Owned {
+                    what: format!("store {store}: {what}"),
+                    holder: holder.unwrap_or_else(|| "another run".to_owned()),
+                    remedy: "Two runs must not meet: end that one first".to_owned(),
+                },
+                other => other.into(),
+            })?);
+        }
+        Ok(owned)
+    }
+}
+
+/// Several mappings of one table are one's own, and lock it once: its whole, if any of them does.
+fn add(tables: &mut Vec<(String, OwnershipScope)>, table: &str, scope: OwnershipScope) {
+    let same = |known: &(String, OwnershipScope)| known.0 == table && known.1 == scope;
+    if tables.iter().any(|known| known.0 == table && known.1 == OwnershipScope::Whole) || tables.iter().any(same) {
+        return;
+    }
+    if scope == OwnershipScope::Whole {
+        tables.retain(|known| known.0 != table);
+    }
+    tables.push((table.to_owned(), scope));
+}
+
+fn sqlite_path(url: &StoreUrl) -> Result<PathBuf, ControlError> {
+    match url {
+        StoreUrl::Sqlite { path } => Ok(path.clone()),
+        other => Err(ControlError::Spec(format!("{other}: this build opens SQLite databases"))),
+    }
+}
+
+/// What one SQLite database carries of ours.
+struct SqliteKeeper {
+    store: Arc<SqliteStore>,
+    migration: String,
+    name: String,
+}
+
+impl SqliteKeeper {
+    fn new(store: &Arc<SqliteStore>, migration: &str) -> Self {
+        let name = store.info().name.clone();
+        Self { store: Arc::clone(store), migration: migration.to_owned(), name }
+    }
+}
+
+#[async_trait]
+impl Keeper for SqliteKeeper {
+    fn store(&self) -> &str {
+        &self.name
+    }
+
+    async fn installed(&self) -> Result<Vec<String>, StoreError> {
+        let things = installed(self.store.database()).await?;
+        let ours = |name: &str| {
+            // What is shared between migrations has no migration's name.
+            name.split(':').nth(1).is_none_or(|migration| migration == self.migration)
+        };
+        Ok(things
+            .into_iter()
+            .filter(|thing| ours(&thing.name))
+            .map(|thing| format!("{} {}", thing.kind, thing.name))
+            .collect())
+    }
+
+    async fn remove_installed(&self) -> Result<(), StoreError> {
+        self.store.remove_installed().await
+    }
+
+    async fn retire(&self) -> Result<Vec<(String, String)>, StoreError> {
+        self.store.retire().await
+    }
+}

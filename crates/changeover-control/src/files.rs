@@ -1,0 +1,106 @@
+//! The small files beside the state: written whole or not at all, and found or not found by others.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use crate::error::ControlError;
+
+/// Who may read a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Readers {
+    /// Its owner alone: it holds a secret.
+    Owner,
+    /// Whoever the process's mask allows.
+    All,
+}
+
+/// Puts a file's content in place atomically: a reader sees the old one or the new one.
+pub(crate) fn write(path: &Path, content: &[u8], readers: Readers) -> Result<(), ControlError> {
+    let fail = |cause: std::io::Error| ControlError::file(path, "it can't be written", &cause);
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}.part", std::process::id()));
+    let beside = PathBuf::from(beside);
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    if readers == Readers::Owner {
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        // A file that somebody else had put there would keep its own mode.
+        let _ = fs::remove_file(&beside);
+    }
+    let put = || {
+        let mut file = options.open(&beside)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)
+    };
+    put().map_err(|cause| {
+        let _ = fs::remove_file(&beside);
+        fail(cause)
+    })
+}
+
+/// Removes a file; one that isn't there is as good as removed.
+pub(crate) fn remove(path: &Path) -> Result<(), ControlError> {
+    match fs::remove_file(path) {
+        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
+            Err(ControlError::file(path, "it can't be removed", &cause))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A lock on a file, held as long as this lives and given up by the operating system when the process dies.
+#[derive(Debug)]
+pub(crate) struct FileLock {
+    _file: fs::File,
+}
+
+impl FileLock {
+    /// Takes the lock; `None` if another process has it.
+    pub(crate) fn take(path: &Path) -> Result<Option<Self>, ControlError> {
+        let fail = |cause: std::io::Error| ControlError::file(path, "it can't be locked", &cause);
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            fs::create_dir_all(folder).map_err(fail)?;
+        }
+        let file =
+            fs::OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(fail)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self { _file: file })),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(cause)) => Err(fail(cause)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_secret_is_its_owner_s_alone_and_nothing_is_left_beside_it() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bookings.run");
+        fs::write(&path, "old").unwrap();
+        write(&path, b"token", Readers::Owner).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read(&path).unwrap(), b"token");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        remove(&path).unwrap();
+        remove(&path).unwrap();
+    }
+
+    #[test]
+    fn a_lock_is_had_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bookings.lock");
+        let first = FileLock::take(&path).unwrap();
+        assert!(first.is_some());
+        assert!(FileLock::take(&path).unwrap().is_none());
+        drop(first);
+        assert!(FileLock::take(&path).unwrap().is_some());
+    }
+}

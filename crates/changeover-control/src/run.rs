@@ -1,0 +1,281 @@
+//! A run: the control plane, the mirror, backfill, verification and the API of one migration, in one process.
+//!
+//! [`Run::start`] is what the worker of `changeover run` does, and what a test or another program may do without any child
+//! process. A run may be killed at any moment: what it had begun is gone on with by the next one.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use changeover::Side;
+use changeover_api::spec::show_duration;
+use changeover_api::{RunFile, Secret, Spec};
+use changeover_protocol::Phase;
+use changeover_tables::plan::Mirroring;
+use changeover_tables::sqlite::Ownership;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::api::{self, Api, Bound};
+use crate::clock::Clock;
+use crate::conductor::{Conducting, Conductor, Parts, Plan};
+use crate::connect::{Connected, Elsewhere};
+use crate::error::ControlError;
+use crate::files::{self, FileLock, Readers};
+use crate::secret;
+use crate::state::{AuditKind, SqliteState};
+use crate::supervisor::Watchdog;
+
+/// Where the API listens unless told otherwise.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:7400";
+
+/// How long a run waits for the rights of one that is just ending: a worker whose parent was killed.
+const OWN_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long requests that are under way may take when the run ends.
+const ENDING: Duration = Duration::from_secs(2);
+
+/// What a run is told.
+#[derive(Debug)]
+pub struct RunOptions {
+    /// The spec.
+    pub spec: Spec,
+    /// The state's file; `.changeover/NAME.db` beside the spec, if not given.
+    pub state: Option<PathBuf>,
+    /// Where the API listens; [`DEFAULT_LISTEN`], if not given.
+    pub listen: Option<String>,
+    /// The file that holds the flag, from 0 to 3.
+    pub flag_file: Option<PathBuf>,
+    /// Whoever watches over the locks that the run holds.
+    pub watchdog: Watchdog,
+    /// Its clock.
+    pub clock: Clock,
+}
+
+impl RunOptions {
+    /// A run of this spec, by the defaults, that nobody watches.
+    #[must_use]
+    pub fn new(spec: Spec) -> Self {
+        Self { spec, state: None, listen: None, flag_file: None, watchdog: Watchdog::none(), clock: Clock::system() }
+    }
+}
+
+/// A run. Dropping it ends it at whatever it is, as a kill would.
+#[derive(Debug)]
+pub struct Run {
+    conducting: Conducting,
+    token: String,
+    address: std::net::SocketAddr,
+    run_file: PathBuf,
+    ending: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+    _owned: Vec<Ownership>,
+    _state_lock: FileLock,
+}
+
+impl Run {
+    /// Starts.
+    ///
+    /// # Errors
+    /// A port that is taken; a store that can't be reached, or whose tables don't fit; another run that has the migration;
+    /// a state that can't be used; a spec that changed in a way that can't be gone on with.
+    pub async fn start(options: RunOptions) -> Result<Self, ControlError> {
+        let RunOptions { spec, state, listen, flag_file, watchdog, clock } = options;
+        let listen = listen.unwrap_or_else(|| DEFAULT_LISTEN.to_owned());
+        let bound = Bound::listen(&listen).await?;
+        let state_path = state.unwrap_or_else(|| spec.state_path());
+        let run_file = RunFile::path_of(spec.folder(), &spec.name);
+        let state_lock = lock_state(&state_path).await?;
+        let plan = Plan::of(spec);
+        let mirroring = if plan.settings.phases == changeover_protocol::Phases::SIMPLE {
+            Mirroring::CopyOnly
+        } else {
+            Mirroring::Capture
+        };
+        let connected = Connected::open(&plan.spec, mirroring, &Elsewhere::new()).await?;
+        connected.check()?;
+        let owned = own(&connected, &plan.name).await?;
+        let sides = connected.sides(&plan.name).await?;
+        let state = Arc::new(SqliteState::open(&state_path, &plan.name).await?);
+        let token = secret::random_hex(32)?;
+        let conducting = Conducting::begin(Parts { plan, sides, state, watchdog, clock }).await?;
+        let (ending, ended) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        let address = bound.address();
+        let api = Api { conductor: Arc::clone(&conducting.conductor), ending: ended };
+        let host = listen.clone();
+        let of_api = token.clone();
+        tasks.spawn(async move { api::serve(bound, &host, of_api, api).await });
+        if let Some(path) = flag_file {
+            write_flag(&path, conducting.conductor.barrier.record().target.phase_shown)?;
+            tasks.spawn(keep_flag(Arc::clone(&conducting.conductor), path));
+        }
+        let written = RunFile {
+            address: address.to_string(),
+            token: Secret::new(token.clone()),
+            pid: std::process::id(),
+        };
+        written.write(&run_file).map_err(|cause| ControlError::file(&run_file, "the run file", &cause))?;
+        Ok(Self {
+            conducting,
+            token,
+            address,
+            run_file,
+            ending,
+            tasks,
+            _owned: owned,
+            _state_lock: state_lock,
+        })
+    }
+
+    /// Where its API listens.
+    #[must_use]
+    pub const fn address(&self) -> std::net::SocketAddr {
+        self.address
+    }
+
+    /// The token of its API.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// The run file.
+    #[must_use]
+    pub fn run_file(&self) -> &Path {
+        &self.run_file
+    }
+
+    /// What people may ask of it, within this process.
+    #[must_use]
+    pub fn conductor(&self) -> &Arc<Conductor> {
+        &self.conducting.conductor
+    }
+
+    /// Stops in good order: requests end, the run file goes, what stays installed is said.
+    pub async fn stop(mut self) -> Farewell {
+        let farewell = Farewell::of(self.conductor()).await;
+        self.conductor().note(AuditKind::Run, "the run ends, because it was told to").await;
+        self.ending.send_replace(true);
+        if let Err(error) = files::remove(&self.run_file) {
+            tracing::warn!(%error, "the run file stays");
+        }
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(ENDING, ended).await.is_err() {
+            self.tasks.shutdown().await;
+        }
+        self.conducting.end().await;
+        farewell
+    }
+}
+
+/// One run for a state file at a time. Whoever was just killed gives it up in a moment.
+async fn lock_state(state: &Path) -> Result<FileLock, ControlError> {
+    let mut path = state.as_os_str().to_owned();
+    path.push(".lock");
+    let path = PathBuf::from(path);
+    let deadline = tokio::time::Instant::now() + OWN_WITHIN;
+    loop {
+        if let Some(lock) = FileLock::take(&path)? {
+            return Ok(lock);
+        }
+        if tokio::time::Instant::now() >= deadline {
+            return Err(ControlError::Owned {
+                what: format!("the state {}", state.display()),
+                holder: "another run of this migration".to_owned(),
+                remedy: "Two runs must not meet: end that one first".to_owned(),
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn own(connected: &Connected, migration: &str) -> Result<Vec<Ownership>, ControlError> {
+    let deadline = tokio::time::Instant::now() + OWN_WITHIN / 5;
+    loop {
+        match connected.own(migration).await {
+            Err(ControlError::Owned { .. }) if tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+fn write_flag(path: &Path, phase: Phase) -> Result<(), ControlError> {
+    files::write(path, format!("{}\n", phase.flag()).as_bytes(), Readers::All)
+}
+
+/// Keeps the flag's file in step with the target.
+async fn keep_flag(conductor: Arc<Conductor>, path: PathBuf) {
+    let mut targets = conductor.barrier.targets();
+    loop {
+        let phase = targets.borrow_and_update().phase_shown;
+        match write_flag(&path, phase) {
+            Ok(()) => conductor.well("flag file").await,
+            Err(error) => conductor.trouble("flag file", &error.to_string()).await,
+        }
+        if targets.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// What a run says as it ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Farewell {
+    /// Each line.
+    pub lines: Vec<String>,
+}
+
+impl Farewell {
+    async fn of(conductor: &Conductor) -> Self {
+        let record = conductor.barrier.record();
+        let name = &conductor.plan.name;
+        let spec = conductor.plan.spec.file().display();
+        let mut installed = Vec::new();
+        for (side, keeper) in &conductor.sides.keepers {
+            let things = keeper.installed().await.unwrap_or_default();
+            if !things.is_empty() {
+                installed.push(format!("  {side}, store {}: {}", keeper.store(), things.join(", ")));
+            }
+        }
+        let mut lines = vec![format!("`{name}` stops in {}.", record.place)];
+        if installed.is_empty() {
+            lines.push("Nothing of Changeover's stays in the databases.".to_owned());
+            return Self { lines };
+        }
+        lines.push("This stays installed:".to_owned());
+        lines.extend(installed);
+        lines.extend(fills(conductor));
+        lines.push(format!("To go on from here: changeover run {spec}"));
+        lines.push(match record.place.phase {
+            Phase::Old | Phase::Shadow => {
+                format!("To remove it all (the new side's rows stay): changeover run {spec}, then changeover abort")
+            }
+            _ => "To remove it: go back by `changeover rollback`, or end by `changeover retire`, with a run there".to_owned(),
+        });
+        lines.push(format!("Or by hand: the SQL that `changeover check {spec}` prints"));
+        Self { lines }
+    }
+}
+
+/// That a log goes on filling without a run, and how long until its bound at the rate that was seen.
+fn fills(conductor: &Conductor) -> Vec<String> {
+    let progress = conductor.progress.borrow();
+    let authority: Side = conductor.barrier.record().place.phase.step().authority();
+    let Some(depth) = progress.logs.get(&authority) else { return Vec::new() };
+    let room = depth.bound.saturating_sub(depth.span);
+    let how_long = match progress.changes_per_second.filter(|rate| *rate > 0.01) {
+        // Positive; a century is as good as for ever.
+        Some(rate) => {
+            let seconds = (room as f64 / rate).min(3.0e9) as u64;
+            format!("about {} at the {rate:.1} changes a second seen", show_duration(Duration::from_secs(seconds)))
+        }
+        None => "no changes were seen, so how long that takes isn't known".to_owned(),
+    };
+    vec![format!(
+        "The {authority} side's log goes on filling: {} of {} changes; until its bound: {how_long}.",
+        depth.span, depth.bound
+    )]
+}

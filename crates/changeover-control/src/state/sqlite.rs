@@ -1,0 +1,519 @@
+//! The state in one SQLite file: WAL, `synchronous = FULL`, one connection, one transaction a call.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use changeover_protocol::Side;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+
+use super::records::{
+    AuditEntry, AuditKind, EvidenceKey, EvidenceSum, GenerationRecord, NewAudit, NewSample, Revision, Sample,
+    Saved, VerificationRecord,
+};
+use super::{StateStore, sqlite_evidence};
+use crate::error::ControlError;
+
+/// The format of the file that this version writes. One that is newer is refused.
+pub const STATE_FORMAT: u32 = 1;
+
+/// Says in the file's header whose it is: "chgo".
+const APPLICATION_ID: i32 = 0x6368_676f;
+
+/// How many verifications and generations are kept.
+const KEPT_RESULTS: u32 = 200;
+
+const SCHEMA: &str = "
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE control (
+    id INTEGER PRIMARY KEY CHECK (id = 1), revision INTEGER NOT NULL, record TEXT NOT NULL) STRICT;
+CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE audit (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, at_ms INTEGER NOT NULL, who TEXT NOT NULL,
+    kind TEXT NOT NULL, text TEXT NOT NULL) STRICT;
+CREATE TABLE reporter (name TEXT PRIMARY KEY, last INTEGER NOT NULL, at_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE evidence (
+    window_ms INTEGER NOT NULL, operation TEXT NOT NULL, treatment INTEGER NOT NULL, counter TEXT NOT NULL,
+    count INTEGER NOT NULL, PRIMARY KEY (window_ms, operation, treatment, counter)) STRICT, WITHOUT ROWID;
+CREATE TABLE sample (
+    operation TEXT NOT NULL, shape TEXT NOT NULL, first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL,
+    count INTEGER NOT NULL, detail TEXT NOT NULL, PRIMARY KEY (operation, shape)) STRICT, WITHOUT ROWID;
+CREATE TABLE verification (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, ended_ms INTEGER NOT NULL, evidence TEXT NOT NULL,
+    report TEXT NOT NULL) STRICT;
+CREATE TABLE generation (
+    number INTEGER PRIMARY KEY, toward TEXT NOT NULL, began_ms INTEGER NOT NULL, done_ms INTEGER,
+    ended_ms INTEGER, plan TEXT NOT NULL) STRICT;
+";
+
+/// The state of one migration in a file. Cheap to clone; all clones share one connection.
+#[derive(Clone)]
+pub struct SqliteState {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    path: PathBuf,
+    state_id: String,
+    connection: Mutex<Connection>,
+}
+
+impl std::fmt::Debug for SqliteState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqliteState").field("path", &self.inner.path).finish_non_exhaustive()
+    }
+}
+
+impl SqliteState {
+    /// Opens the file of this migration, or makes it, with its folder.
+    ///
+    /// # Errors
+    /// [`ControlError::NewerState`] for a newer version's file; [`ControlError::State`] where it isn't a state, is another
+    /// migration's, or can't be written.
+    pub async fn open(path: &Path, migration: &str) -> Result<Self, ControlError> {
+        let (path, migration) = (path.to_owned(), migration.to_owned());
+        blocking(move || {
+            if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+                std::fs::create_dir_all(folder)
+                    .map_err(|cause| ControlError::file(folder, "the state's folder can't be made", &cause))?;
+            }
+            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+                | OpenFlags::SQLITE_OPEN_CREATE
+                | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            Self::connect(&path, flags, &migration)
+        })
+        .await
+    }
+
+    /// Opens the file for reading alone, as `status` does while no run is there; `None` where there is no file.
+    ///
+    /// # Errors
+    /// As [`SqliteState::open`].
+    pub async fn open_existing(path: &Path, migration: &str) -> Result<Option<Self>, ControlError> {
+        let (path, migration) = (path.to_owned(), migration.to_owned());
+        blocking(move || {
+            if !path.exists() {
+                return Ok(None);
+            }
+            // Not SQLITE_OPEN_READ_ONLY: after a crash the WAL has to be recovered by whoever comes first.
+            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            Self::connect(&path, flags, &migration).map(Some)
+        })
+        .await
+    }
+
+    fn connect(path: &Path, flags: OpenFlags, migration: &str) -> Result<Self, ControlError> {
+        let fail = |doing: &'static str| move |cause: rusqlite::Error| state_error(path, doing, &cause);
+        let mut connection = Connection::open_with_flags(path, flags).map_err(fail("it can't be opened"))?;
+        connection.busy_timeout(Duration::from_secs(5)).map_err(fail("it can't be opened"))?;
+        let format: u32 = connection
+            .pragma_query_value(None, "user_version", |row| row.get(0))
+            .map_err(fail("it can't be read"))?;
+        if format > STATE_FORMAT {
+            return Err(ControlError::NewerState { path: path.to_owned(), found: format, known: STATE_FORMAT });
+        }
+        if format == 0 {
+            Self::create(&mut connection, path, migration)?;
+        }
+        let owner: i32 = connection
+            .pragma_query_value(None, "application_id", |row| row.get(0))
+            .map_err(fail("it can't be read"))?;
+        if owner != APPLICATION_ID {
+            return Err(not_a_state(path));
+        }
+        connection.pragma_update(None, "journal_mode", "wal").map_err(fail("it can't be put into WAL mode"))?;
+        connection.pragma_update(None, "synchronous", "full").map_err(fail("it can't be set up"))?;
+        let meta = |name: &str| -> Result<String, ControlError> {
+            connection
+                .query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0))
+                .map_err(|cause| state_error(path, "it can't be read", &cause))
+        };
+        let (state_id, of) = (meta("state_id")?, meta("migration")?);
+        if of != migration {
+            return Err(ControlError::State {
+                path: path.to_owned(),
+                doing: "it can't be used",
+                cause: format!("it belongs to the migration `{of}`, not to `{migration}`"),
+                remedy: "Name another file by --state",
+            });
+        }
+        let inner = Inner { path: path.to_owned(), state_id, connection: Mutex::new(connection) };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Makes the tables in a file that has none. Two that do it at once: the second finds them made.
+    fn create(connection: &mut Connection, path: &Path, migration: &str) -> Result<(), ControlError> {
+        let fail = |cause: rusqlite::Error| state_error(path, "it can't be made", &cause);
+        let tx = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(fail)?;
+        let format: u32 = tx.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(fail)?;
+        if format > 0 {
+            return Ok(());
+        }
+        let tables: u32 =
+            tx.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(fail)?;
+        if tables > 0 {
+            return Err(not_a_state(path));
+        }
+        tx.execute_batch(SCHEMA).map_err(fail)?;
+        let id = crate::secret::random_hex(16)?;
+        for (name, value) in [("state_id", id.as_str()), ("migration", migration)] {
+            tx.execute("INSERT INTO meta VALUES (?1, ?2)", [name, value]).map_err(fail)?;
+        }
+        tx.pragma_update(None, "application_id", APPLICATION_ID).map_err(fail)?;
+        tx.pragma_update(None, "user_version", STATE_FORMAT).map_err(fail)?;
+        tx.commit().map_err(fail)
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    /// Runs `work` in a transaction on a thread where blocking is no harm.
+    async fn tx<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, ControlError> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || {
+            // A panic while the lock was held has rolled its transaction back: the connection is whole.
+            let mut connection = inner.connection.lock().unwrap_or_else(PoisonError::into_inner);
+            let run = |connection: &mut Connection| {
+                let tx = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+                let result = work(&tx)?;
+                tx.commit()?;
+                Ok(result)
+            };
+            run(&mut connection).map_err(|cause| state_error(&inner.path, doing, &cause))
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl StateStore for SqliteState {
+    fn state_id(&self) -> &str {
+        &self.inner.state_id
+    }
+
+    async fn load(&self) -> Result<Option<Saved>, ControlError> {
+        self.tx("the control record can't be read", |tx| {
+            tx.query_row("SELECT revision, record FROM control", [], |row| {
+                Ok(Saved { revision: Revision(row.get(0)?), record: row.get(1)? })
+            })
+            .optional()
+        })
+        .await
+    }
+
+    async fn save(
+        &self,
+        expected: Revision,
+        record: &str,
+        audit: &[NewAudit],
+    ) -> Result<Revision, ControlError> {
+        let (record, audit) = (record.to_owned(), audit.to_vec());
+        let written = self
+            .tx("the control record can't be written", move |tx| {
+                let changed = if expected == Revision(0) {
+                    tx.execute("INSERT OR IGNORE INTO control VALUES (1, 1, ?1)", [&record])?
+                } else {
+                    tx.execute(
+                        "UPDATE control SET revision = revision + 1, record = ?1 WHERE revision = ?2",
+                        params![record, expected.0],
+                    )?
+                };
+                if changed == 1 {
+                    for entry in &audit {
+                        insert_audit(tx, entry)?;
+                    }
+                }
+                Ok(changed == 1)
+            })
+            .await?;
+        if written {
+            Ok(Revision(expected.0 + 1))
+        } else {
+            Err(ControlError::Outdated { expected: expected.0 })
+        }
+    }
+
+    async fn append_audit(&self, entry: &NewAudit) -> Result<i64, ControlError> {
+        let entry = entry.clone();
+        self.tx("the audit can't be written", move |tx| insert_audit(tx, &entry)).await
+    }
+
+    async fn audit(&self, before: Option<i64>, limit: usize) -> Result<Vec<AuditEntry>, ControlError> {
+        self.tx("the audit can't be read", move |tx| {
+            let mut select = tx.prepare_cached(
+                "SELECT id, at_ms, who, kind, text FROM audit WHERE id < ?1 ORDER BY id DESC LIMIT ?2",
+            )?;
+            let rows = select.query_map(params![before.unwrap_or(i64::MAX), limit as i64], |row| {
+                let kind: String = row.get(3)?;
+                // A kind that a later version of the same format knows is shown as what it most resembles.
+                let kind = AuditKind::named(&kind).unwrap_or(AuditKind::Alert);
+                let entry = NewAudit { at_ms: row.get(1)?, who: row.get(2)?, kind, text: row.get(4)? };
+                Ok(AuditEntry { id: row.get(0)?, entry })
+            })?;
+            rows.collect()
+        })
+        .await
+    }
+
+    async fn add_evidence(
+        &self,
+        from: (&str, u64),
+        counts: &[(EvidenceKey, u64)],
+    ) -> Result<bool, ControlError> {
+        let (reporter, number, counts) = (from.0.to_owned(), from.1, counts.to_vec());
+        self.tx("the evidence can't be written", move |tx| {
+            sqlite_evidence::add(tx, &reporter, number, &counts)
+        })
+        .await
+    }
+
+    async fn evidence(&self, since_ms: u64) -> Result<Vec<EvidenceSum>, ControlError> {
+        self.tx("the evidence can't be read", move |tx| sqlite_evidence::sums(tx, since_ms)).await
+    }
+
+    async fn compact_evidence(
+        &self,
+        hourly_before_ms: u64,
+        forget_before_ms: u64,
+    ) -> Result<(), ControlError> {
+        self.tx("the evidence can't be joined", move |tx| {
+            sqlite_evidence::compact(tx, hourly_before_ms, forget_before_ms)
+        })
+        .await
+    }
+
+    async fn add_sample(&self, sample: &NewSample) -> Result<bool, ControlError> {
+        let sample = sample.clone();
+        self.tx("a mismatch can't be kept", move |tx| sqlite_evidence::add_sample(tx, &sample)).await
+    }
+
+    async fn samples(&self, operation: Option<&str>, limit: usize) -> Result<Vec<Sample>, ControlError> {
+        let operation = operation.map(str::to_owned);
+        self.tx("the mismatches can't be read", move |tx| {
+            sqlite_evidence::samples(tx, operation.as_deref(), limit)
+        })
+        .await
+    }
+
+    async fn clear_samples(&self) -> Result<(), ControlError> {
+        self.tx("the mismatches can't be cleared", |tx| tx.execute("DELETE FROM sample", []).map(drop)).await
+    }
+
+    async fn put_verification(&self, result: &VerificationRecord) -> Result<(), ControlError> {
+        let ended_ms = result.ended_ms;
+        let (evidence, report) = (in_json(&result.evidence)?, result.report.clone());
+        self.tx("the verification's result can't be written", move |tx| {
+            tx.execute(
+                "INSERT INTO verification (ended_ms, evidence, report) VALUES (?1, ?2, ?3)",
+                params![ended_ms, evidence, report],
+            )?;
+            tx.execute(
+                "DELETE FROM verification WHERE id <= (SELECT max(id) FROM verification) - ?1",
+                [KEPT_RESULTS],
+            )
+            .map(drop)
+        })
+        .await
+    }
+
+    async fn verifications(&self, limit: usize) -> Result<Vec<VerificationRecord>, ControlError> {
+        let rows = self
+            .tx("the verifications can't be read", move |tx| {
+                let mut select = tx.prepare_cached(
+                    "SELECT ended_ms, evidence, report FROM verification ORDER BY id DESC LIMIT ?1",
+                )?;
+                let rows = select.query_map([limit as i64], |row| {
+                    Ok((row.get::<_, u64>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))
+                })?;
+                rows.collect::<rusqlite::Result<Vec<_>>>()
+            })
+            .await?;
+        rows.into_iter()
+            .map(|(ended_ms, evidence, report)| {
+                let evidence = serde_json::from_str(&evidence).map_err(not_json)?;
+                Ok(VerificationRecord { ended_ms, evidence, report })
+            })
+            .collect()
+    }
+
+    async fn put_generation(&self, generation: &GenerationRecord) -> Result<(), ControlError> {
+        let g = generation.clone();
+        self.tx("the generation can't be written down", move |tx| {
+            tx.execute(
+                "INSERT INTO generation VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (number) DO UPDATE
+                 SET toward = ?2, began_ms = ?3, done_ms = ?4, ended_ms = ?5, plan = ?6",
+                params![g.number, g.toward.name(), g.began_ms, g.done_ms, g.ended_ms, g.plan],
+            )?;
+            tx.execute(
+                "DELETE FROM generation WHERE number <= (SELECT max(number) FROM generation) - ?1",
+                [KEPT_RESULTS],
+            )
+            .map(drop)
+        })
+        .await
+    }
+
+    async fn generation(&self) -> Result<Option<GenerationRecord>, ControlError> {
+        self.tx("the generation can't be read", |tx| {
+            tx.query_row(
+                "SELECT number, toward, began_ms, done_ms, ended_ms, plan FROM generation
+                 ORDER BY number DESC LIMIT 1",
+                [],
+                |row| {
+                    let toward: String = row.get(1)?;
+                    Ok(GenerationRecord {
+                        number: row.get(0)?,
+                        toward: if toward == Side::Old.name() { Side::Old } else { Side::New },
+                        began_ms: row.get(2)?,
+                        done_ms: row.get(3)?,
+                        ended_ms: row.get(4)?,
+                        plan: row.get(5)?,
+                    })
+                },
+            )
+            .optional()
+        })
+        .await
+    }
+
+    async fn setting(&self, name: &str) -> Result<Option<String>, ControlError> {
+        let name = name.to_owned();
+        self.tx("a setting can't be read", move |tx| {
+            tx.query_row("SELECT value FROM setting WHERE name = ?1", [name], |row| row.get(0)).optional()
+        })
+        .await
+    }
+
+    async fn set(&self, name: &str, value: Option<&str>) -> Result<(), ControlError> {
+        let (name, value) = (name.to_owned(), value.map(str::to_owned));
+        self.tx("a setting can't be written", move |tx| {
+            match value {
+                Some(value) => tx.execute("INSERT OR REPLACE INTO setting VALUES (?1, ?2)", [name, value]),
+                None => tx.execute("DELETE FROM setting WHERE name = ?1", [name]),
+            }
+            .map(drop)
+        })
+        .await
+    }
+}
+
+fn insert_audit(tx: &rusqlite::Transaction<'_>, entry: &NewAudit) -> rusqlite::Result<i64> {
+    tx.prepare_cached("INSERT INTO audit (at_ms, who, kind, text) VALUES (?1, ?2, ?3, ?4)")?.insert(params![
+        entry.at_ms,
+        entry.who,
+        entry.kind.name(),
+        entry.text
+    ])
+}
+
+/// Runs `work` where blocking is no harm. A panic in it is an error here, by name.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ControlError> + Send + 'static,
+) -> Result<T, ControlError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(cause) => Err(ControlError::Stopped { part: "the state's thread", cause: cause.to_string() }),
+    }
+}
+
+fn state_error(path: &Path, doing: &'static str, cause: &rusqlite::Error) -> ControlError {
+    use rusqlite::ErrorCode;
+    let remedy = match cause.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => "Make room on the disk; the run goes on from where it is",
+        Some(ErrorCode::NotADatabase) => "Name another file by --state",
+        Some(ErrorCode::DatabaseCorrupt) => {
+            "Move it away and start again: the databases say where the migration stands, and `changeover adopt` takes it up"
+        }
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+            "Check the folder's and the file's rights, or name another file by --state"
+        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => "Another process holds it: end that, and try again",
+        _ => "Try again; if it stays, move the file away and use `changeover adopt`",
+    };
+    ControlError::State { path: path.to_owned(), doing, cause: cause.to_string(), remedy }
+}
+
+fn in_json(value: &impl serde::Serialize) -> Result<String, ControlError> {
+    serde_json::to_string(value).map_err(not_json)
+}
+
+fn not_json(cause: serde_json::Error) -> ControlError {
+    ControlError::Stopped { part: "the state", cause: format!("a value in it isn't understood: {cause}") }
+}
+
+fn not_a_state(path: &Path) -> ControlError {
+    ControlError::State {
+        path: path.to_owned(),
+        doing: "it can't be used",
+        cause: "it is a database, but not a state of Changeover's".to_owned(),
+        remedy: "Name another file by --state",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::conformance;
+
+    async fn state(folder: &tempfile::TempDir) -> SqliteState {
+        SqliteState::open(&folder.path().join("x/bookings.db"), "bookings").await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn it_passes_the_suite() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path().to_owned();
+        let n = std::sync::atomic::AtomicU32::new(0);
+        conformance::suite(|| {
+            let n = n.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let path = at.join(format!("{n}.db"));
+            async move { SqliteState::open(&path, "bookings").await.unwrap() }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn what_was_saved_is_there_when_it_is_opened_again_and_has_the_same_identity() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = state(&folder).await;
+        first.save(Revision(0), "{}", &[]).await.unwrap();
+        let id = first.state_id().to_owned();
+        drop(first);
+        let again = state(&folder).await;
+        assert_eq!(again.state_id(), id);
+        assert_eq!(again.load().await.unwrap().unwrap().revision, Revision(1));
+    }
+
+    #[tokio::test]
+    async fn a_newer_file_another_s_file_and_no_state_at_all_are_each_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        drop(SqliteState::open(&path, "bookings").await.unwrap());
+        let error = SqliteState::open(&path, "orders").await.unwrap_err();
+        assert!(error.to_string().contains("belongs to the migration `bookings`"), "{error}");
+        Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+        let error = SqliteState::open(&path, "bookings").await.unwrap_err();
+        assert!(matches!(error, ControlError::NewerState { found: 99, .. }), "{error}");
+
+        let other = folder.path().join("b.db");
+        Connection::open(&other).unwrap().execute_batch("CREATE TABLE t (a)").unwrap();
+        let error = SqliteState::open(&other, "bookings").await.unwrap_err();
+        assert!(error.to_string().contains("not a state of Changeover's"), "{error}");
+
+        let text = folder.path().join("c.db");
+        std::fs::write(&text, "not a database at all, but long enough to be looked at as one").unwrap();
+        let error = SqliteState::open(&text, "bookings").await.unwrap_err();
+        assert!(error.to_string().contains("--state"), "{error}");
+        assert!(
+            SqliteState::open_existing(&folder.path().join("none.db"), "bookings").await.unwrap().is_none()
+        );
+    }
+}

@@ -1,0 +1,168 @@
+//! The key of a mapping: which columns, and by which unique index each side finds a row.
+
+use changeover::Value;
+
+use super::{ColumnPlan, KeyPlan, Notes, Source};
+use crate::catalog::{IndexPart, TableInfo, UniqueIndex};
+use crate::mapping::{KeyColumn, TableMapping};
+
+/// How a side finds and orders its rows by the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyIndex {
+    /// The index's name.
+    pub name: String,
+    /// The positions of the key's columns in the order in which the index has them.
+    pub order: Vec<usize>,
+    /// The collation of each of the key's columns in the index, in the order of the spec's `key`.
+    pub collations: Vec<String>,
+}
+
+/// The key's columns: as the spec says, or the old table's primary key under the same names.
+pub(super) fn columns(mapping: &TableMapping, old: &TableInfo, notes: &mut Notes) -> Option<Vec<KeyColumn>> {
+    if !mapping.key.is_empty() {
+        return Some(mapping.key.clone());
+    }
+    if old.primary_key.is_empty() {
+        notes.error(
+            None,
+            format!("the table {} has no primary key, and the mapping names no key", old.name),
+            no_key_remedy(old),
+        );
+        return None;
+    }
+    Some(old.primary_key.iter().map(|name| KeyColumn { old: name.clone(), new: name.clone() }).collect())
+}
+
+/// Looks the key's columns up in the canonical image.
+pub(super) fn placed(key: &[KeyColumn], columns: &[ColumnPlan], notes: &mut Notes) -> Option<Vec<KeyPlan>> {
+    let mut placed = Vec::with_capacity(key.len());
+    for part in key {
+        let at = columns.iter().position(|column| column.target.column.eq_ignore_ascii_case(&part.new));
+        let Some(at) = at else {
+            notes.error(
+                Some(&part.new),
+                format!("the key's column {} isn't a column of the new table that can be written", part.new),
+                "name a column of the new table in `key`",
+            );
+            return None;
+        };
+        match &columns[at].source {
+            Source::Column(old) if old.eq_ignore_ascii_case(&part.old) => {}
+            _ => {
+                notes.error(
+                    Some(&part.new),
+                    format!("the key's column {} is also given by `set`", part.new),
+                    "a key is made of columns and constants, not of expressions: take it out of `set`, or out of `key`",
+                );
+                return None;
+            }
+        }
+        placed.push(KeyPlan { old: part.old.clone(), new: columns[at].target.column.clone(), at });
+    }
+    Some(placed)
+}
+
+pub(super) fn old_index(key: &[KeyPlan], old: &TableInfo, notes: &mut Notes) -> Option<KeyIndex> {
+    let names: Vec<&str> = key.iter().map(|part| part.old.as_str()).collect();
+    let found = index_over(old, &names, &[]);
+    if found.is_none() {
+        notes.error(
+            None,
+            format!("no unique index of the old table {} is over the key ({})", old.name, names.join(", ")),
+            no_key_remedy(old),
+        );
+    }
+    found
+}
+
+pub(super) fn new_index(
+    key: &[KeyPlan],
+    scope: &[(String, Value)],
+    new: &TableInfo,
+    notes: &mut Notes,
+) -> Option<KeyIndex> {
+    let names: Vec<&str> = key.iter().map(|part| part.new.as_str()).collect();
+    let constants: Vec<&str> = scope.iter().map(|(column, _)| column.as_str()).collect();
+    let found = index_over(new, &names, &constants);
+    if found.is_none() {
+        let mut all = names;
+        all.extend(constants);
+        notes.error(
+            None,
+            format!("no unique index of the new table {} is over the key ({})", new.name, all.join(", ")),
+            no_key_remedy(new),
+        );
+    }
+    found
+}
+
+/// The unique index over all of these columns, and else only over constants; the primary key if it is one.
+fn index_over(table: &TableInfo, key: &[&str], constants: &[&str]) -> Option<KeyIndex> {
+    table.unique.iter().find_map(|index| fits(index, key, constants))
+}
+
+fn fits(index: &UniqueIndex, key: &[&str], constants: &[&str]) -> Option<KeyIndex> {
+    if index.partial.is_some() {
+        return None;
+    }
+    let mut order = Vec::new();
+    let mut collations = vec![String::new(); key.len()];
+    for part in &index.parts {
+        let IndexPart::Column { name, collation } = part else { return None };
+        if let Some(at) = key.iter().position(|k| k.eq_ignore_ascii_case(name)) {
+            order.push(at);
+            collations[at].clone_from(collation);
+        } else if !constants.iter().any(|c| c.eq_ignore_ascii_case(name)) {
+            return None;
+        }
+    }
+    (order.len() == key.len()).then(|| KeyIndex { name: index.name.clone(), order, collations })
+}
+
+/// Whether both sides order their keys by the values alone, in the spec's order.
+pub(super) fn same_order(
+    key: &[KeyPlan],
+    old: (&TableInfo, &KeyIndex),
+    new: (&TableInfo, &KeyIndex),
+) -> bool {
+    let plain = |index: &KeyIndex| {
+        index.order.iter().copied().eq(0..key.len())
+            && index.collations.iter().all(|c| c.eq_ignore_ascii_case("BINARY"))
+    };
+    let alike = |part: &KeyPlan| {
+        let domain = |table: &TableInfo, name: &str| table.column(name).map(|c| c.domain);
+        domain(old.0, &part.old) == domain(new.0, &part.new)
+    };
+    plain(old.1) && plain(new.1) && key.iter().all(alike)
+}
+
+/// The keys that a table could be mapped by, in words.
+#[must_use]
+pub fn key_choices(table: &TableInfo) -> Vec<String> {
+    let usable = |index: &UniqueIndex| {
+        let columns = index.columns()?;
+        (index.partial.is_none()).then(|| {
+            let null = columns.iter().any(|c| table.column(c).is_some_and(|c| !c.not_null));
+            let primary = index.origin == crate::catalog::Origin::PrimaryKey;
+            format!(
+                "({}){}",
+                columns.join(", "),
+                if null && !primary { ", where rows with NULL are refused" } else { "" }
+            )
+        })
+    };
+    table.unique.iter().filter_map(usable).collect()
+}
+
+fn no_key_remedy(table: &TableInfo) -> String {
+    let choices = key_choices(table);
+    if choices.is_empty() {
+        format!(
+            "give it one, as by CREATE UNIQUE INDEX {0}_key ON {0} (…) over columns that are NOT NULL; partial indexes \
+             and indexes over expressions don't do",
+            table.name
+        )
+    } else {
+        format!("these could be the key: {}", choices.join("; "))
+    }
+}

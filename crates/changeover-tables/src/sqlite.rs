@@ -1,0 +1,35 @@
+//! SQLite: its catalogue, and its tables as a [`Store`](changeover::store::Store).
+//!
+//! One [`SqliteDatabase`] is one file: a few threads with a connection each, so that nothing here ever blocks the async
+//! runtime. Every [`SqliteStore`] on it is one side of one migration.
+
+mod apply;
+mod capture;
+mod catalog;
+mod check;
+mod chunks;
+mod claims;
+mod errors;
+mod fence;
+mod guard;
+mod install;
+mod keycode;
+mod links;
+mod lock;
+mod own;
+mod pool;
+mod read;
+mod scan;
+mod shape;
+pub mod sql;
+mod store;
+mod triggers;
+mod unique;
+mod value;
+mod writer;
+
+pub use self::install::{Installed, installed, removal_sql, remove_all};
+pub use self::links::links;
+pub use self::own::{Ownership, Scope as OwnershipScope};
+pub use self::pool::{SqliteDatabase, SqliteOptions};
+pub use self::store::SqliteStore;

@@ -1,0 +1,260 @@
+//! The log's entries: read, counted and deleted.
+//!
+//! The newest entry is never deleted but emptied, and goes when a newer one is there: so an id is never given out twice,
+//! and the application pays for no counter. An emptied entry has no mapping; the entry -1 is the mark that the log overflowed.
+
+use std::collections::HashSet;
+
+use changeover::store::capture::{CaptureOptions, Claim, Depth};
+use changeover::{Key, Slot, Value};
+use rusqlite::{Connection, Row as SqlRow};
+
+use super::install::{self, log_name};
+use super::shape::SideTable;
+use super::sql::name;
+use super::store::Inner;
+use super::triggers;
+use super::value::{self, stored};
+
+/// How many of the newest entries are looked through for given keys.
+const LOOKED_THROUGH: usize = 4_096;
+
+/// A side's log.
+pub(super) struct Log<'i> {
+    pub(super) inner: &'i Inner,
+    pub(super) connection: &'i Connection,
+    table: String,
+    keys: usize,
+}
+
+impl<'i> Log<'i> {
+    pub(super) fn new(inner: &'i Inner, connection: &'i Connection) -> Self {
+        let table = name(&log_name(&inner.migration, inner.info.side));
+        let keys = inner.tables.iter().map(|t| t.key.len()).max().unwrap_or(1);
+        Self { inner, connection, table, keys }
+    }
+
+    fn raw_name(&self) -> String {
+        log_name(&self.inner.migration, self.inner.info.side)
+    }
+
+    pub(super) fn exists(&self) -> rusqlite::Result<bool> {
+        install::exists(self.connection, &self.raw_name())
+    }
+
+    /// Installs the log and the triggers, or brings what is there to these options.
+    pub(super) fn install(&self, options: CaptureOptions) -> rusqlite::Result<()> {
+        if !self.exists()? {
+            self.connection.execute_batch(&triggers::log_sql(&self.raw_name(), self.keys))?;
+            // An emptied entry from the beginning, so that there is always a newest one.
+            self.connection.execute_batch(&format!("INSERT INTO {} (id) VALUES (1)", self.table))?;
+        }
+        let noted = format!("{} {}", options.bound, options.overflow);
+        install::put_note(self.connection, &self.inner.migration, &self.note_key(), &noted)?;
+        for table in &self.inner.tables {
+            let wanted = triggers::capture(table, &self.inner.migration, options);
+            install::put_triggers(self.connection, &wanted)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn remove(&self) -> rusqlite::Result<()> {
+        let (migration, side) = (&self.inner.migration, self.inner.info.side);
+        install::drop_triggers(self.connection, &triggers::KINDS, migration, side)?;
+        self.connection.execute_batch(&format!("DROP TABLE IF EXISTS {}", self.table))?;
+        if install::exists(self.connection, install::META)? {
+            self.connection.execute(
+                "DELETE FROM changeover_meta WHERE migration = ?1 AND key = ?2",
+                [migration, &self.note_key()],
+            )?;
+        }
+        Ok(())
+    }
+
+    /// The options that it was installed with; `None` if it isn't.
+    pub(super) fn options(&self) -> rusqlite::Result<Option<CaptureOptions>> {
+        let noted = install::note(self.connection, &self.inner.migration, &self.note_key())?;
+        Ok(noted.and_then(|noted| {
+            let (bound, overflow) = noted.split_once(' ')?;
+            Some(CaptureOptions { bound: bound.parse().ok()?, overflow: overflow.parse().ok()? })
+        }))
+    }
+
+    fn note_key(&self) -> String {
+        format!("capture_{}", install::side_name(self.inner.info.side))
+    }
+
+    /// Whether the log and every trigger are there, just as they were made.
+    pub(super) fn is_whole(&self) -> rusqlite::Result<bool> {
+        let Some(options) = self.options()?.filter(|_| true) else { return Ok(false) };
+        if !self.exists()? {
+            return Ok(false);
+        }
+        for table in &self.inner.tables {
+            if !install::has_triggers(
+                self.connection,
+                &triggers::capture(table, &self.inner.migration, options),
+            )? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn select(&self) -> String {
+        let keys: String = (1..=self.keys).map(|n| format!(", k{n}")).collect();
+        format!("SELECT id, mapping, at, slot{keys} FROM {}", self.table)
+    }
+
+    pub(super) fn claim(&self, after: i64, limit: usize) -> rusqlite::Result<Vec<Claim>> {
+        if !self.exists()? {
+            return Ok(Vec::new());
+        }
+        let sql = format!("{} WHERE id > ?1 AND mapping IS NOT NULL ORDER BY id LIMIT ?2", self.select());
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut rows = statement.query([after.max(0), i64::try_from(limit).unwrap_or(i64::MAX)])?;
+        let mut claims = Vec::new();
+        while let Some(row) = rows.next()? {
+            claims.extend(self.entry(row)?);
+        }
+        Ok(claims)
+    }
+
+    /// The entries of these keys among the newest ones: whoever asks has just written them. Older ones stay for the worker.
+    pub(super) fn claim_keys(&self, keys: &[Key]) -> rusqlite::Result<Vec<Claim>> {
+        if !self.exists()? {
+            return Ok(Vec::new());
+        }
+        let wanted: HashSet<&Key> = keys.iter().collect();
+        let sql = format!(
+            "{} WHERE id > 0 AND mapping IS NOT NULL ORDER BY id DESC LIMIT {LOOKED_THROUGH}",
+            self.select()
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut rows = statement.query([])?;
+        let mut claims = Vec::new();
+        while let Some(row) = rows.next()? {
+            claims.extend(self.entry(row)?.filter(|claim| wanted.contains(&claim.key)));
+        }
+        claims.reverse();
+        Ok(claims)
+    }
+
+    /// An entry as a claim; `None` for a mapping that the migration no longer has.
+    fn entry(&self, row: &SqlRow<'_>) -> rusqlite::Result<Option<Claim>> {
+        let tag: i64 = row.get(1)?;
+        let Some(table) = self.inner.tables.iter().find(|t| t.tag == tag) else {
+            tracing::warn!(
+                id = row.get::<_, i64>(0)?,
+                "the log has an entry of a mapping that isn't in the spec"
+            );
+            return Ok(None);
+        };
+        let raw = (0..table.key.len()).map(|at| row.get_ref(4 + at).map(value::read));
+        let key = table.logged_key(self.connection, raw.collect::<Result<_, _>>()?)?;
+        let slot = self.slot(table, &key, value::read(row.get_ref(3)?))?;
+        Ok(Some(Claim {
+            id: row.get(0)?,
+            key,
+            slot,
+            at_ms: row.get::<_, Option<i64>>(2)?.unwrap_or_default(),
+        }))
+    }
+
+    fn slot(&self, table: &SideTable, key: &Key, routed: Value) -> rusqlite::Result<Slot> {
+        Ok(match &table.route {
+            None => self.inner.slot_of(key.values()),
+            Some((_, target)) => {
+                let value = stored(self.connection, target.domain, routed)?;
+                self.inner.slot_of(std::slice::from_ref(&value))
+            }
+        })
+    }
+
+    /// Deletes exactly these entries.
+    pub(super) fn discard(&self, ids: &[i64]) -> rusqlite::Result<()> {
+        if !self.exists()? {
+            return Ok(());
+        }
+        let newest: i64 =
+            self.connection
+                .query_row(&format!("SELECT max(id) FROM {}", self.table), [], |row| row.get(0))?;
+        let mut delete =
+            self.connection.prepare_cached(&format!("DELETE FROM {} WHERE id = ?1", self.table))?;
+        for id in ids.iter().filter(|id| **id > 0) {
+            if *id == newest {
+                self.empty(newest)?;
+            } else {
+                delete.execute([id])?;
+            }
+        }
+        // Entries that were emptied while they were the newest go once they are the oldest.
+        let sql = format!(
+            "DELETE FROM {0} WHERE id = (SELECT min(id) FROM {0} WHERE id > 0) AND mapping IS NULL AND id < ?1",
+            self.table
+        );
+        while self.connection.prepare_cached(&sql)?.execute([newest])? > 0 {}
+        Ok(())
+    }
+
+    fn empty(&self, id: i64) -> rusqlite::Result<()> {
+        let keys: String = (1..=self.keys).map(|n| format!(", k{n} = NULL")).collect();
+        let sql =
+            format!("UPDATE {} SET mapping = NULL, at = NULL, slot = NULL{keys} WHERE id = ?1", self.table);
+        self.connection.prepare_cached(&sql)?.execute([id]).map(drop)
+    }
+
+    /// Empties the log and takes the mark back.
+    pub(super) fn reset(&self) -> rusqlite::Result<()> {
+        if !self.exists()? {
+            return Ok(());
+        }
+        let newest: i64 =
+            self.connection
+                .query_row(&format!("SELECT max(id) FROM {}", self.table), [], |row| row.get(0))?;
+        self.connection.execute(&format!("DELETE FROM {} WHERE id <> ?1", self.table), [newest])?;
+        self.empty(newest)
+    }
+
+    pub(super) fn depth(&self) -> rusqlite::Result<Depth> {
+        let Some(options) = self.options()? else { return Ok(Depth::default()) };
+        if !self.exists()? {
+            return Ok(Depth::default());
+        }
+        let sql = format!(
+            "SELECT (SELECT count(*) FROM {0} WHERE id > 0 AND mapping IS NOT NULL), \
+             (SELECT at FROM {0} WHERE id > 0 AND mapping IS NOT NULL ORDER BY id LIMIT 1), \
+             (SELECT max(id) FROM {0}) - (SELECT min(id) FROM {0} WHERE id > 0), \
+             EXISTS (SELECT 1 FROM {0} WHERE id = -1), \
+             CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
+            self.table
+        );
+        self.connection.prepare_cached(&sql)?.query_row([], |row| {
+            let unsigned = |n: i64| u64::try_from(n).unwrap_or_default();
+            let oldest: Option<i64> = row.get(1)?;
+            let now: i64 = row.get(4)?;
+            Ok(Depth {
+                entries: unsigned(row.get(0)?),
+                oldest_ms: oldest.map_or(0, |at| unsigned(now - at)),
+                span: unsigned(row.get::<_, Option<i64>>(2)?.unwrap_or_default()),
+                bound: options.bound,
+                overflowed: row.get(3)?,
+            })
+        })
+    }
+
+    /// How many entries there are in these slots.
+    pub(super) fn dirty_in(&self, slots: changeover::SlotRange) -> rusqlite::Result<u64> {
+        if slots == changeover::SlotRange::ALL || !self.exists()? {
+            return self.depth().map(|depth| depth.entries);
+        }
+        let sql = format!("{} WHERE id > 0 AND mapping IS NOT NULL", self.select());
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut rows = statement.query([])?;
+        let mut dirty = 0;
+        while let Some(row) = rows.next()? {
+            dirty += u64::from(self.entry(row)?.is_some_and(|claim| slots.contains(claim.slot)));
+        }
+        Ok(dirty)
+    }
+}

@@ -1,0 +1,216 @@
+//! What Changeover puts into a user's database: its names, what of it is there, and how all of it goes away again.
+//!
+//! Every name begins with `changeover_`. Names of one migration end in `:MIGRATION` or `:MIGRATION:MAPPING`.
+
+use std::sync::Arc;
+
+use changeover::{Side, StoreError};
+use rusqlite::{Connection, params};
+
+use super::pool::SqliteDatabase;
+use super::sql::{name, text};
+use super::{chunks, fence};
+
+/// The table of what else there is to know: which options capture was installed with.
+pub(super) const META: &str = "changeover_meta";
+
+/// Something that Changeover has put into a database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Installed {
+    /// `table` or `trigger`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// The table that it is on.
+    pub on: String,
+}
+
+/// The log's table of one side of a migration.
+pub(super) fn log_name(migration: &str, side: Side) -> String {
+    format!("changeover_log_{}:{migration}", side_name(side))
+}
+
+/// A trigger of one mapping.
+pub(super) fn trigger_name(what: &str, migration: &str, side: Side, mapping: &str) -> String {
+    format!("changeover_{what}_{}:{migration}:{mapping}", side_name(side))
+}
+
+pub(super) const fn side_name(side: Side) -> &'static str {
+    match side {
+        Side::Old => "old",
+        Side::New => "new",
+    }
+}
+
+pub(super) fn exists(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
+    connection.prepare_cached("SELECT 1 FROM sqlite_schema WHERE name = ?1")?.exists([table])
+}
+
+/// Lists what is installed, of all migrations.
+pub(super) fn list(connection: &Connection) -> rusqlite::Result<Vec<Installed>> {
+    let mut statement = connection.prepare(
+        "SELECT type, name, tbl_name FROM sqlite_schema WHERE name LIKE 'changeover\\_%' ESCAPE '\\' \
+         AND type IN ('table', 'trigger') ORDER BY type DESC, name",
+    )?;
+    statement
+        .query_map([], |row| Ok(Installed { kind: row.get(0)?, name: row.get(1)?, on: row.get(2)? }))?
+        .collect()
+}
+
+/// What Changeover has installed in the database, of all migrations.
+///
+/// # Errors
+/// What the database says.
+pub async fn installed(database: &Arc<SqliteDatabase>) -> Result<Vec<Installed>, StoreError> {
+    database.read("listing what is installed", |session| list(&session.connection)).await
+}
+
+/// The SQL that removes these things by hand. Triggers go first: without the log, they would fail.
+#[must_use]
+pub fn removal_sql(installed: &[Installed]) -> String {
+    let mut sql = String::from("BEGIN IMMEDIATE;\n");
+    for kind in ["trigger", "table"] {
+        for thing in installed.iter().filter(|thing| thing.kind == kind) {
+            let word = kind.to_ascii_uppercase();
+            sql.push_str(&format!("DROP {word} IF EXISTS {};\n", name(&thing.name)));
+        }
+    }
+    sql.push_str("COMMIT;\n");
+    sql
+}
+
+/// The SQL that removes one side of one migration, by the names that its things will have.
+pub(super) fn removal_of(triggers: &[String], log: &str, migration: &str) -> String {
+    let mut sql = String::from("BEGIN IMMEDIATE;\n");
+    for trigger in triggers {
+        sql.push_str(&format!("DROP TRIGGER IF EXISTS {};\n", name(trigger)));
+    }
+    sql.push_str(&format!("DROP TABLE IF EXISTS {};\n", name(log)));
+    sql.push_str("COMMIT;\n");
+    sql.push_str("-- Shared by all migrations in this database; drop them when the last one is gone:\n");
+    for table in [chunks::TABLE, fence::TABLE, META] {
+        sql.push_str(&format!("-- DROP TABLE IF EXISTS {table}; -- or: DELETE FROM {table} WHERE migration = {};\n", text(migration)));
+    }
+    sql
+}
+
+/// Removes all that Changeover has installed in the database, of all migrations, in one transaction. May be repeated.
+///
+/// # Errors
+/// What the database says.
+pub async fn remove_all(database: &Arc<SqliteDatabase>) -> Result<(), StoreError> {
+    database
+        .write("removing what was installed", |session| {
+            for thing in in_order(list(&session.connection)?) {
+                drop_one(&session.connection, &thing)?;
+            }
+            Ok(())
+        })
+        .await
+}
+
+fn in_order(mut things: Vec<Installed>) -> Vec<Installed> {
+    things.sort_by_key(|thing| thing.kind != "trigger");
+    things
+}
+
+fn drop_one(connection: &Connection, thing: &Installed) -> rusqlite::Result<()> {
+    let word = if thing.kind == "trigger" { "TRIGGER" } else { "TABLE" };
+    connection.execute_batch(&format!("DROP {word} IF EXISTS {}", name(&thing.name)))
+}
+
+/// Removes what one migration has installed on either side, and what is shared once nobody else uses it.
+pub(super) fn remove_of(connection: &Connection, migration: &str) -> rusqlite::Result<()> {
+    for thing in in_order(list(connection)?) {
+        let mut parts = thing.name.split(':').skip(1);
+        if parts.next() == Some(migration) {
+            drop_one(connection, &thing)?;
+        }
+    }
+    for table in [chunks::TABLE, fence::TABLE, META] {
+        if exists(connection, table)? {
+            connection.execute(&format!("DELETE FROM {table} WHERE migration = ?1"), [migration])?;
+            let left: i64 =
+                connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?;
+            if left == 0 {
+                connection.execute_batch(&format!("DROP TABLE {table}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A migration's note to itself.
+pub(super) fn note(connection: &Connection, migration: &str, key: &str) -> rusqlite::Result<Option<String>> {
+    if !exists(connection, META)? {
+        return Ok(None);
+    }
+    connection
+        .prepare_cached("SELECT max(value) FROM changeover_meta WHERE migration = ?1 AND key = ?2")?
+        .query_row(params![migration, key], |row| row.get(0))
+}
+
+pub(super) fn put_note(
+    connection: &Connection,
+    migration: &str,
+    key: &str,
+    value: &str,
+) -> rusqlite::Result<()> {
+    connection.execute_batch(
+        "CREATE TABLE IF NOT EXISTS changeover_meta (migration TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, \
+         PRIMARY KEY (migration, key)) WITHOUT ROWID",
+    )?;
+    connection
+        .execute("INSERT OR REPLACE INTO changeover_meta VALUES (?1, ?2, ?3)", params![migration, key, value])
+        .map(drop)
+}
+
+/// Brings these triggers about: those that are there as they should be stay untouched.
+pub(super) fn put_triggers(connection: &Connection, wanted: &[(String, String)]) -> rusqlite::Result<()> {
+    for (trigger, sql) in wanted {
+        if trigger_sql(connection, trigger)?.as_ref() != Some(sql) {
+            connection.execute_batch(&format!("DROP TRIGGER IF EXISTS {}; {sql}", name(trigger)))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether these triggers are there, just as they should be.
+pub(super) fn has_triggers(connection: &Connection, wanted: &[(String, String)]) -> rusqlite::Result<bool> {
+    for (trigger, sql) in wanted {
+        if trigger_sql(connection, trigger)?.as_ref() != Some(sql) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn trigger_sql(connection: &Connection, trigger: &str) -> rusqlite::Result<Option<String>> {
+    connection
+        .prepare_cached("SELECT max(sql) FROM sqlite_schema WHERE type = 'trigger' AND name = ?1")?
+        .query_row([trigger], |row| row.get(0))
+}
+
+/// Drops every trigger of one side of a migration whose kind begins so.
+pub(super) fn drop_triggers(
+    connection: &Connection,
+    kinds: &[&str],
+    migration: &str,
+    side: Side,
+) -> rusqlite::Result<()> {
+    for thing in list(connection)? {
+        let Some(rest) = thing.name.strip_prefix("changeover_").filter(|_| thing.kind == "trigger") else {
+            continue;
+        };
+        let of_side = format!("_{}:{migration}:", side_name(side));
+        if kinds.iter().any(|kind| rest.starts_with(kind)) && rest.contains(&of_side) {
+            connection.execute_batch(&format!("DROP TRIGGER IF EXISTS {}", name(&thing.name)))?;
+        }
+    }
+    Ok(())
+}
+
+/// A message inside a trigger, as a literal.
+pub(super) fn message(words: &str) -> String {
+    text(words)
+}

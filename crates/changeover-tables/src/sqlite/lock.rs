@@ -1,0 +1,128 @@
+//! The fence's lock, on SQLite: the one write transaction of the file. Whoever holds it sees all that was committed, and is
+//! the only one who can drain the log; readers stay free.
+//!
+//! The writer's thread ends the transaction when the holder gives no sign of life for the time of `stall`. A process that is
+//! stopped as a whole can't do that: whoever runs it has to see to it that it is killed, and SQLite then rolls back.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use changeover::store::capture::{CaptureOptions, Claim};
+use changeover::store::fence::{FenceLock, FenceState};
+use changeover::{StoreError, TableName};
+use rusqlite::{Connection, OptionalExtension};
+
+use super::claims::Log;
+use super::fence;
+use super::shape::SideTable;
+use super::sql::name;
+use super::store::Inner;
+use super::writer::{Transaction, WriteError};
+
+pub(super) struct SqliteLock {
+    pub(super) inner: Arc<Inner>,
+    pub(super) transaction: Transaction,
+}
+
+impl SqliteLock {
+    async fn run<T, F>(&self, doing: &'static str, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Inner, &Connection) -> Result<T, WriteError> + Send + 'static,
+    {
+        let inner = Arc::clone(&self.inner);
+        self.transaction.run(doing, move |session| work(&inner, &session.connection)).await
+    }
+}
+
+#[async_trait]
+impl FenceLock for SqliteLock {
+    async fn claim(&mut self, limit: usize) -> Result<Vec<Claim>, StoreError> {
+        self.run(
+            "draining the log",
+            move |inner, connection| Ok(Log::new(inner, connection).claim(0, limit)?),
+        )
+        .await
+    }
+
+    async fn discard(&mut self, ids: &[i64]) -> Result<(), StoreError> {
+        let ids = ids.to_vec();
+        self.run("draining the log", move |inner, connection| Ok(Log::new(inner, connection).discard(&ids)?))
+            .await
+    }
+
+    async fn counters(&mut self) -> Result<Vec<(TableName, i64)>, StoreError> {
+        self.run("reading the counters", |inner, connection| {
+            let mut counters = Vec::new();
+            for table in &inner.tables {
+                if let Some(last) = last_issued(connection, table)? {
+                    counters.push((table.name().clone(), last.saturating_add(1)));
+                }
+            }
+            Ok(counters)
+        })
+        .await
+    }
+
+    async fn raise_counters(&mut self, at_least: &[(TableName, i64)]) -> Result<(), StoreError> {
+        let at_least = at_least.to_vec();
+        self.run("raising the counters", move |inner, connection| {
+            for table in &inner.tables {
+                let wanted = at_least.iter().find(|(name, _)| name == table.name()).map(|(_, next)| next - 1);
+                raise(connection, table, wanted)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn capture_on(&mut self, options: CaptureOptions) -> Result<(), StoreError> {
+        self.run("switching capture on", move |inner, connection| {
+            Ok(Log::new(inner, connection).install(options)?)
+        })
+        .await
+    }
+
+    async fn set(&mut self, state: FenceState, epoch: u64) -> Result<(), StoreError> {
+        self.run("setting the fence", move |inner, connection| fence::set(connection, inner, state, epoch))
+            .await
+    }
+
+    async fn beat(&mut self) -> Result<(), StoreError> {
+        self.run("keeping the lock", |_, _| Ok(())).await
+    }
+
+    async fn commit(self: Box<Self>) -> Result<(), StoreError> {
+        self.transaction.commit("committing the fence").await
+    }
+}
+
+/// The last value that the table's counter gave out, or the greatest in use.
+fn last_issued(connection: &Connection, table: &SideTable) -> rusqlite::Result<Option<i64>> {
+    let Some(counter) = &table.counter else { return Ok(None) };
+    let issued: Option<i64> = connection
+        .query_row("SELECT max(seq) FROM sqlite_sequence WHERE name = ?1", [&table.info.name], |row| {
+            row.get(0)
+        })
+        .optional()?
+        .flatten();
+    let sql = format!("SELECT max({}) FROM {}", name(counter), table.table);
+    let used: Option<i64> = connection.query_row(&sql, [], |row| row.get(0))?;
+    Ok(Some(issued.max(used).unwrap_or(0)))
+}
+
+fn raise(connection: &Connection, table: &SideTable, wanted: Option<i64>) -> rusqlite::Result<()> {
+    let Some(last) = last_issued(connection, table)? else { return Ok(()) };
+    let to = wanted.map_or(last, |wanted| wanted.max(last));
+    let raised = connection.execute(
+        "UPDATE sqlite_sequence SET seq = max(seq, ?2) WHERE name = ?1",
+        rusqlite::params![table.info.name, to],
+    )?;
+    if raised == 0 {
+        connection.execute(
+            "INSERT INTO sqlite_sequence (name, seq) VALUES (?1, ?2)",
+            rusqlite::params![table.info.name, to],
+        )?;
+    }
+    Ok(())
+}

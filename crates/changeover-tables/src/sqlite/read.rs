@@ -1,0 +1,185 @@
+//! Rows by their keys: read, changed to the shape they are asked for in, and refused one by one where that fails.
+
+use changeover::store::{Image, Refusal, Rows};
+use changeover::{Key, Row, Value};
+use rusqlite::{Connection, Row as SqlRow, Statement};
+
+use super::errors;
+use super::shape::{ImageSql, KeyColumn, SideTable};
+use super::value::{self, bind, stored};
+
+/// What a row of SQLite's became.
+pub(super) enum Made {
+    Row(Row),
+    Refused(Refusal),
+}
+
+impl SideTable {
+    pub(super) fn image(&self, image: Image) -> Option<&ImageSql> {
+        match image {
+            Image::Canonical => Some(&self.canonical),
+            Image::Back => self.back.as_ref(),
+        }
+    }
+
+    /// The statement that reads one row by its key.
+    pub(super) fn point_sql(&self, image: &ImageSql) -> String {
+        format!("SELECT {} FROM {} WHERE {}{}", image.select, self.table, self.has_key(1), self.and_scope())
+    }
+
+    /// The rows with these keys, as the connection sees them.
+    pub(super) fn read(
+        &self,
+        connection: &Connection,
+        image: &ImageSql,
+        keys: &[Key],
+    ) -> rusqlite::Result<Rows> {
+        let mut statement = connection.prepare_cached(&self.point_sql(image))?;
+        let mut answer = Rows::default();
+        for key in keys {
+            answer.rows.push(match self.read_one(connection, &mut statement, image, key) {
+                Ok(Some(Made::Row(row))) => Some(row),
+                Ok(Some(Made::Refused(refusal))) => {
+                    answer.refused.push(refusal);
+                    None
+                }
+                Ok(None) => None,
+                Err(error) if errors::is_of_row(&error) => {
+                    answer.refused.push(failed(key.clone(), &error));
+                    None
+                }
+                Err(error) => return Err(error),
+            });
+        }
+        Ok(answer)
+    }
+
+    /// The row with exactly this key: an index may take other keys for the same (as NOCASE does).
+    pub(super) fn read_one(
+        &self,
+        connection: &Connection,
+        statement: &mut Statement<'_>,
+        image: &ImageSql,
+        key: &Key,
+    ) -> rusqlite::Result<Option<Made>> {
+        if key.values().len() != self.key.len() {
+            return Ok(None);
+        }
+        bind(statement, 1, key.values())?;
+        let mut rows = statement.raw_query();
+        while let Some(row) = rows.next()? {
+            let (found, made) = self.make(connection, image, row)?;
+            if found.as_deref().is_none_or(|found| found == key.values()) {
+                return Ok(Some(made));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Makes a row of the image out of SQLite's. The canonical key comes with it, where it has one.
+    pub(super) fn make(
+        &self,
+        connection: &Connection,
+        image: &ImageSql,
+        row: &SqlRow<'_>,
+    ) -> rusqlite::Result<(Option<Vec<Value>>, Made)> {
+        let raw = raw_key(row, self.key.len())?;
+        let key = match self.canonical_key(connection, &raw)? {
+            Ok(key) => key,
+            Err(why) => {
+                let key = Key::composite(self.name().clone(), raw);
+                return Ok((None, Made::Refused(Refusal { key, column: None, value: None, why })));
+            }
+        };
+        let mut values = Vec::with_capacity(image.columns.len());
+        for column in &image.columns {
+            let read = if column.at < key.len() {
+                key[column.at].clone()
+            } else {
+                value::read(row.get_ref(column.at)?)
+            };
+            let Some(target) = &column.target else {
+                values.push(read);
+                continue;
+            };
+            let kept = stored(connection, target.domain, read)?;
+            if let Some(why) = target.objection(&kept) {
+                let refusal = Refusal {
+                    key: Key::composite(self.name().clone(), key),
+                    column: Some(target.column.clone()),
+                    value: Some(kept),
+                    why,
+                };
+                return Ok((None, Made::Refused(refusal)));
+            }
+            values.push(kept);
+        }
+        Ok((Some(key), Made::Row(Row(values))))
+    }
+
+    /// The canonical key of a row, or why it has none.
+    pub(super) fn canonical_key(
+        &self,
+        connection: &Connection,
+        raw: &[Value],
+    ) -> rusqlite::Result<Result<Vec<Value>, String>> {
+        let mut key = Vec::with_capacity(raw.len());
+        for (column, raw) in self.key.iter().zip(raw) {
+            if raw.is_null() {
+                return Ok(Err(format!(
+                    "the key's column {} is NULL: no row can be found by it; give it a value, or leave the row out by `where`",
+                    column.name
+                )));
+            }
+            match canonical(connection, column, raw)? {
+                Some(value) => key.push(value),
+                None => {
+                    return Ok(Err(format!(
+                        "the key's column {} becomes another value on the other side, by which the row can't be found again; \
+                         mend the row, or give both columns the same type",
+                        column.name
+                    )));
+                }
+            }
+        }
+        Ok(Ok(key))
+    }
+
+    /// The canonical form of a key from the log, whether or not a row could be found by it.
+    pub(super) fn logged_key(&self, connection: &Connection, raw: Vec<Value>) -> rusqlite::Result<Key> {
+        let mut values = Vec::with_capacity(raw.len());
+        for (column, raw) in self.key.iter().zip(raw) {
+            values.push(if column.own == column.canonical {
+                raw
+            } else {
+                stored(connection, column.canonical, raw)?
+            });
+        }
+        Ok(Key::composite(self.name().clone(), values))
+    }
+}
+
+/// The values of the key's columns, which lead every select list.
+pub(super) fn raw_key(row: &SqlRow<'_>, columns: usize) -> rusqlite::Result<Vec<Value>> {
+    (0..columns).map(|at| row.get_ref(at).map(value::read)).collect()
+}
+
+/// A value of the key in the new column's type, if the way back leads to the same value again.
+fn canonical(connection: &Connection, column: &KeyColumn, raw: &Value) -> rusqlite::Result<Option<Value>> {
+    if column.own == column.canonical {
+        return Ok(Some(raw.clone()));
+    }
+    let there = stored(connection, column.canonical, raw.clone())?;
+    let back = stored(connection, column.own, there.clone())?;
+    Ok((back == *raw).then_some(there))
+}
+
+/// A row over which an expression fails.
+pub(super) fn failed(key: Key, error: &rusqlite::Error) -> Refusal {
+    Refusal {
+        key,
+        column: errors::column_of(error),
+        value: None,
+        why: format!("SQLite couldn't compute the row: {}", errors::cause(error)),
+    }
+}

@@ -1,0 +1,325 @@
+//! One mapping as one side carries it out: the SQL that reads, finds and writes its rows, made once from the plan.
+
+use changeover::store::{KeyOrder, TableShape};
+use changeover::{Side, TableName};
+
+use super::sql::{expression, literal, name};
+use crate::catalog::{Domain, Generated, TableInfo};
+use crate::equal::Equality;
+use crate::fit::Target;
+use crate::plan::{Route, Source, TablePlan};
+
+/// One mapping on one side.
+#[derive(Debug)]
+pub(super) struct SideTable {
+    /// What the engine is told of it.
+    pub(super) shape: TableShape,
+    /// The side.
+    pub(super) side: Side,
+    /// What stands for the mapping in the log: a number made from its name, so that it outlives a reordered spec.
+    pub(super) tag: i64,
+    /// This side's table.
+    pub(super) info: TableInfo,
+    /// Its name, in quotes.
+    pub(super) table: String,
+    /// The other side's table, for messages.
+    pub(super) other: String,
+    /// The key's columns on this side, in the spec's order.
+    pub(super) key: Vec<KeyColumn>,
+    /// The positions of the key's columns in the order of this side's index.
+    pub(super) order: Vec<usize>,
+    /// Whether this side's texts are ordered by their UTF-8 bytes.
+    pub(super) utf8_order: bool,
+    /// Which rows are the mapping's, as SQL over this side's row.
+    pub(super) scope: Option<String>,
+    /// The constants among them, as this side's columns and literals.
+    pub(super) constants: Vec<(String, String)>,
+    /// The canonical image.
+    pub(super) canonical: ImageSql,
+    /// The write-back image; only the new side has it.
+    pub(super) back: Option<ImageSql>,
+    /// This side's columns in the order of the rows that are written to it.
+    pub(super) written: Vec<String>,
+    /// Where the key stands in a row that is written.
+    pub(super) written_key: Vec<usize>,
+    /// What may differ.
+    pub(super) equality: Equality,
+    /// The column whose values a counter gives out, where it goes to or comes from the other side's counter.
+    pub(super) counter: Option<String>,
+    /// The column by which rows are put into slots, if it isn't the key: this side's, and the new side's.
+    pub(super) route: Option<(String, Target)>,
+}
+
+/// One column of the key on this side.
+#[derive(Debug)]
+pub(super) struct KeyColumn {
+    /// Its name, bare.
+    pub(super) name: String,
+    /// Its name in quotes, with the collation of the index by which it is found.
+    pub(super) collated: String,
+    /// The collation of that index.
+    pub(super) collation: String,
+    /// What this side's column holds.
+    pub(super) own: Domain,
+    /// What the canonical key's column holds.
+    pub(super) canonical: Domain,
+    /// Whether it may be NULL.
+    pub(super) nullable: bool,
+}
+
+/// The SQL of an image, and how its columns are made of what SQLite answers.
+#[derive(Debug)]
+pub(super) struct ImageSql {
+    /// The select list: the key's columns as they are, then the expressions.
+    pub(super) select: String,
+    /// The columns of the image, in order.
+    pub(super) columns: Vec<ImageColumn>,
+}
+
+/// Where a column of an image is in SQLite's answer.
+#[derive(Debug)]
+pub(super) struct ImageColumn {
+    /// Its position.
+    pub(super) at: usize,
+    /// The column that it is on its way to; `None` where it is there already.
+    pub(super) target: Option<Target>,
+}
+
+impl SideTable {
+    pub(super) fn new(plan: &TablePlan, side: Side) -> Self {
+        let (info, index, other) = match side {
+            Side::Old => (&plan.old_info, &plan.old_index, &plan.new),
+            Side::New => (&plan.new_info, &plan.new_index, &plan.old),
+        };
+        let key = key_columns(plan, side);
+        let constants = match side {
+            Side::Old => Vec::new(),
+            Side::New => plan.scope.iter().map(|(c, v)| (c.clone(), literal(v))).collect(),
+        };
+        let columns: Vec<String> = plan.columns.iter().map(|c| c.target.column.clone()).collect();
+        let back_columns: Vec<String> = plan.back.iter().map(|c| c.target.column.clone()).collect();
+        let order = if plan.same_order { KeyOrder::Binary } else { KeyOrder::Own };
+        let positions: Vec<usize> = plan.key.iter().map(|part| part.at).collect();
+        let (written, written_key) = match side {
+            Side::Old => (back_columns.clone(), (0..plan.key.len()).collect()),
+            Side::New => (columns.clone(), positions.clone()),
+        };
+        Self {
+            tag: tag(plan.name.as_str()),
+            info: info.clone(),
+            table: name(&info.name),
+            other: other.to_string(),
+            order: index.order.clone(),
+            utf8_order: match side {
+                Side::Old => plan.utf8_order.0,
+                Side::New => plan.utf8_order.1,
+            },
+            scope: scope(plan, side, info, &constants),
+            constants,
+            canonical: canonical_image(plan, side, &key),
+            back: (side == Side::New).then(|| back_image(plan, &key)),
+            written,
+            written_key,
+            equality: Equality::new(&columns, &plan.rules),
+            route: route(plan, side),
+            counter: counter(plan, side),
+            shape: TableShape { table: plan.name.clone(), columns, key: positions, back_columns, order },
+            side,
+            key,
+        }
+    }
+
+    pub(super) const fn name(&self) -> &TableName {
+        &self.shape.table
+    }
+
+    /// `AND …` for the rows that are the mapping's; nothing where all are.
+    pub(super) fn and_scope(&self) -> String {
+        self.scope.as_ref().map(|scope| format!(" AND {scope}")).unwrap_or_default()
+    }
+
+    /// The condition that a row has the key given as parameters from this number on, in the spec's order.
+    pub(super) fn has_key(&self, from: usize) -> String {
+        let parts = self.key.iter().enumerate().map(|(i, part)| format!("{} = ?{}", part.collated, from + i));
+        parts.collect::<Vec<_>>().join(" AND ")
+    }
+
+    /// The key's columns in the order of this side's index, as `"a", "b" COLLATE NOCASE`.
+    pub(super) fn ordered_key(&self) -> String {
+        self.order.iter().map(|&at| self.key[at].collated.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The key's columns as a select list, in the spec's order.
+    pub(super) fn key_list(&self) -> String {
+        self.key.iter().map(|part| name(&part.name)).collect::<Vec<_>>().join(", ")
+    }
+
+    /// A comparison of the key with parameters from this number on (in the order of this side's index).
+    pub(super) fn compare(&self, operator: &str, from: usize) -> String {
+        let parameters = (0..self.key.len()).map(|i| format!("?{}", from + i)).collect::<Vec<_>>().join(", ");
+        if self.key.len() == 1 {
+            format!("{} {operator} {parameters}", self.ordered_key())
+        } else {
+            format!("({}) {operator} ({parameters})", self.ordered_key())
+        }
+    }
+
+    /// The condition that no part of the key is NULL; nothing where none can be.
+    pub(super) fn and_key_not_null(&self) -> String {
+        self.key
+            .iter()
+            .filter(|k| k.nullable)
+            .map(|k| format!(" AND {} IS NOT NULL", name(&k.name)))
+            .collect()
+    }
+
+    /// The condition that some part of the key is NULL; `None` where none can be.
+    pub(super) fn key_is_null(&self) -> Option<String> {
+        let parts: Vec<String> =
+            self.key.iter().filter(|k| k.nullable).map(|k| format!("{} IS NULL", name(&k.name))).collect();
+        (!parts.is_empty()).then(|| format!("({})", parts.join(" OR ")))
+    }
+
+    /// This side's columns that are written, but for the key's.
+    pub(super) fn updated(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.written
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| !self.written_key.contains(at))
+            .map(|(at, c)| (at, c.as_str()))
+    }
+
+    /// The columns of the table that aren't computed.
+    pub(super) fn stored_columns(&self) -> Vec<&str> {
+        self.info.columns.iter().filter(|c| c.generated == Generated::No).map(|c| c.name.as_str()).collect()
+    }
+
+    /// A name for the row's number that no column hides, where rows have one beside their columns.
+    pub(super) fn hidden_row_number(&self) -> Option<&'static str> {
+        if self.info.without_row_number || self.info.row_number.is_some() {
+            return None;
+        }
+        ["rowid", "_rowid_", "oid"].into_iter().find(|name| self.info.column(name).is_none())
+    }
+}
+
+fn key_columns(plan: &TablePlan, side: Side) -> Vec<KeyColumn> {
+    let (info, index) = match side {
+        Side::Old => (&plan.old_info, &plan.old_index),
+        Side::New => (&plan.new_info, &plan.new_index),
+    };
+    let made = plan.key.iter().enumerate().map(|(i, part)| {
+        let own_name = match side {
+            Side::Old => &part.old,
+            Side::New => &part.new,
+        };
+        let canonical = plan.columns[part.at].target.domain;
+        let column = info.column(own_name);
+        let collation = index.collations[i].clone();
+        let default = column.is_some_and(|c| c.collation.eq_ignore_ascii_case(&collation));
+        let quoted = name(own_name);
+        KeyColumn {
+            // Said only where it differs: SQLite's ranges over several columns want plain columns.
+            collated: if default { quoted } else { format!("{quoted} COLLATE {}", name(&collation)) },
+            name: own_name.clone(),
+            collation,
+            own: column.map_or(Domain::Any, |c| c.domain),
+            canonical,
+            nullable: column.is_some_and(|c| !c.not_null),
+        }
+    });
+    made.collect()
+}
+
+fn scope(plan: &TablePlan, side: Side, info: &TableInfo, constants: &[(String, String)]) -> Option<String> {
+    match side {
+        Side::Old => plan.where_.as_deref().map(expression),
+        Side::New => (!constants.is_empty()).then(|| {
+            let parts: Vec<String> =
+                constants.iter().map(|(c, v)| is_constant(info, &name(c), c, v)).collect();
+            format!("({})", parts.join(" AND "))
+        }),
+    }
+}
+
+/// The condition that a column (as `quoted`) holds exactly this constant.
+pub(super) fn is_constant(info: &TableInfo, quoted: &str, column: &str, literal: &str) -> String {
+    if literal == "NULL" {
+        return format!("{quoted} IS NULL");
+    }
+    let binary = info.column(column).is_none_or(|c| c.collation.eq_ignore_ascii_case("BINARY"));
+    if binary {
+        format!("{quoted} = {literal}")
+    } else {
+        format!("{quoted} = {literal} AND {quoted} = {literal} COLLATE BINARY")
+    }
+}
+
+fn canonical_image(plan: &TablePlan, side: Side, key: &[KeyColumn]) -> ImageSql {
+    let mut list: Vec<String> = key.iter().map(|part| name(&part.name)).collect();
+    let mut columns = Vec::new();
+    for (position, column) in plan.columns.iter().enumerate() {
+        let at = plan.key.iter().position(|part| part.at == position).unwrap_or_else(|| {
+            list.push(match side {
+                Side::Old => source_sql(&column.source),
+                Side::New => name(&column.target.column),
+            });
+            list.len() - 1
+        });
+        let target = (side == Side::Old).then(|| column.target.clone());
+        columns.push(ImageColumn { at, target });
+    }
+    ImageSql { select: list.join(", "), columns }
+}
+
+fn back_image(plan: &TablePlan, key: &[KeyColumn]) -> ImageSql {
+    let mut list: Vec<String> = key.iter().map(|part| name(&part.name)).collect();
+    let mut columns = Vec::new();
+    for (position, column) in plan.back.iter().enumerate() {
+        let at = if position < plan.key.len() {
+            position
+        } else {
+            list.push(source_sql(&column.source));
+            list.len() - 1
+        };
+        columns.push(ImageColumn { at, target: Some(column.target.clone()) });
+    }
+    ImageSql { select: list.join(", "), columns }
+}
+
+fn source_sql(source: &Source) -> String {
+    match source {
+        Source::Column(column) => name(column),
+        Source::Sql(sql) => expression(sql),
+        Source::Const(value) => literal(value),
+    }
+}
+
+fn route(plan: &TablePlan, side: Side) -> Option<(String, Target)> {
+    match &plan.route {
+        Route::Key => None,
+        Route::Column { old, new, target } => Some(match side {
+            Side::Old => (old.clone(), target.clone()),
+            Side::New => (new.clone(), target.clone()),
+        }),
+    }
+}
+
+/// Ids that the authority has given out must not be given out again by the other side, even if their rows are gone.
+fn counter(plan: &TablePlan, side: Side) -> Option<String> {
+    let new = plan.new_info.counter.as_ref()?;
+    let column = plan.columns.iter().find(|c| c.target.column == *new)?;
+    match (side, &column.source) {
+        (Side::New, _) => Some(new.clone()),
+        (Side::Old, Source::Column(old)) if plan.old_info.row_number.as_ref() == Some(old) => {
+            Some(old.clone())
+        }
+        (Side::Old, _) => None,
+    }
+}
+
+/// The number that stands for a mapping: FNV-1a with 32 bits over its name.
+pub(super) fn tag(name: &str) -> i64 {
+    let hash = name.bytes().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
+    i64::from(hash)
+}

@@ -1,0 +1,224 @@
+//! Small pieces of SQL: names, literals, and the parts of an index's definition that SQLite doesn't list.
+
+use std::fmt::Write as _;
+
+use changeover::Value;
+
+/// A name in quotes, so that no name is ever taken for anything else.
+#[must_use]
+pub fn name(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A text as a literal.
+#[must_use]
+pub fn text(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// A value as a literal, exact to the last bit. Text that a literal can't hold is written by its bytes.
+#[must_use]
+pub fn literal(value: &Value) -> String {
+    match value {
+        Value::Null => "NULL".to_owned(),
+        Value::Int(n) => n.to_string(),
+        Value::Real(x) if x.is_infinite() => if *x > 0.0 { "9e999" } else { "-9e999" }.to_owned(),
+        // Rust's shortest form reads back as the same number.
+        Value::Real(x) => format!("{x:?}"),
+        Value::Text(s) if s.contains('\0') => format!("CAST({} AS TEXT)", hex(s.as_bytes())),
+        Value::Text(s) => text(s),
+        Value::Bytes(bytes) => hex(bytes),
+        Value::Opaque(opaque) => format!("CAST({} AS TEXT)", hex(&opaque.bytes)),
+        _ => "NULL".to_owned(),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len() * 2 + 3);
+    out.push_str("x'");
+    for byte in bytes {
+        // Writing into memory doesn't fail.
+        let _ = write!(out, "{byte:02x}");
+    }
+    out.push('\'');
+    out
+}
+
+/// An expression of the spec's as part of a statement: in parentheses, with its end on a line of its own, so that a
+/// comment in it can't swallow what follows.
+#[must_use]
+pub fn expression(sql: &str) -> String {
+    format!("({sql}\n)")
+}
+
+/// One step of the way through a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Token<'s> {
+    Word(&'s str),
+    Open,
+    Close,
+    Comma,
+    Other,
+}
+
+/// The tokens of a statement with where each begins and ends; strings, quoted names and comments count as one.
+fn tokens(sql: &str) -> Vec<(Token<'_>, usize, usize)> {
+    let bytes = sql.as_bytes();
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        let from = at;
+        let token = match bytes[at] {
+            b'\'' | b'"' | b'`' => {
+                at = after_quoted(bytes, at, bytes[at]);
+                Token::Other
+            }
+            b'[' => {
+                at = position(bytes, at + 1, b"]").map_or(bytes.len(), |p| p + 1);
+                Token::Other
+            }
+            b'-' if bytes.get(at + 1) == Some(&b'-') => {
+                at = position(bytes, at, b"\n").unwrap_or(bytes.len());
+                continue;
+            }
+            b'/' if bytes.get(at + 1) == Some(&b'*') => {
+                at = position(bytes, at + 2, b"*/").map_or(bytes.len(), |p| p + 2);
+                continue;
+            }
+            b'(' => one(&mut at, Token::Open),
+            b')' => one(&mut at, Token::Close),
+            b',' => one(&mut at, Token::Comma),
+            b if is_word(b) => {
+                while at < bytes.len() && is_word(bytes[at]) {
+                    at += 1;
+                }
+                Token::Word(&sql[from..at])
+            }
+            b if b.is_ascii_whitespace() => {
+                at += 1;
+                continue;
+            }
+            _ => one(&mut at, Token::Other),
+        };
+        found.push((token, from, at));
+    }
+    found
+}
+
+fn one<'s>(at: &mut usize, token: Token<'s>) -> Token<'s> {
+    *at += 1;
+    token
+}
+
+const fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || byte >= 0x80
+}
+
+fn after_quoted(bytes: &[u8], from: usize, quote: u8) -> usize {
+    let mut at = from + 1;
+    while at < bytes.len() {
+        if bytes[at] == quote {
+            if bytes.get(at + 1) != Some(&quote) {
+                return at + 1;
+            }
+            at += 1;
+        }
+        at += 1;
+    }
+    bytes.len()
+}
+
+fn position(bytes: &[u8], from: usize, what: &[u8]) -> Option<usize> {
+    bytes.get(from..)?.windows(what.len()).position(|w| w == what).map(|p| p + from)
+}
+
+/// The parts of a `CREATE INDEX` as they were written: its columns or expressions, and the condition of a partial one.
+#[must_use]
+pub fn index_parts(sql: &str) -> (Vec<String>, Option<String>) {
+    let tokens = tokens(sql);
+    let mut parts = Vec::new();
+    let mut depth = 0_usize;
+    let mut from = 0;
+    let mut closed = None;
+    let is_on = |t: &(Token<'_>, usize, usize)| matches!(t.0, Token::Word(w) if w.eq_ignore_ascii_case("on"));
+    let start = tokens.iter().position(is_on).unwrap_or(0);
+    for (i, (token, begin, end)) in tokens.iter().enumerate().skip(start) {
+        match token {
+            Token::Open => {
+                if depth == 0 {
+                    from = *end;
+                }
+                depth += 1;
+            }
+            Token::Comma if depth == 1 => {
+                parts.push(strip_order(&sql[from..*begin]));
+                from = *end;
+            }
+            Token::Close => {
+                depth = depth.saturating_sub(1);
+                if depth == 0 {
+                    parts.push(strip_order(&sql[from..*begin]));
+                    closed = Some(i);
+                    break;
+                }
+            }
+            _ => {}
+        }
+    }
+    let condition = closed.and_then(|i| {
+        let (token, _, end) = tokens.get(i + 1)?;
+        matches!(token, Token::Word(w) if w.eq_ignore_ascii_case("where"))
+            .then(|| sql[*end..].trim().to_owned())
+    });
+    (parts, condition)
+}
+
+/// An index part without its `ASC`, `DESC` and `COLLATE`, which SQLite lists.
+fn strip_order(part: &str) -> String {
+    let tokens = tokens(part);
+    let mut end = part.len();
+    let mut depth = 0_usize;
+    for (token, from, _) in &tokens {
+        match token {
+            Token::Open => depth += 1,
+            Token::Close => depth = depth.saturating_sub(1),
+            Token::Word(w)
+                if depth == 0 && ["asc", "desc", "collate"].iter().any(|o| w.eq_ignore_ascii_case(o)) =>
+            {
+                end = *from;
+                break;
+            }
+            _ => {}
+        }
+    }
+    part[..end].trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_literals_survive_quotes() {
+        assert_eq!(name("a\"b"), "\"a\"\"b\"");
+        assert_eq!(literal(&"it's".into()), "'it''s'");
+        assert_eq!(literal(&vec![1_u8, 0xff].into()), "x'01ff'");
+        assert_eq!(literal(&Value::Real(0.1)), "0.1");
+        assert_eq!(literal(&"a\0b".into()), "CAST(x'610062' AS TEXT)");
+    }
+
+    #[test]
+    fn an_index_is_taken_apart_around_strings_and_nested_parentheses() {
+        let (parts, condition) = index_parts(
+            "CREATE UNIQUE INDEX \"on (x\" ON t(lower(a || ',)') DESC, b COLLATE NOCASE ASC, coalesce(c, (1))) \
+             WHERE d IS NOT NULL -- (end",
+        );
+        assert_eq!(parts, ["lower(a || ',)')", "b", "coalesce(c, (1))"]);
+        assert_eq!(condition.as_deref(), Some("d IS NOT NULL -- (end"));
+    }
+
+    #[test]
+    fn an_index_without_a_condition_has_none() {
+        assert_eq!(index_parts("create unique index i on t ( a )"), (vec!["a".to_owned()], None));
+    }
+}

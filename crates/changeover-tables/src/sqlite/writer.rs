@@ -1,0 +1,322 @@
+//! The one writer of a file: whose turn it is, and which transactions are open on its connection.
+//!
+//! SQLite lets one connection write at a time, so `BEGIN IMMEDIATE` is the guard, and the fence's lock. While the fence's
+//! lock on a file is held, guarded transactions on the same file (both sides may live in one) are savepoints within it:
+//! they stand or fall with the lock's commit.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use changeover::StoreError;
+use rusqlite::Connection;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::pool::{Purpose, Session, SqliteDatabase, Thread};
+
+/// Whose turn it is to write.
+#[derive(Debug)]
+pub(super) struct Writer {
+    turn: Arc<Semaphore>,
+    /// While the fence's lock is held: the turns within it, and the lock's transaction.
+    within: Mutex<Option<(u64, Arc<Semaphore>)>>,
+    thread: tokio::sync::Mutex<Option<Thread>>,
+    next: AtomicU64,
+}
+
+/// The transactions that are open on the writer's connection, outermost first.
+#[derive(Debug, Default)]
+pub(super) struct Stack {
+    open: Vec<u64>,
+    stall: Option<(Duration, Instant)>,
+}
+
+/// A transaction of the writer's. Dropping it rolls back.
+#[derive(Debug)]
+pub(super) struct Transaction {
+    database: Arc<SqliteDatabase>,
+    thread: Thread,
+    id: u64,
+    permit: Option<OwnedSemaphorePermit>,
+    /// Set for the fence's lock: others write within it.
+    is_lock: bool,
+}
+
+impl Writer {
+    pub(super) fn new() -> Self {
+        Self {
+            turn: Arc::new(Semaphore::new(1)),
+            within: Mutex::new(None),
+            thread: tokio::sync::Mutex::new(None),
+            next: AtomicU64::new(1),
+        }
+    }
+
+    fn within(&self) -> Option<(u64, Arc<Semaphore>)> {
+        self.within.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_within(&self, within: Option<(u64, Arc<Semaphore>)>) {
+        *self.within.lock().unwrap_or_else(PoisonError::into_inner) = within;
+    }
+}
+
+impl Stack {
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.stall.map(|(stall, since)| since + stall)
+    }
+
+    /// The holder of the lock gave no sign of life for too long: whoever waits for the lock shall have it.
+    pub(super) fn end_stalled(&mut self, connection: &Connection) {
+        tracing::warn!("the holder of a lock stalled: its transaction is rolled back");
+        self.open.clear();
+        self.stall = None;
+        if let Err(error) = connection.execute_batch("ROLLBACK") {
+            tracing::error!(%error, "rolling back a stalled transaction");
+        }
+    }
+
+    fn begin(&mut self, connection: &Connection, id: u64, inside: Option<u64>) -> rusqlite::Result<bool> {
+        match inside {
+            None => connection.execute_batch("BEGIN IMMEDIATE")?,
+            Some(outer) if self.open.as_slice() == [outer] => {
+                connection.execute_batch("SAVEPOINT changeover_within")?
+            }
+            Some(_) => return Ok(false),
+        }
+        self.open.push(id);
+        Ok(true)
+    }
+
+    fn commit(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        connection.execute_batch(if self.open.len() > 1 { "RELEASE changeover_within" } else { "COMMIT" })?;
+        self.open.pop();
+        if self.open.is_empty() {
+            self.stall = None;
+        }
+        Ok(())
+    }
+
+    fn roll_back(&mut self, connection: &Connection, id: u64) {
+        let Some(at) = self.open.iter().position(|open| *open == id) else { return };
+        let sql =
+            if at > 0 { "ROLLBACK TO changeover_within; RELEASE changeover_within" } else { "ROLLBACK" };
+        self.open.truncate(at);
+        if self.open.is_empty() {
+            self.stall = None;
+        }
+        // SQLite may have rolled back by itself (a full disk): then there is nothing left to do.
+        if !connection.is_autocommit()
+            && let Err(error) = connection.execute_batch(sql)
+        {
+            tracing::error!(%error, "rolling back");
+        }
+    }
+
+    fn is_open(&self, id: u64) -> bool {
+        self.open.contains(&id)
+    }
+
+    fn beat(&mut self) {
+        if let Some((_, since)) = &mut self.stall {
+            *since = Instant::now();
+        }
+    }
+}
+
+impl SqliteDatabase {
+    /// Begins a transaction of the writer's.
+    pub(super) async fn begin(self: &Arc<Self>, doing: &'static str) -> Result<Transaction, StoreError> {
+        let (inside, permit) = match self.writer.within() {
+            Some((lock, turns)) => (Some(lock), turns.acquire_owned().await),
+            None => (None, Arc::clone(&self.writer.turn).acquire_owned().await),
+        };
+        let permit = permit.map_err(|_| self.place.busy("the fence's lock ended; the database", None))?;
+        self.open_transaction(doing, permit, inside, self.lock_wait(), None).await
+    }
+
+    /// Takes the fence's lock: a transaction within which others may write, and which ends when its holder stalls.
+    pub(super) async fn begin_lock(
+        self: &Arc<Self>,
+        doing: &'static str,
+        wait: Duration,
+        stall: Duration,
+    ) -> Result<Transaction, StoreError> {
+        let turn = Arc::clone(&self.writer.turn);
+        let until = Instant::now() + wait;
+        let permit = tokio::time::timeout(wait, turn.acquire_owned())
+            .await
+            .map_err(|_| {
+                self.place
+                    .busy(format!("{}: a write of Changeover's own is under way", self.place.file), None)
+            })?
+            .map_err(|_| self.place.gone(doing, "it was closed"))?;
+        let left = until.saturating_duration_since(Instant::now());
+        let mut transaction = self.open_transaction(doing, permit, None, left, Some(stall)).await?;
+        transaction.is_lock = true;
+        self.writer.set_within(Some((transaction.id, Arc::new(Semaphore::new(1)))));
+        Ok(transaction)
+    }
+
+    async fn open_transaction(
+        self: &Arc<Self>,
+        doing: &'static str,
+        permit: OwnedSemaphorePermit,
+        inside: Option<u64>,
+        wait: Duration,
+        stall: Option<Duration>,
+    ) -> Result<Transaction, StoreError> {
+        let thread = {
+            let mut thread = self.writer.thread.lock().await;
+            match &*thread {
+                Some(thread) => thread.clone(),
+                None => {
+                    let new = self.thread(Purpose::Write).map_err(|cause| self.place.gone(doing, cause))?;
+                    thread.insert(new).clone()
+                }
+            }
+        };
+        let id = self.writer.next.fetch_add(1, Ordering::Relaxed);
+        let transaction =
+            Transaction { database: Arc::clone(self), thread, id, permit: Some(permit), is_lock: false };
+        let began = transaction
+            .send(doing, move |session| {
+                session.connection.busy_timeout(wait)?;
+                let began = session.stack.begin(&session.connection, id, inside)?;
+                session.stack.stall = stall.map(|stall| (stall, Instant::now())).or(session.stack.stall);
+                Ok(began)
+            })
+            .await?;
+        if began {
+            Ok(transaction)
+        } else {
+            Err(self.place.busy("the fence's lock ended; the database", None))
+        }
+    }
+
+    /// Runs something in one transaction of the writer's, and commits.
+    pub(super) async fn write<T, F>(self: &Arc<Self>, doing: &'static str, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Session) -> Result<T, WriteError> + Send + 'static,
+    {
+        let transaction = self.begin(doing).await?;
+        let made = transaction.run(doing, work).await?;
+        transaction.commit(doing).await?;
+        Ok(made)
+    }
+}
+
+/// What ends a piece of work in a transaction.
+#[derive(Debug)]
+pub(super) enum WriteError {
+    /// SQLite's error.
+    Sqlite(rusqlite::Error),
+    /// One of the store's own.
+    Store(StoreError),
+}
+
+impl From<rusqlite::Error> for WriteError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl From<StoreError> for WriteError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Transaction {
+    /// Runs something within the transaction.
+    pub(super) async fn run<T, F>(&self, doing: &'static str, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Session) -> Result<T, WriteError> + Send + 'static,
+    {
+        let id = self.id;
+        let lost = self
+            .database
+            .place
+            .gone(doing, "the transaction was rolled back: its holder stalled, or its lock ended");
+        self.send(doing, move |session| {
+            // In autocommit, SQLite itself has rolled the transaction back.
+            if !session.stack.is_open(id) || session.connection.is_autocommit() {
+                return Err(WriteError::Store(lost));
+            }
+            session.stack.beat();
+            work(session)
+        })
+        .await
+    }
+
+    /// Commits. On an error the outcome isn't known.
+    pub(super) async fn commit(mut self, doing: &'static str) -> Result<(), StoreError> {
+        if self.is_lock {
+            // Whoever writes within the lock ends first; nobody begins any more.
+            if let Some((_, turns)) = self.database.writer.within() {
+                let last = turns.acquire().await;
+                turns.close();
+                drop(last);
+            }
+        }
+        let done = self.run(doing, |session| Ok(session.stack.commit(&session.connection)?)).await;
+        if done.is_ok() {
+            self.leave();
+        }
+        done
+    }
+
+    /// Gives the turn to the next.
+    fn leave(&mut self) {
+        if self.is_lock {
+            if let Some((_, turns)) = self.database.writer.within() {
+                turns.close();
+            }
+            self.database.writer.set_within(None);
+            self.is_lock = false;
+        }
+        self.permit = None;
+    }
+
+    async fn send<T, F>(&self, doing: &'static str, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Session) -> Result<T, WriteError> + Send + 'static,
+    {
+        let place = self.database.place.clone();
+        let (answer, answered) = oneshot::channel();
+        let job = Box::new(move |session: &mut Session| {
+            let made = work(session).map_err(|error| match error {
+                WriteError::Sqlite(error) => place.error(doing, &error),
+                WriteError::Store(error) => error,
+            });
+            // Nobody there to hear it is no fault of ours: the caller was dropped, and rolls back.
+            let _ = answer.send(made);
+        });
+        let gone = || self.database.place.gone(doing, "its thread ended");
+        self.thread.send(job).map_err(|()| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        let Some(permit) = self.permit.take() else { return };
+        let (id, database, is_lock) = (self.id, Arc::clone(&self.database), self.is_lock);
+        if is_lock && let Some((_, turns)) = database.writer.within() {
+            turns.close();
+        }
+        let sent = self.thread.send(Box::new(move |session: &mut Session| {
+            session.stack.roll_back(&session.connection, id);
+            if is_lock {
+                database.writer.set_within(None);
+            }
+            drop(permit);
+        }));
+        if sent.is_err() {
+            tracing::error!("the writer's thread has ended with a transaction open");
+        }
+    }
+}
