@@ -75,6 +75,7 @@ fn router(api: Api, guard: Guard) -> Router {
         .route("/instances/{id}/forget", post(operator::forget))
         .route("/status", get(operator::status))
         .route("/mismatches", get(operator::mismatches))
+        .route("/mended", post(operator::mended))
         .route("/audit", get(operator::audit))
         .route("/pause", post(operator::pause))
         .route("/resume", post(operator::resume))

@@ -7,10 +7,13 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests say what they expect by panicking"))]
 
 pub mod catalog;
+pub mod data;
 mod equal;
 mod fit;
+pub mod guess;
 pub mod plan;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+pub mod words;
 
 pub use changeover::mapping;

@@ -14,6 +14,7 @@ pub use self::key::{KeyIndex, key_choices};
 use crate::catalog::{Catalog, TableInfo};
 use crate::fit::Target;
 use crate::mapping::{TableMapping, TableRef};
+use crate::words::proposed_table;
 
 /// How much a finding weighs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -214,8 +215,8 @@ fn table_plan<'c>(
     catalogs: &'c [Catalog],
     notes: &mut Notes,
 ) -> Option<(TablePlan, &'c Catalog, &'c Catalog)> {
-    let old = find(&mapping.old, catalogs, notes);
-    let new = find(&mapping.new, catalogs, notes);
+    let old = find(&mapping.old, catalogs, None, notes);
+    let new = find(&mapping.new, catalogs, old.map(|(_, info)| (mapping, info)), notes);
     let ((old_catalog, old), (new_catalog, new)) = (old?, new?);
     let key = key::columns(mapping, old, notes)?;
     let columns = columns::canonical(mapping, old, new, &key, notes)?;
@@ -254,6 +255,7 @@ fn table_plan<'c>(
 fn find<'c>(
     table: &TableRef,
     catalogs: &'c [Catalog],
+    old: Option<(&TableMapping, &TableInfo)>,
     notes: &mut Notes,
 ) -> Option<(&'c Catalog, &'c TableInfo)> {
     let Some(catalog) = catalogs.iter().find(|catalog| catalog.store == table.store) else {
@@ -261,6 +263,14 @@ fn find<'c>(
         return None;
     };
     let Some(info) = catalog.table(table.schema.as_deref(), &table.table) else {
+        if let Some(old) = old {
+            notes.error(
+                None,
+                format!("there is no table {table}"),
+                format!("make it, for example so:\n{}", proposed_table(old.0, old.1)),
+            );
+            return None;
+        }
         let near = catalog.tables.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(", ");
         notes.error(
             None,

@@ -6,6 +6,7 @@
 mod apply;
 mod capture;
 mod catalog;
+mod check;
 mod chunks;
 mod claims;
 mod errors;

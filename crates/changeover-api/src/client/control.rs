@@ -11,8 +11,8 @@ use super::http::{Call, Http};
 use super::peers::Source;
 use crate::runfile::RunFile;
 use crate::wire::{
-    Advance, Audit, AuditQuery, Done, Flag, MismatchQuery, Mismatches, Moved, Retire, Rollback, Status,
-    TargetAnswer, Verify,
+    Advance, Audit, AuditQuery, Done, Flag, Mended, MismatchQuery, Mismatches, Moved, Retire, Rollback,
+    Status, TargetAnswer, Verify,
 };
 
 /// For what only reads memory and a small state.
@@ -133,6 +133,14 @@ impl ControlClient {
     /// As [`Self::status`].
     pub async fn resume(&self) -> Result<Done, ClientError> {
         self.tell("resume", "resume", &Nothing {}, SOON).await
+    }
+
+    /// Says that what caused the mismatches so far was mended: comparisons count anew, and the audit says why.
+    ///
+    /// # Errors
+    /// As [`Self::status`]; without a reason.
+    pub async fn mended(&self, reason: &str) -> Result<Done, ClientError> {
+        self.tell("mended", "mended", &Mended { reason: reason.to_owned() }, SOON).await
     }
 
     /// Begins a full verification; the status shows how far it is.

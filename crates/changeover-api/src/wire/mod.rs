@@ -28,6 +28,7 @@
 //! | `POST abort`, `POST adopt` | | [`Moved`] |
 //! | `POST pause`, `POST resume` | | [`Done`] |
 //! | `POST verify` | [`Verify`] | [`Done`] |
+//! | `POST mended` | [`Mended`] | [`Done`] |
 
 mod error;
 mod evidence;
@@ -46,8 +47,8 @@ pub use self::fleet::{
     Acknowledge, Flag, Heartbeat, InstanceSettings, Redact, Register, Resume, Route, TargetAnswer, Vitals,
 };
 pub use self::operator::{
-    Advance, Audit, AuditEntry, AuditQuery, Done, Mismatch, MismatchQuery, Mismatches, Moved, Override,
-    Retire, Rollback, Verify,
+    Advance, Audit, AuditEntry, AuditQuery, Done, Mended, Mismatch, MismatchQuery, Mismatches, Moved,
+    Override, Retire, Rollback, Verify,
 };
 pub use self::status::{
     Alert, BackfillStatus, ComparisonStatus, GateStatus, Ghost, Installed, InstanceStatus, LogStatus, Moving,

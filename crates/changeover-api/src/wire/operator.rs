@@ -95,6 +95,14 @@ pub struct Moved {
     pub notes: Vec<String>,
 }
 
+/// What caused the mismatches so far was mended: comparisons count anew.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mended {
+    /// What was mended, for the audit. An empty reason is none.
+    pub reason: String,
+}
+
 /// It is done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Done {

@@ -1,16 +1,266 @@
 //! What stands in the way of a mapping, or should be known, beyond its columns and its key.
 
-use super::{Finding, Mirroring, Notes, TablePlan};
-use crate::catalog::Catalog;
-use crate::mapping::TableMapping;
+use changeover::Side;
 
+use super::{Finding, Mirroring, Notes, Severity, Source, TablePlan};
+use crate::catalog::{Catalog, IndexPart, TableInfo, TableKind};
+use changeover::mapping::{SetExpr, TableMapping};
+use crate::words::words_of;
+
+/// Looks at one mapping.
 pub(super) fn look(
-    _table: &TablePlan,
-    _mapping: &TableMapping,
-    _catalogs: (&Catalog, &Catalog),
-    _mirroring: Mirroring,
-    _notes: &mut Notes,
+    table: &TablePlan,
+    mapping: &TableMapping,
+    catalogs: (&Catalog, &Catalog),
+    mirroring: Mirroring,
+    notes: &mut Notes,
 ) {
+    for (side, info, catalog) in
+        [(Side::Old, &table.old_info, catalogs.0), (Side::New, &table.new_info, catalogs.1)]
+    {
+        what_it_is(side, info, notes);
+        collations(side, info, notes);
+        if mirroring == Mirroring::Capture {
+            capture(side, info, catalog, notes);
+        }
+    }
+    keys(table, notes);
+    types(table, notes);
+    left_behind(table, mapping, notes);
+    expressions(mapping, notes);
+    followers_rules(table, notes);
+    counters(table, notes);
 }
 
-pub(super) fn look_across(_mappings: &[TableMapping], _findings: &mut Vec<Finding>) {}
+const fn word(side: Side) -> &'static str {
+    match side {
+        Side::Old => "old",
+        Side::New => "new",
+    }
+}
+
+fn what_it_is(side: Side, info: &TableInfo, notes: &mut Notes) {
+    let what = match info.kind {
+        TableKind::Table => return,
+        TableKind::View => "a view",
+        TableKind::Virtual => "a virtual table",
+    };
+    notes.error(
+        None,
+        format!("the {} side's {} is {what}", word(side), info.name),
+        "name the table that holds the rows: only tables can be captured, fenced and written",
+    );
+}
+
+fn collations(side: Side, info: &TableInfo, notes: &mut Notes) {
+    let known = |collation: &str| {
+        ["BINARY", "NOCASE", "RTRIM"].iter().any(|known| collation.eq_ignore_ascii_case(known))
+    };
+    let in_indexes = info.unique.iter().flat_map(|index| &index.parts).map(|part| match part {
+        IndexPart::Column { collation, .. } | IndexPart::Expression { collation, .. } => collation,
+    });
+    for collation in info.columns.iter().map(|c| &c.collation).chain(in_indexes).filter(|c| !known(c)) {
+        notes.error(
+            None,
+            format!("the {} table {} uses the collation {collation}, which the application defines itself", word(side), info.name),
+            "only the application can compare such texts: move to BINARY, NOCASE or RTRIM first",
+        );
+        return;
+    }
+}
+
+fn capture(side: Side, info: &TableInfo, catalog: &Catalog, notes: &mut Notes) {
+    if let Err((why, sql)) = &catalog.capturable {
+        notes.error(
+            None,
+            format!("the {} side's database {} can't be captured: {why}", word(side), catalog.place),
+            format!("run this in it once, while nobody else has it open: {sql}"),
+        );
+    }
+    let has_expression = |parts: &[IndexPart]| parts.iter().any(|p| matches!(p, IndexPart::Expression { .. }));
+    for index in info.unique.iter().filter(|index| has_expression(&index.parts)) {
+        notes.error(
+            None,
+            format!(
+                "the {} table {} has the unique index {} over an expression: rows that REPLACE removes by it would not be seen",
+                word(side),
+                info.name,
+                index.name
+            ),
+            "put the expression into a generated column and the index over that column, or use phases = [\"old\", \"new\"]",
+        );
+    }
+}
+
+fn keys(table: &TablePlan, notes: &mut Notes) {
+    for (position, part) in table.key.iter().enumerate() {
+        let old = table.old_info.column(&part.old);
+        if old.is_some_and(|column| !column.not_null) {
+            notes.add(
+                Severity::Warning,
+                Some(&part.old),
+                format!("the key's column {} may be NULL: rows with NULL there can't be carried, and are refused by name", part.old),
+                "see `check --data` for how many there are",
+            );
+        }
+        let (old_collation, new_collation) =
+            (&table.old_index.collations[position], &table.new_index.collations[position]);
+        if !old_collation.eq_ignore_ascii_case(new_collation) {
+            notes.add(
+                Severity::Warning,
+                Some(&part.new),
+                format!("keys are told apart by {old_collation} on the old side and by {new_collation} on the new one: some may be the same there"),
+                "see `check --data` for duplicates of the new key",
+            );
+        }
+    }
+}
+
+fn types(table: &TablePlan, notes: &mut Notes) {
+    for column in &table.columns {
+        let Source::Column(name) = &column.source else { continue };
+        let Some(old) = table.old_info.column(name) else { continue };
+        if old.domain != column.target.domain {
+            let declared = |text: &str| if text.is_empty() { "no type".to_owned() } else { text.to_owned() };
+            notes.add(
+                Severity::Note,
+                Some(&column.target.column),
+                format!(
+                    "{} changes its type from {} to {}: values are converted as the new column would; what isn't {} then is refused by name",
+                    column.target.column,
+                    declared(&old.declared),
+                    declared(&column.target.declared),
+                    column.target.domain.name()
+                ),
+                "",
+            );
+        }
+    }
+}
+
+fn left_behind(table: &TablePlan, mapping: &TableMapping, notes: &mut Notes) {
+    let named = |column: &str| {
+        mapping.set.iter().any(|(_, expr)| match expr {
+            SetExpr::Sql(sql) => words_of(sql).any(|w| w.eq_ignore_ascii_case(column)),
+            SetExpr::Const(_) => false,
+        })
+    };
+    for column in &table.old_info.columns {
+        let carried = table
+            .columns
+            .iter()
+            .any(|c| matches!(&c.source, Source::Column(name) if name.eq_ignore_ascii_case(&column.name)));
+        let filters = mapping.where_.as_ref().is_some_and(|sql| words_of(sql).any(|w| w.eq_ignore_ascii_case(&column.name)));
+        let computed = column.generated != crate::catalog::Generated::No;
+        if !carried && !filters && !computed && !named(&column.name) {
+            notes.add(
+                Severity::Warning,
+                Some(&column.name),
+                format!("the old column {} is left behind: the new table has no such column", column.name),
+                format!("if it is wanted: set = {{ NEW_COLUMN = \"{}\" }}", column.name),
+            );
+        }
+    }
+}
+
+/// Expressions whose value isn't the row's alone: the comparison would never end, or the log miss a change.
+fn expressions(mapping: &TableMapping, notes: &mut Notes) {
+    let set = mapping.set.iter().filter_map(|(column, expr)| match expr {
+        SetExpr::Sql(sql) => Some((Some(column.as_str()), sql)),
+        SetExpr::Const(_) => None,
+    });
+    let back = mapping.back.iter().map(|(column, sql)| (Some(column.as_str()), sql));
+    for (column, sql) in set.chain(back).chain(mapping.where_.iter().map(|sql| (None, sql))) {
+        let has = |words: &[&str]| words_of(sql).find(|w| words.iter().any(|k| w.eq_ignore_ascii_case(k))).map(str::to_owned);
+        if let Some(word) = has(&["random", "randomblob", "current_timestamp", "current_time", "current_date", "now", "changes", "last_insert_rowid"]) {
+            notes.error(
+                column,
+                format!("`{sql}` uses {word}: it gives another value each time, and two rows would never be equal"),
+                "use an expression over the row's own columns",
+            );
+        }
+        if has(&["select"]).is_some() {
+            notes.add(
+                Severity::Warning,
+                column,
+                format!("`{sql}` looks into other rows: when those change, this row isn't known to have changed"),
+                "only verification would find it: use an expression over the row's own columns",
+            );
+        }
+    }
+}
+
+/// The new table's own triggers and foreign keys.
+fn followers_rules(table: &TablePlan, notes: &mut Notes) {
+    for (side, info) in [(Side::New, &table.new_info), (Side::Old, &table.old_info)] {
+        let when = if side == Side::New { "while old is the authority" } else { "while new is the authority" };
+        for trigger in &info.triggers {
+            notes.add(
+                Severity::Note,
+                None,
+                format!("the trigger {} of the {} table {} is silent for the mirror's writes ({when})", trigger.name, word(side), info.name),
+                "what it would write must come from the other side's data",
+            );
+        }
+        for key in &info.foreign_keys {
+            notes.add(
+                Severity::Note,
+                Some(&key.columns.join(", ")),
+                format!("the {} table {} refers to {}: the mirror doesn't enforce this while it writes, and levels each table by itself", word(side), info.name, key.parent),
+                "see that the other table is mapped too, or that its rows are there",
+            );
+        }
+    }
+}
+
+fn counters(table: &TablePlan, notes: &mut Notes) {
+    if let (Some(old), None) = (&table.old_info.counter, &table.new_info.counter) {
+        notes.add(
+            Severity::Warning,
+            Some(old),
+            format!("the old side never gives out an id of {old} twice (AUTOINCREMENT), the new one may: after its greatest row is deleted"),
+            "make the new column INTEGER PRIMARY KEY AUTOINCREMENT too, if ids are kept elsewhere",
+        );
+    }
+}
+
+/// Looks at the mappings together.
+pub(super) fn look_across(mappings: &[TableMapping], findings: &mut Vec<Finding>) {
+    for (n, a) in mappings.iter().enumerate() {
+        for b in &mappings[n + 1..] {
+            let mut notes = Notes { table: b.name.clone(), findings: Vec::new() };
+            look_at_two(a, b, &mut notes);
+            findings.append(&mut notes.findings);
+        }
+    }
+}
+
+fn look_at_two(a: &TableMapping, b: &TableMapping, notes: &mut Notes) {
+    if a.name == b.name {
+        notes.error(
+            None,
+            format!("two mappings have the name {}", a.name),
+            "give one of them another: [[table]] name = \"…\"",
+        );
+    }
+    if a.new == b.new {
+        let apart = a.constants().any(|(column, value)| {
+            b.constants().any(|(other, theirs)| other.eq_ignore_ascii_case(column) && theirs != value)
+        });
+        if !apart {
+            notes.error(
+                None,
+                format!("{} and {} both go to {}, and no constant tells their rows apart: each would take the other's for its own", a.name, b.name, a.new),
+                "give both a constant in one column, as set = { source = { const = \"a\" } }",
+            );
+        }
+    }
+    if a.old == b.old && a.new != b.new && a.where_ == b.where_ {
+        notes.add(
+            Severity::Warning,
+            None,
+            format!("{} feeds both {} and {}: on the way back a row that is deleted in one of them is deleted in {0}, whatever the other has", a.old, a.new, b.new),
+            "on the new side, delete in both or in none",
+        );
+    }
+}

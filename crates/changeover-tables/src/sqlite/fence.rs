@@ -129,7 +129,7 @@ pub(super) fn set(
 }
 
 /// The triggers that refuse the application's writes to a mapping's rows.
-fn triggers(table: &SideTable, migration: &str, state: FenceState) -> Vec<(String, String)> {
+pub(super) fn triggers(table: &SideTable, migration: &str, state: FenceState) -> Vec<(String, String)> {
     let words = match state {
         FenceState::Moved => format!(
             "changeover: {} has moved to {}; roll back, look at the flag, and run the transaction again",

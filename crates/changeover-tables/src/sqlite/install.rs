@@ -79,6 +79,21 @@ pub fn removal_sql(installed: &[Installed]) -> String {
     sql
 }
 
+/// The SQL that removes one side of one migration, by the names that its things will have.
+pub(super) fn removal_of(triggers: &[String], log: &str, migration: &str) -> String {
+    let mut sql = String::from("BEGIN IMMEDIATE;\n");
+    for trigger in triggers {
+        sql.push_str(&format!("DROP TRIGGER IF EXISTS {};\n", name(trigger)));
+    }
+    sql.push_str(&format!("DROP TABLE IF EXISTS {};\n", name(log)));
+    sql.push_str("COMMIT;\n");
+    sql.push_str("-- Shared by all migrations in this database; drop them when the last one is gone:\n");
+    for table in [chunks::TABLE, fence::TABLE, META] {
+        sql.push_str(&format!("-- DROP TABLE IF EXISTS {table}; -- or: DELETE FROM {table} WHERE migration = {};\n", text(migration)));
+    }
+    sql
+}
+
 /// Removes all that Changeover has installed in the database, of all migrations, in one transaction. May be repeated.
 ///
 /// # Errors

@@ -1,0 +1,210 @@
+//! The plan in plain words: what each column becomes, which locks are taken and when, what can't come back.
+
+use changeover::Value;
+
+use crate::catalog::{Domain, TableInfo};
+use changeover::mapping::{SetExpr, TableMapping};
+use crate::plan::{Finding, Mirroring, Severity, Source, TablePlan};
+
+/// What becomes of one column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ColumnWords {
+    /// The column.
+    pub column: String,
+    /// What becomes of it, as a sentence without its full stop.
+    pub words: String,
+}
+
+/// A lock that will be taken on a user's table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockWords {
+    /// When.
+    pub when: String,
+    /// Which, and what it keeps out.
+    pub lock: String,
+}
+
+/// What each column of the new table is made of.
+#[must_use]
+pub fn forward(table: &TablePlan) -> Vec<ColumnWords> {
+    let words = |column: &crate::plan::ColumnPlan| {
+        let name = &column.target.column;
+        match &column.source {
+            Source::Column(old) if old == name => format!("{name} is copied"),
+            Source::Column(old) => format!("{name} is {old}"),
+            Source::Sql(sql) => format!("{name} becomes {sql}"),
+            Source::Const(value) => format!("{name} is always {value}"),
+        }
+    };
+    table.columns.iter().map(|c| ColumnWords { column: c.target.column.clone(), words: words(c) }).collect()
+}
+
+/// What each column of the old table is made of on the way back.
+#[must_use]
+pub fn backward(table: &TablePlan) -> Vec<ColumnWords> {
+    let words = |source: &Source, name: &str| match source {
+        Source::Column(new) if new == name => format!("{name} is copied back"),
+        Source::Column(new) => format!("{name} is {new}"),
+        Source::Sql(sql) => format!("{name} becomes {sql}"),
+        Source::Const(value) => format!("{name} is always {value}"),
+    };
+    let mut all: Vec<ColumnWords> = table
+        .back
+        .iter()
+        .map(|c| ColumnWords { column: c.target.column.clone(), words: words(&c.source, &c.target.column) })
+        .collect();
+    all.extend(table.kept.iter().map(|name| ColumnWords {
+        column: name.clone(),
+        words: format!("{name} keeps its old value, and takes its default in new rows"),
+    }));
+    all
+}
+
+/// Which locks are taken, and when. SQLite has one for the whole file, which readers don't notice.
+#[must_use]
+pub fn locks(mirroring: Mirroring) -> Vec<LockWords> {
+    let lock = |when: &str, lock: &str| LockWords { when: when.to_owned(), lock: lock.to_owned() };
+    let mut locks = vec![lock(
+        "while rows are copied or levelled",
+        "the follower's file against other writers, for each chunk or set of keys: milliseconds",
+    )];
+    if mirroring == Mirroring::Capture {
+        locks.push(lock(
+            "into shadow",
+            "the old file against writers, once, while the triggers are made: milliseconds; and, as long as the mirror runs, \
+             whenever entries of the log are discarded: well below a millisecond",
+        ));
+        locks.push(lock(
+            "into reverse-shadow, and on a rollback",
+            "both files against writers, while the log is drained and the fence is set: within the hold budget, or it is given up",
+        ));
+        locks.push(lock("when it is retired or removed", "the file against writers, while triggers are dropped: milliseconds"));
+    }
+    locks
+}
+
+/// What the types alone say can't come back from the new side to the old one.
+#[must_use]
+pub fn reversibility(table: &TablePlan) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let mut note = |severity, column: &str, what: String, remedy: &str| {
+        found.push(Finding {
+            severity,
+            table: table.name.clone(),
+            column: Some(column.to_owned()),
+            what,
+            remedy: remedy.to_owned(),
+        });
+    };
+    for column in &table.columns {
+        let name = &column.target.column;
+        let goes_back = table.back.iter().any(|back| match &back.source {
+            Source::Column(new) => new == name,
+            Source::Sql(sql) => words_of(sql).any(|w| w.eq_ignore_ascii_case(name)),
+            Source::Const(_) => false,
+        });
+        if !goes_back && !matches!(column.source, Source::Const(_)) {
+            note(
+                Severity::Warning,
+                name,
+                format!("what the new side writes into {name} doesn't come back: no column of the old table is made of it"),
+                "give the old column by `back`",
+            );
+        }
+    }
+    for back in &table.back {
+        let Source::Column(new) = &back.source else { continue };
+        let Some(from) = table.new_info.column(new) else { continue };
+        if back.target.not_null && !from.not_null {
+            note(
+                Severity::Warning,
+                new,
+                format!("{new} may be NULL on the new side, and {} may not on the old one: such rows don't come back", back.target.column),
+                "give the old column by `back`, as coalesce(…)",
+            );
+        }
+        if !takes_all(from.domain, back.target.domain) {
+            note(
+                Severity::Warning,
+                new,
+                format!("{new} holds {} on the new side, {} only {} on the old one: other values don't come back", from.domain.name(), back.target.column, back.target.domain.name()),
+                "convert it by `back`, or keep such values out on the new side",
+            );
+        }
+    }
+    for index in &table.old_info.unique {
+        let Some(columns) = index.columns() else { continue };
+        if columns.iter().any(|c| table.kept.iter().any(|k| k.eq_ignore_ascii_case(c))) {
+            note(
+                Severity::Note,
+                &columns.join(", "),
+                format!("({}) is unique on the old side, and not all of it comes back: rows made on the new side may collide there", columns.join(", ")),
+                "give these columns by `back`",
+            );
+        }
+    }
+    for name in &table.kept {
+        note(Severity::Note, name, format!("{name} keeps its old value on the way back, and takes its default in new rows"), "");
+    }
+    found
+}
+
+/// Whether every value that the one domain is meant to hold fits the other.
+const fn takes_all(from: Domain, to: Domain) -> bool {
+    matches!(
+        (from, to),
+        (_, Domain::Any | Domain::Loose)
+            | (Domain::Integer, Domain::Integer | Domain::Number | Domain::Real | Domain::Text)
+            | (Domain::Real, Domain::Real | Domain::Number | Domain::Text)
+            | (Domain::Number, Domain::Number | Domain::Text)
+            | (Domain::Text, Domain::Text)
+            | (Domain::Bytes, Domain::Bytes)
+    )
+}
+
+/// A table for what the mapping gives, where there is none yet: the old table's columns under their new names.
+#[must_use]
+pub fn proposed_table(mapping: &TableMapping, old: &TableInfo) -> String {
+    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+    let renamed = |name: &str| {
+        let part = mapping.key.iter().find(|part| part.old.eq_ignore_ascii_case(name));
+        part.map_or_else(|| name.to_owned(), |part| part.new.clone())
+    };
+    let mut key: Vec<String> = if mapping.key.is_empty() {
+        old.primary_key.clone()
+    } else {
+        mapping.key.iter().map(|part| part.new.clone()).collect()
+    };
+    let mut lines = Vec::new();
+    for column in old.columns.iter().filter(|c| c.generated == crate::catalog::Generated::No) {
+        let name = renamed(&column.name);
+        if mapping.set.iter().any(|(set, _)| set.eq_ignore_ascii_case(&name)) {
+            continue;
+        }
+        let not_null = if column.not_null { " NOT NULL" } else { "" };
+        let declared = if column.declared.is_empty() { String::new() } else { format!(" {}", column.declared) };
+        lines.push(format!("    {}{declared}{not_null}", quoted(&name)));
+    }
+    for (name, expr) in &mapping.set {
+        let declared = match expr {
+            SetExpr::Const(Value::Int(_)) => " INTEGER NOT NULL",
+            SetExpr::Const(Value::Text(_)) => " TEXT NOT NULL",
+            SetExpr::Const(Value::Real(_)) => " REAL NOT NULL",
+            _ => "",
+        };
+        lines.push(format!("    {}{declared}", quoted(name)));
+        if matches!(expr, SetExpr::Const(_)) && key.iter().all(|k| k != name) {
+            key.insert(0, name.clone());
+        }
+    }
+    if !key.is_empty() {
+        let key = key.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
+        lines.push(format!("    PRIMARY KEY ({key})"));
+    }
+    format!("CREATE TABLE {} (\n{}\n);", quoted(&mapping.new.table), lines.join(",\n"))
+}
+
+/// The words of an expression, but for those in single quotes; `now` is found there too, where `datetime` looks for it.
+pub(crate) fn words_of(sql: &str) -> impl Iterator<Item = &str> {
+    sql.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|word| !word.is_empty())
+}
