@@ -7,6 +7,7 @@ mod args;
 mod commands;
 mod confirm;
 mod demo;
+mod draft;
 mod error;
 mod locate;
 mod logs;
