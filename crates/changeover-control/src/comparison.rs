@@ -210,9 +210,11 @@ async fn follow(
 ) -> std::convert::Infallible {
     let mut progress = handle.subscribe();
     loop {
-        match &mut paused {
-            Some(paused) if *paused.borrow_and_update() => handle.pause(),
-            _ => handle.resume(),
+        let rests = paused.as_mut().is_some_and(|paused| *paused.borrow_and_update());
+        if rests {
+            handle.pause();
+        } else {
+            handle.resume();
         }
         told(&progress.borrow_and_update().clone());
         let pause = async {
