@@ -210,7 +210,8 @@ async fn follow(
 ) -> std::convert::Infallible {
     let mut progress = handle.subscribe();
     loop {
-        if paused.as_mut().is_some_and(|paused| *paused.borrow_and_update()) {
+        let rests = paused.as_mut().is_some_and(|paused| *paused.borrow_and_update());
+        if rests {
             handle.pause();
         } else {
             handle.resume();
