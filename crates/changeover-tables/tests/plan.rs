@@ -2,8 +2,8 @@
 
 mod common;
 
-use changeover::mapping::TableMapping;
 use changeover::Value;
+use changeover::mapping::TableMapping;
 use changeover_tables::catalog::{Domain, Generated};
 use changeover_tables::data::{Duplicates, check_data};
 use changeover_tables::guess::{Certainty, guess};

@@ -59,7 +59,8 @@ fn collations(side: Side, info: &TableInfo, notes: &mut Notes) {
     let in_indexes = info.unique.iter().flat_map(|index| &index.parts).map(|part| match part {
         IndexPart::Column { collation, .. } | IndexPart::Expression { collation, .. } => collation,
     });
-    for collation in info.columns.iter().map(|c| &c.collation).chain(in_indexes).filter(|c| !known(c)) {
+    let mut used = info.columns.iter().map(|c| &c.collation).chain(in_indexes);
+    if let Some(collation) = used.find(|collation| !known(collation)) {
         notes.error(
             None,
             format!(
@@ -69,7 +70,6 @@ fn collations(side: Side, info: &TableInfo, notes: &mut Notes) {
             ),
             "only the application can compare such texts: move to BINARY, NOCASE or RTRIM first",
         );
-        return;
     }
 }
 
