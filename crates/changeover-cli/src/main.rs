@@ -1,2 +1,64 @@
-//! The `changeover` command.
-fn main() {}
+//! The `changeover` command: moves a live service from its old database to the new one, and back.
+//!
+//! Standard output is data, standard error is talk. Each command lives in [`commands`] with its arguments; what is
+//! shown of its answer in [`show`].
+
+mod args;
+mod commands;
+mod confirm;
+mod demo;
+mod draft;
+mod error;
+mod locate;
+mod logs;
+mod memory;
+mod remote;
+mod show;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use self::args::Cli;
+use self::error::CliError;
+use self::terminal::Terminal;
+
+/// How much stack the main thread's work may take: a debug build's async functions are large.
+const STACK_BYTES: usize = 16 << 20;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let terminal = Terminal::new(cli.json, cli.color);
+    // The main thread's stack is the system's to size; one of our own is the same everywhere.
+    let work = std::thread::Builder::new().name("main".to_owned()).stack_size(STACK_BYTES);
+    let ended = work.spawn(move || answer(cli, &terminal)).map(std::thread::JoinHandle::join);
+    match ended {
+        Ok(Ok(code)) => code,
+        // It has said so on standard error.
+        Ok(Err(_panic)) => ExitCode::from(101),
+        Err(_no_thread) => ExitCode::from(3),
+    }
+}
+
+fn answer(cli: Cli, terminal: &Terminal) -> ExitCode {
+    logs::start(cli.verbose, terminal);
+    let result = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(STACK_BYTES)
+        .build()
+        .map_err(|cause| CliError::Machine { doing: "starting its threads", cause: cause.to_string() })
+        .and_then(|runtime| {
+            let result = runtime.block_on(commands::dispatch(cli.command, terminal));
+            // A thread that still waits for a database must not keep the command from ending.
+            runtime.shutdown_background();
+            result
+        });
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            show::error::show(&error, terminal);
+            error.exit().into()
+        }
+    }
+}

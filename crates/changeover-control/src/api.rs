@@ -24,7 +24,7 @@ use changeover_api::wire::path::ROOT;
 use tokio::sync::watch;
 
 pub use self::failure::wire_error;
-pub use self::listen::Bound;
+pub(crate) use self::listen::Bound;
 use self::failure::Failure;
 use self::guard::Guard;
 use crate::conductor::Conductor;
@@ -75,6 +75,7 @@ fn router(api: Api, guard: Guard) -> Router {
         .route("/instances/{id}/forget", post(operator::forget))
         .route("/status", get(operator::status))
         .route("/mismatches", get(operator::mismatches))
+        .route("/mended", post(operator::mended))
         .route("/audit", get(operator::audit))
         .route("/pause", post(operator::pause))
         .route("/resume", post(operator::resume))

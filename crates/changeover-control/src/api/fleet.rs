@@ -26,8 +26,8 @@ const ID_MAX: usize = 100;
 
 type Answer<T> = Result<axum::Json<T>, Failure>;
 
-fn answer(record: &Control) -> TargetAnswer {
-    TargetAnswer { target: Target::from(&record.target), settings: InstanceSettings::from(&record.settings) }
+fn answer(api: &super::Api, record: &Control) -> TargetAnswer {
+    TargetAnswer { target: Target::from(&record.target), settings: InstanceSettings::of(&api.conductor.plan.spec) }
 }
 
 pub(super) async fn flag(State(api): Shared) -> axum::Json<Flag> {
@@ -35,7 +35,7 @@ pub(super) async fn flag(State(api): Shared) -> axum::Json<Flag> {
 }
 
 pub(super) async fn target(State(api): Shared) -> axum::Json<TargetAnswer> {
-    axum::Json(answer(&api.conductor.barrier.record()))
+    axum::Json(answer(&api, &api.conductor.barrier.record()))
 }
 
 /// While state and databases disagree nobody is told that it isn't counted: the record isn't believed, and instances go on
@@ -63,7 +63,7 @@ pub(super) async fn register(State(api): Shared, Json(request): Json<Register>) 
     }
     let event = ControlEvent::Register { id: InstanceId::new(id.as_str()), expected: Version(request.expected) };
     let record = api.conductor.barrier.apply(event, line(&api, &id, "registers")).await?;
-    Ok(axum::Json(answer(&record)))
+    Ok(axum::Json(answer(&api, &record)))
 }
 
 pub(super) async fn resume(
@@ -74,7 +74,7 @@ pub(super) async fn resume(
     believed(&api, &id, Version(request.version))?;
     let event = ControlEvent::Resume { id: InstanceId::new(id.as_str()) };
     let record = api.conductor.barrier.apply(event, line(&api, &id, "goes on from its step file")).await?;
-    Ok(axum::Json(answer(&record)))
+    Ok(axum::Json(answer(&api, &record)))
 }
 
 pub(super) async fn heartbeat(
@@ -89,7 +89,7 @@ pub(super) async fn heartbeat(
         vitals: request.vitals.into(),
     };
     let record = api.conductor.barrier.apply(event, None).await?;
-    Ok(axum::Json(answer(&record)))
+    Ok(axum::Json(answer(&api, &record)))
 }
 
 pub(super) async fn acknowledge(
@@ -104,7 +104,7 @@ pub(super) async fn acknowledge(
         vitals: request.vitals.into(),
     };
     let record = api.conductor.barrier.apply(event, None).await?;
-    Ok(axum::Json(answer(&record)))
+    Ok(axum::Json(answer(&api, &record)))
 }
 
 pub(super) async fn evidence(

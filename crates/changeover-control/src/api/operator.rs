@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use axum::extract::{Path, Query, State};
 use changeover_api::wire::{
-    Advance, Audit, AuditEntry, AuditQuery, Done, ErrorCode, Mismatch, MismatchQuery, Mismatches, Moved, Override,
+    Advance, Audit, AuditEntry, AuditQuery, Done, ErrorCode, Mended, Mismatch, MismatchQuery, Mismatches, Moved, Override,
     Retire, Rollback, Status, Verify,
 };
 use changeover_protocol::gate;
@@ -87,6 +87,11 @@ pub(super) async fn pause(State(api): Shared) -> Answer<Done> {
 pub(super) async fn resume(State(api): Shared) -> Answer<Done> {
     api.conductor.pause(false).await?;
     Ok(axum::Json(Done { text: "backfill and verification go on".to_owned() }))
+}
+
+pub(super) async fn mended(State(api): Shared, Json(request): Json<Mended>) -> Answer<Done> {
+    api.conductor.mended(&request.reason).await?;
+    Ok(axum::Json(Done { text: "comparisons count anew; the audit says why".to_owned() }))
 }
 
 pub(super) async fn verify(State(api): Shared, Json(request): Json<Verify>) -> Answer<Done> {

@@ -26,7 +26,15 @@ pub(crate) struct Chunks {
 }
 
 /// Evidence is counted in windows of so many milliseconds.
-const WINDOW_MS: u64 = 10_000;
+const WINDOW_MS: u64 = 5_000;
+
+/// The setting that says from which window on comparisons count: what caused those before was mended.
+pub(crate) const MENDED: &str = "mended_from_ms";
+
+/// The first window that lies after a moment as a whole.
+pub(crate) const fn window_after(at_ms: u64) -> u64 {
+    window(at_ms) + WINDOW_MS
+}
 
 /// When the window begins that a moment lies in.
 pub(crate) const fn window(at_ms: u64) -> u64 {
@@ -41,7 +49,8 @@ pub(crate) async fn gather(
     chunks: Chunks,
 ) -> Result<Evidence, ControlError> {
     // The window that the place was entered in is counted whole: it is short, and gates look at thousands.
-    let sums = state.evidence(window(control.since.0)).await?;
+    let mended = state.setting(MENDED).await?.and_then(|text| text.parse().ok()).unwrap_or(0);
+    let sums = state.evidence(window(control.since.0).max(mended)).await?;
     let verification = state.verifications(1).await?.pop();
     let comparisons = comparisons(&sums);
     let backfill = control.backfill.map(|backfill| BackfillEvidence {

@@ -11,6 +11,7 @@ use changeover_protocol::moves::{Mirror, WayBack};
 use changeover_protocol::{InstanceId, Phase, Place, Share};
 use tokio::sync::broadcast;
 
+use super::gates::{MENDED, window_after};
 use super::verify::Due;
 use super::{Conductor, install, left_behind};
 use crate::barrier::sentence;
@@ -85,6 +86,14 @@ impl Conductor {
         let Some(to) = to.or(next) else {
             return Err(ControlError::Refused("the migration is retired: there is nothing to advance to".to_owned()));
         };
+        if record.shift.is_none() && Some(to) != next {
+            // Said before any gate is: it isn't what is next.
+            let next = next.map_or_else(|| "nothing".to_owned(), |next| next.to_string());
+            return Err(ControlError::Refused(format!(
+                "the migration is in {}, and next is {next}, not {to}: a move forward goes one phase at a time",
+                record.place
+            )));
+        }
         let judgement = self.judge(to, overrides).await?;
         if !judgement.is_open() {
             return Err(ControlError::Gates { into: to.to_string(), blocked: blocked(&judgement) });
@@ -303,6 +312,22 @@ impl Conductor {
             .append_audit(&self.line(AuditKind::Request, format!("{what} of backfill and verification")))
             .await
             .map(drop)
+    }
+
+    /// Notes that what caused the mismatches so far was mended: comparisons count anew from the next window on. The samples
+    /// are forgotten, the audit says who said so and why.
+    ///
+    /// # Errors
+    /// Without a reason; if the state can't be written.
+    pub async fn mended(&self, reason: &str) -> Result<(), ControlError> {
+        if reason.trim().is_empty() {
+            return Err(ControlError::Refused("say what was mended: it is kept in the audit".to_owned()));
+        }
+        let from = window_after(self.clock.now().0);
+        self.state.set(MENDED, Some(&from.to_string())).await?;
+        self.state.clear_samples().await?;
+        let text = format!("mismatches so far are mended, and comparisons count anew: {reason}");
+        self.state.append_audit(&self.line(AuditKind::Request, text)).await.map(drop)
     }
 
     /// Asks for a full verification now.

@@ -12,17 +12,17 @@ use changeover_protocol::Side;
 use changeover_testkit::{Collation, Mapping, MemoryStore, MemoryTable, Random};
 
 /// The one table.
-pub const TABLE: &str = "bookings";
+pub(crate) const TABLE: &str = "bookings";
 
 /// An old side, a new side in capitals, and their link.
-pub struct World {
-    pub old: MemoryStore,
-    pub new: MemoryStore,
-    pub links: Arc<Links>,
+pub(crate) struct World {
+    pub(crate) old: MemoryStore,
+    pub(crate) new: MemoryStore,
+    pub(crate) links: Arc<Links>,
 }
 
 /// A row of either side.
-pub fn row(id: i64, state: &str, mail: &str) -> Row {
+pub(crate) fn row(id: i64, state: &str, mail: &str) -> Row {
     Row(vec![id.into(), state.into(), mail.into()])
 }
 
@@ -31,27 +31,35 @@ fn mapping() -> Mapping {
 }
 
 impl World {
-    pub fn new(collation: Collation) -> Self {
+    pub(crate) fn new(collation: Collation) -> Self {
         let table = || MemoryTable::new(mapping());
         Self::of(table().ordered(collation), MemoryStore::new(Side::New, vec![table()]))
     }
 
     /// With a unique mail on both sides.
-    pub fn unique(collation: Collation) -> Self {
+    pub(crate) fn unique(collation: Collation) -> Self {
         let table = || MemoryTable::new(mapping()).unique(&[2]);
         Self::of(table().ordered(collation), MemoryStore::new(Side::New, vec![table()]))
     }
 
     /// The new side refuses some rows.
-    pub fn refusing(refuses: impl Fn(&Row) -> Option<(String, String)> + Send + Sync + 'static) -> Self {
+    pub(crate) fn refusing(
+        refuses: impl Fn(&Row) -> Option<(String, String)> + Send + Sync + 'static,
+    ) -> Self {
         let new = MemoryTable::new(mapping()).refusing(refuses);
         Self::of(MemoryTable::new(mapping()), MemoryStore::new(Side::New, vec![new]))
     }
 
     /// The new side has conditional puts alone.
-    pub fn conditional() -> Self {
+    pub(crate) fn conditional() -> Self {
         let new = MemoryStore::conditional(Side::New, vec![MemoryTable::new(mapping())]);
         Self::of(MemoryTable::new(mapping()), new)
+    }
+
+    /// By another mapping.
+    pub(crate) fn mapped(mapping: Mapping) -> Self {
+        let table = || MemoryTable::new(mapping.clone());
+        Self::of(table(), MemoryStore::new(Side::New, vec![table()]))
     }
 
     fn of(old: MemoryTable, new: MemoryStore) -> Self {
@@ -67,14 +75,14 @@ impl World {
     }
 
     /// Rows 0 to n on the old side.
-    pub fn fill(&self, n: i64) {
+    pub(crate) fn fill(&self, n: i64) {
         for id in 0..n {
             self.old.damage_put(TABLE, row(id, "booked", &format!("mail-{id}")));
         }
     }
 
     /// Both sides hold the same rows in the canonical image.
-    pub fn assert_level(&self) {
+    pub(crate) fn assert_level(&self) {
         let sorted = |store: &MemoryStore| {
             let mut rows = store.rows(TABLE);
             rows.sort_by(|a, b| changeover::engine::cmp_keys(&a.0, &b.0));
@@ -93,7 +101,7 @@ impl World {
 
 /// An application: inserts, updates, deletes, re-inserts, changes of a key, and exchanges of unique values, some in
 /// transactions that overlap.
-pub async fn write_for_a_while(store: MemoryStore, seed: u64, writes: u64) {
+pub(crate) async fn write_for_a_while(store: MemoryStore, seed: u64, writes: u64) {
     let mut random = Random::new(seed);
     for n in 0..writes {
         let mut tx = store.begin_write().await;
@@ -125,7 +133,7 @@ pub async fn write_for_a_while(store: MemoryStore, seed: u64, writes: u64) {
 }
 
 /// Answers when the log is empty.
-pub async fn until_drained(store: &MemoryStore) {
+pub(crate) async fn until_drained(store: &MemoryStore) {
     for _ in 0..100_000 {
         if store.logged().is_empty() {
             return;

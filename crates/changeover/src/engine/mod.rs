@@ -11,11 +11,18 @@ mod dual;
 mod marks;
 mod order;
 mod pair;
+pub mod repair;
 mod sync;
+pub mod verify;
 
 pub use self::backfill::{Backfill, BackfillHandle, BackfillOptions, BackfillProgress, BackfillReport};
 pub use self::drain::{Drain, DrainHandle, DrainOptions, DrainStatus, UnderLock, drain_under_lock};
 pub use self::dual::TableMirror;
 pub use self::order::{cmp_keys, cmp_values};
 pub use self::pair::{Coverage, Link, Links, Pair};
+pub use self::repair::{RepairReport, repair};
 pub use self::sync::{Fate, Synced};
+pub use self::verify::{
+    Difference, DifferenceKind, TableReport, Verification, VerifyCheckpoint, VerifyHandle, VerifyOptions,
+    VerifyProgress, VerifyReport,
+};

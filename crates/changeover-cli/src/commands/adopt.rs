@@ -1,0 +1,40 @@
+//! `changeover adopt`: go on after the state and the databases disagreed, with the databases' word.
+
+use clap::Args;
+
+use crate::args::{Sure, Which};
+use crate::confirm::confirm;
+use crate::error::{CliError, Exit};
+use crate::remote::Remote;
+use crate::show;
+use crate::terminal::Terminal;
+
+/// Which migration.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+When a state file was lost, or restored from a backup, it says other things than the databases do. \
+The migration then stops, and `status` says where they disagree. `adopt` takes what the databases \
+say (the fence, what is installed, the changes that wait) for the state, and verification starts anew.")]
+pub(crate) struct AdoptArgs {
+    #[command(flatten)]
+    which: Which,
+
+    #[command(flatten)]
+    sure: Sure,
+}
+
+/// Asks the run to take the databases' word.
+///
+/// # Errors
+/// If there is no run, or nothing to adopt.
+pub(crate) async fn answer(args: &AdoptArgs, terminal: &Terminal) -> Result<Exit, CliError> {
+    let remote = Remote::find(&args.which)?;
+    let consequence = "What the databases say becomes the state: what the state says otherwise is forgotten, and the \
+                       verification starts anew.";
+    if !confirm(args.sure, terminal, consequence, "Adopt what the databases say?")? {
+        return Ok(Exit::No);
+    }
+    let moved = remote.adopt().await?;
+    show::moved::show(&moved, terminal)?;
+    Ok(Exit::Done)
+}

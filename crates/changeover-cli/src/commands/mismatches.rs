@@ -1,0 +1,37 @@
+//! `changeover mismatches`: the answers of both sides that were not the same, one of each shape.
+
+use clap::Args;
+
+use crate::args::Which;
+use crate::error::{CliError, Exit};
+use crate::remote::Remote;
+use crate::show;
+use crate::terminal::Terminal;
+
+/// Which of them.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+One of each shape is kept (which fields differ, and how), with its input where the service gives \
+one, and how often it was seen. Values are redacted as the spec's [evidence] says.")]
+pub(crate) struct MismatchesArgs {
+    #[command(flatten)]
+    which: Which,
+
+    /// Only those of this operation, as in booking.get
+    #[arg(long, value_name = "NAME")]
+    operation: Option<String>,
+
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    limit: u32,
+}
+
+/// Lists them, the latest first.
+///
+/// # Errors
+/// If there is no run.
+pub(crate) async fn answer(args: &MismatchesArgs, terminal: &Terminal) -> Result<Exit, CliError> {
+    let found = Remote::find(&args.which)?.mismatches(args.operation.as_deref(), args.limit).await?;
+    show::mismatches::show(&found, terminal)?;
+    Ok(Exit::Done)
+}

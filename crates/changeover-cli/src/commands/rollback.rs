@@ -1,0 +1,53 @@
+//! `changeover rollback`: back to the phase before. It waits for no gate.
+
+use std::path::PathBuf;
+
+use changeover_protocol::Phase;
+use clap::Args;
+
+use crate::args::Which;
+use crate::error::{CliError, Exit};
+use crate::remote::Remote;
+use crate::show;
+use crate::terminal::Terminal;
+
+/// Where back to.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A rollback needs every service's word, as any move does, and that no change is still on its way to \
+the side that takes over. When changes can't be carried any more, because the side that is left is \
+dying, --leave-behind goes back all the same: it writes the keys that are known to be affected to a \
+file, says what isn't known, and the verification starts anew. `changeover status` says beforehand \
+which it would be.
+
+Exit codes: 0 it is back; 1 it was given up, with the reason.")]
+pub(crate) struct RollbackArgs {
+    #[command(flatten)]
+    which: Which,
+
+    /// The phase to go back to. Default: the one before
+    #[arg(long, value_name = "PHASE")]
+    to: Option<Phase>,
+
+    /// Go back although changes are lost by it, and write the keys that are known to this file
+    #[arg(long, value_name = "FILE")]
+    leave_behind: Option<PathBuf>,
+}
+
+/// Asks the run to go back.
+///
+/// # Errors
+/// If there is no run, or the move was given up.
+pub(crate) async fn answer(args: &RollbackArgs, terminal: &Terminal) -> Result<Exit, CliError> {
+    let remote = Remote::find(&args.which)?;
+    // The run has a working folder of its own.
+    let file = args.leave_behind.as_ref().map(std::path::absolute).transpose();
+    let file = file.map_err(|cause| CliError::usage(format!("--leave-behind: {cause}"), "Give the path of a file"))?;
+    if let Some(taken) = file.as_ref().filter(|file| file.exists()) {
+        let message = format!("{} is there already", taken.display());
+        return Err(CliError::usage(message, "Name a file that isn't: what is left behind is not to be mixed up."));
+    }
+    let moved = remote.rollback(args.to, file).await?;
+    show::moved::show(&moved, terminal)?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,202 @@
+//! Bad input, as real as it can be made: a clear error that names the thing and the remedy, the right exit code, and
+//! nothing lost.
+
+mod support;
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Stdio};
+
+use support::{NEW_IMAGE, OLD_IMAGE, Place, SPEC};
+
+/// The commands that open the databases.
+const ALL: [&str; 4] = ["check", "copy", "verify", "rehearse"];
+
+#[test]
+fn a_database_that_is_missing_is_named_and_never_made() {
+    for (missing, other) in [("old.db", "new.db"), ("new.db", "old.db")] {
+        let place = Place::with_bookings(3);
+        for name in [missing.to_owned(), format!("{missing}-wal"), format!("{missing}-shm")] {
+            let _ = std::fs::remove_file(place.path(&name));
+        }
+        for command in ALL {
+            place.changeover(&[command, "bookings.toml"]).expect(3).says(missing);
+            assert!(!place.path(missing).exists(), "{command} makes no database");
+        }
+        let (code, said) = ended(&place);
+        assert_eq!(code, Some(3), "{said}");
+        assert!(said.contains(missing), "{said}");
+        assert!(place.path(other).exists());
+    }
+}
+
+#[test]
+fn a_file_that_is_no_database_is_named() {
+    let place = Place::with_bookings(3);
+    place.write("new.db", "dear diary, ".repeat(1_000));
+    let _ = std::fs::remove_file(place.path("new.db-wal"));
+    let _ = std::fs::remove_file(place.path("new.db-shm"));
+    for command in ALL {
+        place.changeover(&[command, "bookings.toml"]).expect(3).says("new.db").says("database");
+    }
+}
+
+#[test]
+fn a_locked_database_is_waited_for_and_then_named() {
+    let place = Place::with_bookings(3);
+    let holder = place.open("new.db");
+    holder.execute_batch("BEGIN IMMEDIATE; UPDATE booking SET price = 1").expect("a lock");
+    let ended = place.changeover(&["copy", "bookings.toml"]).expect(3);
+    ended.says("locked");
+    holder.execute_batch("ROLLBACK").expect("no lock");
+    place.changeover(&["copy", "bookings.toml"]).expect(0);
+    place.assert_equal_sides();
+}
+
+#[test]
+fn a_database_that_can_not_be_written_is_named() {
+    if is_root() {
+        // Root may write everything: the immutable flag is the one thing that stops it, where the file system has it.
+        let place = Place::with_bookings(3);
+        let set = |flag: &str| Command::new("chattr").arg(flag).arg(place.path("new.db")).stderr(Stdio::null()).status();
+        if !set("+i").is_ok_and(|status| status.success()) {
+            eprintln!("neither an ordinary user nor an immutable file can be had here");
+            return;
+        }
+        let ended = place.changeover(&["copy", "bookings.toml"]);
+        set("-i").expect("the flag can be taken away again");
+        assert_ne!(ended.code, Some(0), "{ended:?}");
+        ended.says("new.db");
+        return;
+    }
+    let place = Place::with_bookings(3);
+    std::fs::set_permissions(place.path("new.db"), std::fs::Permissions::from_mode(0o444)).expect("a mode");
+    place.changeover(&["copy", "bookings.toml"]).expect(3).says("new.db");
+}
+
+#[test]
+fn a_full_disk_loses_nothing_and_the_copy_goes_on_afterwards() {
+    let place = Place::with_bookings(20_000);
+    // The shell's limit on the size of files stands for a disk with so little room: writes fail in the same place.
+    let ended = Command::new("sh")
+        .args(["-c", "ulimit -f 300; trap '' XFSZ; exec \"$0\" copy bookings.toml"])
+        .arg(env!("CARGO_BIN_EXE_changeover"))
+        .current_dir(place.path(""))
+        .stdin(Stdio::null())
+        .output()
+        .expect("a shell");
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(3), "{said}");
+    assert!(said.contains("new.db") || said.contains("flights"), "{said}");
+    place.changeover(&["copy", "bookings.toml"]).expect(0);
+    place.assert_equal_sides();
+}
+
+#[test]
+fn a_captured_database_must_be_in_wal_and_the_command_that_changes_it_is_told() {
+    let place = Place::with_bookings(3);
+    place.sql("old.db", "PRAGMA journal_mode = DELETE");
+    let ended = place.changeover(&["check", "bookings.toml"]).expect(1);
+    assert!(ended.out.contains("WAL") || ended.err.contains("WAL"), "{ended:?}");
+    let all = format!("{}{}", ended.out, ended.err);
+    assert!(all.contains("PRAGMA journal_mode"), "{all}");
+    assert_eq!(place.rows("old.db", "PRAGMA journal_mode"), ["Text(\"delete\")"], "check changes nothing");
+}
+
+#[test]
+fn a_table_without_a_usable_key_is_refused_with_the_choices() {
+    let place = Place::with_bookings(0);
+    place.sql("old.db", "DROP TABLE bookings; CREATE TABLE bookings (id INTEGER, name TEXT, state TEXT, price INTEGER, note BLOB)");
+    let ended = place.changeover(&["check", "bookings.toml"]);
+    assert!(matches!(ended.code, Some(1 | 2)), "{ended:?}");
+    let all = format!("{}{}", ended.out, ended.err);
+    assert!(all.contains("key") && all.contains("unique"), "{all}");
+}
+
+#[test]
+fn a_missing_new_table_is_answered_with_its_create_table() {
+    let place = Place::with_bookings(3);
+    place.sql("new.db", "DROP TABLE booking");
+    let ended = place.changeover(&["check", "bookings.toml"]);
+    assert!(matches!(ended.code, Some(1 | 2)), "{ended:?}");
+    let all = format!("{}{}", ended.out, ended.err);
+    assert!(all.contains("CREATE TABLE"), "{all}");
+    assert_eq!(place.number("new.db", "SELECT count(*) FROM sqlite_master WHERE name = 'booking'"), 0);
+}
+
+#[test]
+fn check_changes_nothing_at_all() {
+    let place = Place::with_bookings(50);
+    let before = (place.rows("old.db", OLD_IMAGE), place.rows("new.db", NEW_IMAGE));
+    let ended = place.changeover(&["check", "bookings.toml", "--data"]).expect(0);
+    assert!(ended.out.contains("status") && ended.out.contains("upper(state)"), "{}", ended.out);
+    assert_eq!((place.rows("old.db", OLD_IMAGE), place.rows("new.db", NEW_IMAGE)), before);
+    assert_eq!(place.installed("old.db").len() + place.installed("new.db").len(), 0);
+    assert!(!place.path(".changeover").exists());
+}
+
+#[test]
+fn a_taken_port_is_named_with_the_option_that_helps() {
+    let place = Place::with_bookings(3);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let ended = place.changeover(&["run", "bookings.toml", "--listen", &address]).expect(2);
+    ended.says("the port is taken").says("--listen").says(&address);
+}
+
+#[test]
+fn commands_that_need_a_run_say_how_to_start_one() {
+    let place = Place::with_bookings(3);
+    for command in ["advance", "rollback", "pause", "resume", "adopt", "retire", "abort", "mismatches", "instances"] {
+        let ended = place.changeover(&[command]).expect(3);
+        ended.says("changeover run");
+        assert_eq!(place.json(&[command], 3)["error"]["exit"], 3);
+    }
+    place.changeover(&["status", "--spec", "bookings.toml"]).expect(3).says("bookings");
+}
+
+#[test]
+fn nothing_that_can_not_be_undone_is_done_unasked() {
+    let place = Place::with_bookings(3);
+    let running = place.run();
+    for arguments in [&["retire"][..], &["abort"], &["adopt"], &["instances", "forget", "x"]] {
+        place.changeover(arguments).expect(2).says("--yes");
+    }
+    drop(running);
+}
+
+#[test]
+fn wrong_arguments_are_usage() {
+    let place = Place::with_bookings(3);
+    for arguments in [
+        &["advance", "--to", "newer"][..],
+        &["advance", "--share", "120%"],
+        &["advance", "--override", "bake-time"],
+        &["advance", "--override", "hope", "--reason", "x"],
+        &["advance", "--override", "bake-time", "--reason", " "],
+        &["frobnicate"],
+        &["copy"],
+    ] {
+        place.changeover(arguments).expect(2);
+    }
+    place.changeover(&["--help"]).expect(0);
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// How `run` ends where it can't begin.
+fn ended(place: &Place) -> (Option<i32>, String) {
+    let ended = place.changeover(&["run", "bookings.toml", "--listen", "127.0.0.1:0"]);
+    (ended.code, ended.err)
+}
+
+#[test]
+fn a_migration_of_another_spec_is_not_mistaken_for_this_one() {
+    let place = Place::with_bookings(3);
+    let running = place.run();
+    place.write("other.toml", SPEC.replace("name = \"bookings\"", "name = \"others\""));
+    place.changeover(&["advance", "--spec", "other.toml"]).expect(3).says("others");
+    place.changeover(&["advance", "others"]).expect(3).says("bookings");
+    drop(running);
+}

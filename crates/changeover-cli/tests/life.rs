@@ -1,0 +1,377 @@
+//! The life of a migration as its owner sees it: forward, back, forward again, retired; and every way that it ends
+//! before.
+
+mod support;
+
+use serde_json::Value;
+use support::{OLD_IMAGE, Place, Running, SPEC, bookings, wait_for};
+
+/// The copy is made, a full verification that counts was clean, and nothing waits in a log.
+fn is_settled(status: &Value) -> bool {
+    status["backfill"]["done"] == true && status["verification"]["counts"] == true && is_drained(status)
+}
+
+fn is_drained(status: &Value) -> bool {
+    status["logs"].as_array().is_some_and(|logs| logs.iter().all(|log| log["entries"] == 0))
+}
+
+/// A move that should succeed; where it leads.
+#[track_caller]
+fn go(place: &Place, arguments: &[&str], phase: &str) {
+    let moved = place.json(arguments, 0);
+    assert_eq!(moved["phase"], phase, "{arguments:?}: {moved}");
+}
+
+/// What an application is told that writes to a side whose fence is shut.
+#[track_caller]
+fn refused(place: &Place, db: &str, sql: &str) -> String {
+    match place.open(db).execute_batch(sql) {
+        Ok(()) => panic!("{db} took it: {sql}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+const OLD_WRITE: &str = "UPDATE bookings SET price = coalesce(price, 0) + 1 WHERE id % 10 = 0";
+const NEW_WRITE: &str = "UPDATE booking SET price = coalesce(price, 0) + 1 WHERE booking_id % 10 = 1";
+
+#[test]
+fn forward_back_forward_and_retired() {
+    let place = Place::with_bookings(400);
+    let run = place.run();
+    let status = place.json(&["status"], 0);
+    assert_eq!((&status["phase"], &status["flag"], &status["next"]["phase"]), (&"old".into(), &0.into(), &"shadow".into()));
+
+    go(&place, &["advance"], "shadow");
+    place.sql("old.db", OLD_WRITE);
+    place.sql("old.db", "DELETE FROM bookings WHERE id IN (3, 4)");
+    run.until("copied and verified", is_settled);
+    place.assert_equal_sides();
+    assert!(!refused(&place, "new.db", NEW_WRITE).is_empty(), "the follower is the mirror's alone");
+
+    go(&place, &["advance"], "reverse-shadow");
+    let told = refused(&place, "old.db", OLD_WRITE);
+    assert!(told.contains("changeover"), "a straggler is told by whom: {told}");
+    place.sql("new.db", NEW_WRITE);
+    place.sql("new.db", "INSERT INTO booking VALUES (5000, 'late', 'BOOKED', 5, NULL)");
+    run.until("mirrored back", is_drained);
+    place.assert_equal_sides();
+
+    go(&place, &["rollback"], "shadow");
+    place.sql("old.db", OLD_WRITE);
+    run.until("mirrored forward", is_settled);
+    place.assert_equal_sides();
+
+    go(&place, &["advance"], "reverse-shadow");
+    place.sql("new.db", NEW_WRITE);
+    run.until("mirrored back again", is_settled);
+    go(&place, &["advance"], "new");
+    place.sql("new.db", NEW_WRITE);
+    let status = place.json(&["status"], 0);
+    assert_eq!(status["rollback"]["safe"], true, "the log of the way back holds every change: {status}");
+
+    go(&place, &["rollback"], "reverse-shadow");
+    run.until("the way back is drained", is_drained);
+    place.assert_equal_sides();
+    run.until("verified again", is_settled);
+    go(&place, &["advance"], "new");
+    place.sql("new.db", NEW_WRITE);
+
+    go(&place, &["retire", "--yes"], "retired");
+    assert_eq!(place.installed("old.db"), [""; 0]);
+    assert_eq!(place.installed("new.db"), [""; 0]);
+    assert_eq!(place.number("old.db", "SELECT count(*) FROM sqlite_master WHERE name = 'bookings'"), 0, "renamed");
+    let kept = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND sql LIKE '%price%'";
+    assert_eq!(place.number("old.db", kept), 1, "and never dropped");
+    place.sql("new.db", NEW_WRITE);
+    place.changeover(&["rollback"]).expect(1);
+
+    let audit = place.json(&["audit", "--limit", "1000"], 0);
+    let moves = audit["entries"].as_array().expect("entries").iter().filter(|entry| entry["kind"] == "move").count();
+    assert!(moves >= 8, "{audit}");
+    drop(run);
+    assert_eq!(place.json(&["status", "bookings"], 0)["source"], "state-file");
+}
+
+#[test]
+fn a_closed_gate_is_no_and_an_override_is_kept_in_the_audit() {
+    let place = Place::with_bookings(100);
+    place.write("bookings.toml", SPEC.replace("reverse-shadow = \"0s\"", "shadow = \"1d\", reverse-shadow = \"0s\""));
+    let run = place.run();
+    go(&place, &["advance"], "shadow");
+    run.until("copied and verified", is_settled);
+    let ended = place.changeover(&["advance"]).expect(1);
+    ended.says("bake-time");
+    let status = place.json(&["status"], 0);
+    let closed = status["next"]["gates"].as_array().expect("gates").iter().find(|gate| gate["open"] == false);
+    assert_eq!(closed.map(|gate| &gate["gate"]), Some(&"bake-time".into()), "{status}");
+    go(&place, &["advance", "--override", "bake-time", "--reason", "a test system"], "reverse-shadow");
+    let audit = place.changeover(&["audit"]).expect(0);
+    assert!(audit.out.contains("override") && audit.out.contains("a test system"), "{}", audit.out);
+}
+
+#[test]
+fn status_leads_with_what_a_person_needs() {
+    let place = Place::with_bookings(10);
+    let run = place.run();
+    go(&place, &["advance"], "shadow");
+    run.until("copied and verified", is_settled);
+    let status = place.changeover(&["status"]).expect(0).out;
+    let lines: Vec<&str> = status.lines().collect();
+    assert!(lines[0].starts_with("bookings: shadow since "), "{status}");
+    for wanted in ["next", "blocked by", "rollback", "to undo", "changeover rollback", "no reads compared"] {
+        assert!(status.contains(wanted), "{wanted}: {status}");
+    }
+    assert!(lines.iter().all(|line| line.chars().count() <= 100), "{status}");
+    let mut narrow = place.command(&["status", "--color", "always"]);
+    let narrow = narrow.env("COLUMNS", "80").output().expect("it starts").stdout;
+    assert!(String::from_utf8_lossy(&narrow).contains("\u{1b}["), "coloured where it is asked for");
+}
+
+#[test]
+fn abort_leaves_nothing_behind_but_the_new_rows() {
+    let place = Place::with_bookings(200);
+    let run = place.run();
+    go(&place, &["advance"], "shadow");
+    run.until("copied and verified", is_settled);
+    go(&place, &["abort", "--yes"], "old");
+    assert_eq!(place.installed("old.db").len() + place.installed("new.db").len(), 0);
+    assert_eq!(place.number("new.db", "SELECT count(*) FROM booking"), 200);
+    place.sql("old.db", OLD_WRITE);
+    place.sql("new.db", NEW_WRITE);
+    // And it may be begun again: the rows that were there are levelled.
+    go(&place, &["advance"], "shadow");
+    run.until("copied and verified again", is_settled);
+    place.assert_equal_sides();
+    go(&place, &["advance"], "reverse-shadow");
+    place.changeover(&["abort", "--yes"]).expect(1).says("rollback");
+}
+
+#[test]
+fn the_simple_path_copies_with_writes_stopped() {
+    let place = Place::with_bookings(300);
+    let simple = SPEC
+        .replace("name = \"bookings\"\n", "name = \"bookings\"\nphases = [\"old\", \"new\"]\n")
+        .replace("reverse-shadow = \"0s\", ", "");
+    place.write("bookings.toml", simple);
+    let run = place.run();
+    place.changeover(&["advance"]).expect(0);
+    run.until("it is in new", |status| status["phase"] == "new" && status["moving"].is_null());
+    place.assert_equal_sides();
+    place.sql("new.db", NEW_WRITE);
+    assert!(!refused(&place, "old.db", OLD_WRITE).is_empty());
+}
+
+#[test]
+fn pause_rests_the_copy_and_never_the_mirror() {
+    let place = Place::with_bookings(50);
+    let run = place.run();
+    go(&place, &["advance"], "shadow");
+    run.until("copied", is_settled);
+    place.changeover(&["pause"]).expect(0);
+    run.until("paused", |status| status["paused"] == true);
+    place.sql("old.db", &bookings(100, 110));
+    wait_for("the mirror goes on", || place.number("new.db", "SELECT count(*) FROM booking WHERE booking_id >= 100") == 11);
+    place.changeover(&["resume"]).expect(0);
+    run.until("resumed", |status| status["paused"] == false && is_settled(status));
+}
+
+#[test]
+fn the_flag_is_in_its_file_and_behind_its_path() {
+    let place = Place::with_bookings(10);
+    let run = place.run_with(&["--flag-file", "flag"], &[]);
+    wait_for("the flag is there", || place.path("flag").exists());
+    assert_eq!(place.read("flag").trim(), "0");
+    go(&place, &["advance"], "shadow");
+    wait_for("the flag has followed", || place.read("flag").trim() == "1");
+    drop(run);
+}
+
+#[test]
+fn what_stays_installed_is_told_on_stop() {
+    let place = Place::with_bookings(20);
+    let run = place.run();
+    go(&place, &["advance"], "shadow");
+    run.until("copied", is_settled);
+    let (code, said) = run.stop();
+    assert_eq!(code, Some(0), "{said}");
+    for wanted in ["stay", "changeover_", "log", "changeover run bookings.toml"] {
+        assert!(said.contains(wanted), "{wanted}: {said}");
+    }
+    assert!(!place.path(".changeover/bookings.run").exists());
+    place.sql("old.db", OLD_WRITE);
+    let run = place.run();
+    run.until("what came meanwhile is carried", is_settled);
+    place.assert_equal_sides();
+}
+
+#[test]
+fn two_runs_of_one_migration_are_refused() {
+    let place = Place::with_bookings(5);
+    let run = place.run();
+    let second = place.changeover(&["run", "bookings.toml", "--listen", "127.0.0.1:0"]).expect(1);
+    second.says("bookings");
+    // With a state of its own it is refused all the same: the lock is in the store.
+    let state = ["run", "bookings.toml", "--listen", "127.0.0.1:0", "--state", "other/state.db"];
+    place.changeover(&["advance"]).expect(0);
+    assert_ne!(place.changeover(&state).code, Some(0));
+    run.until("the first goes on", is_settled);
+}
+
+#[test]
+fn a_run_that_was_killed_goes_on_in_every_phase() {
+    let place = Place::with_bookings(300);
+    let mut run = place.run();
+    for (command, phase, write) in [
+        ("advance", "shadow", ("old.db", OLD_WRITE)),
+        ("advance", "reverse-shadow", ("new.db", NEW_WRITE)),
+        ("rollback", "shadow", ("old.db", OLD_WRITE)),
+        ("advance", "reverse-shadow", ("new.db", NEW_WRITE)),
+        ("advance", "new", ("new.db", NEW_WRITE)),
+        ("rollback", "reverse-shadow", ("new.db", NEW_WRITE)),
+    ] {
+        go(&place, &[command], phase);
+        run.kill();
+        place.sql(write.0, write.1);
+        run = place.run();
+        let status = place.json(&["status"], 0);
+        assert_eq!(status["phase"], phase, "{status}");
+        if phase != "new" {
+            run.until("settled", is_settled);
+            place.assert_equal_sides();
+        }
+    }
+}
+
+#[test]
+fn a_state_file_that_was_deleted_stops_it_until_the_databases_word_is_adopted() {
+    let place = Place::with_bookings(100);
+    let run = place.run();
+    go(&place, &["advance"], "shadow");
+    run.until("settled", is_settled);
+    go(&place, &["advance"], "reverse-shadow");
+    run.kill();
+    std::fs::remove_dir_all(place.path(".changeover")).expect("the state");
+    let run = place.run();
+    stopped_then_adopted(&place, &run, "reverse-shadow");
+    place.sql("new.db", NEW_WRITE);
+    run.until("it goes on", is_settled);
+    place.assert_equal_sides();
+}
+
+#[test]
+fn a_state_file_from_a_backup_stops_it_until_the_databases_word_is_adopted() {
+    let place = Place::with_bookings(100);
+    let run = place.run();
+    go(&place, &["advance"], "shadow");
+    run.until("settled", is_settled);
+    assert_eq!(run.stop().0, Some(0));
+    let backup = std::fs::read(place.path(".changeover/bookings.db")).expect("the state");
+    let run = place.run();
+    run.until("settled", is_settled);
+    go(&place, &["advance"], "reverse-shadow");
+    run.kill();
+    for ending in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(place.path(&format!(".changeover/bookings.db{ending}")));
+    }
+    std::fs::write(place.path(".changeover/bookings.db"), backup).expect("the state");
+    let run = place.run();
+    stopped_then_adopted(&place, &run, "reverse-shadow");
+    place.sql("new.db", NEW_WRITE);
+    run.until("it goes on", is_settled);
+    place.assert_equal_sides();
+}
+
+#[track_caller]
+fn stopped_then_adopted(place: &Place, run: &Running<'_>, phase: &str) {
+    run.until("it has stopped", |status| status["stopped"].is_string());
+    place.changeover(&["advance"]).expect(1).says("changeover adopt");
+    let status = place.changeover(&["status"]).expect(0);
+    assert!(status.out.contains("stopped") && status.out.contains("changeover adopt"), "{}", status.out);
+    let adopted = place.json(&["adopt", "--yes"], 0);
+    assert_eq!(adopted["phase"], phase, "{adopted}");
+    run.until("it is adopted", |status| status["stopped"].is_null());
+}
+
+#[test]
+fn a_mapping_that_changed_in_mid_backfill_is_refused_and_nothing_is_lost() {
+    let place = Place::with_bookings(100);
+    let run = place.run();
+    go(&place, &["advance"], "shadow");
+    run.kill();
+    place.write("bookings.toml", SPEC.replace("upper(state)", "lower(state)"));
+    let ended = place.changeover(&["run", "bookings.toml", "--listen", "127.0.0.1:0"]).expect(2);
+    ended.says("set").says("rollback --to old");
+    place.write("bookings.toml", SPEC);
+    let run = place.run();
+    run.until("settled", is_settled);
+    place.assert_equal_sides();
+}
+
+#[test]
+fn a_table_that_changes_while_it_runs_is_noticed() {
+    let place = Place::with_bookings(100);
+    let run = place.run();
+    go(&place, &["advance"], "shadow");
+    run.until("settled", is_settled);
+    place.sql("old.db", "ALTER TABLE bookings ADD COLUMN seat TEXT");
+    let status = run.until("it is noticed", |status| {
+        status["verification"]["counts"] == false
+            || status["stopped"].is_string()
+            || status["troubles"].as_array().is_some_and(|troubles| !troubles.is_empty())
+    });
+    assert!(status.to_string().contains("bookings"), "{status}");
+    place.sql("old.db", OLD_WRITE);
+    assert_eq!(place.rows("old.db", OLD_IMAGE).len(), 100, "the service goes on");
+}
+
+#[test]
+fn a_call_without_the_token_is_refused() {
+    let place = Place::with_bookings(5);
+    let run = place.run();
+    let file = place.read(".changeover/bookings.run");
+    let known: Value = serde_json::from_str(&file).expect("the run's file is JSON");
+    let token = known["token"].as_str().expect("a token").to_owned();
+    assert!(token.len() >= 32, "long enough that nobody guesses it");
+    place.write(".changeover/bookings.run", file.replace(&token, "0000"));
+    let ended = place.changeover(&["advance"]).expect(2);
+    ended.says("token");
+    place.write(".changeover/bookings.run", &file);
+    let all = place.changeover(&["-vv", "status"]).expect(0);
+    assert!(!all.out.contains(&token) && !all.err.contains(&token), "the token is in no output");
+    drop(run);
+    assert!(!place.read("run.err").contains(&token));
+}
+
+#[cfg(unix)]
+#[test]
+fn the_runs_file_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = Place::with_bookings(5);
+    let _run = place.run();
+    let mode = std::fs::metadata(place.path(".changeover/bookings.run")).expect("a file").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn after_a_kill_the_commands_say_that_it_is_gone() {
+    let place = Place::with_bookings(5);
+    place.run().kill();
+    place.changeover(&["advance"]).expect(3).says("changeover run");
+    assert_eq!(place.json(&["status"], 0)["source"], "state-file");
+}
+
+#[test]
+fn rows_that_changed_behind_its_back_are_found_by_verify_while_it_runs() {
+    let place = Place::with_bookings(200);
+    let run = place.run();
+    go(&place, &["advance"], "shadow");
+    run.until("settled", is_settled);
+    // Someone with a tool that obeys no trigger.
+    let tool = place.open("new.db");
+    tool.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false).expect("no triggers");
+    tool.execute_batch("UPDATE booking SET passenger = 'nobody' WHERE booking_id = 77").expect("a write");
+    let found = place.json(&["verify", "bookings.toml"], 1);
+    assert!(found.to_string().contains("nobody"), "{found}");
+    place.changeover(&["verify", "bookings.toml", "--repair"]).expect(0);
+    place.assert_equal_sides();
+}

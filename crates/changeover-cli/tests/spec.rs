@@ -1,0 +1,119 @@
+//! The spec file as a user meets it: each mistake with its place and its remedy, the schema, a first spec by `init`.
+
+mod support;
+
+use support::{Place, SPEC};
+
+/// What is wrong with the spec; where, as `line:column`; what is said; and the remedy.
+const MISTAKES: &[(&str, &str, &str, &str, &str)] = &[
+    ("format = 1\n", "format = 2\n", "1:10", "format 2 isn't known to this version", "Use a newer version"),
+    ("name = \"bookings\"", "name = \"book ings\"", "2:8", "can't be called", "letters, digits"),
+    ("format = 1\n", "format = 1\nmiror = \"capture\"\n", "2:1", "a spec has no `miror`", "Did you mean `mirror`?"),
+    ("name = \"bookings\"", "name = \"bookings", "2:17", "this isn't TOML", ""),
+    ("legacy:bookings", "legcy:bookings", "11:7", "there is no store `legcy`", "Did you mean \"legacy\"?"),
+    ("sqlite:old.db", "old.db", "5:7", "has no scheme", "Did you mean \"sqlite:old.db\"?"),
+    ("reverse-shadow = \"0s\"", "reverse-shado = \"0s\"", "18:10", "there is no phase", "Did you mean \"reverse-shadow\"?"),
+    ("new = \"0s\"", "new = \"soon\"", "18:39", "a length of time", ""),
+    ("key = { id = \"booking_id\" }\n", "", "10:1", "key", ""),
+];
+
+#[test]
+fn each_mistake_is_told_with_its_place_and_its_remedy() {
+    for (right, wrong, place, message, remedy) in MISTAKES {
+        let test = Place::with_bookings(1);
+        assert!(SPEC.contains(right), "{right}");
+        test.write("bookings.toml", SPEC.replacen(right, wrong, 1));
+        for command in ["check", "copy", "verify", "run", "rehearse"] {
+            let ended = test.changeover(&[command, "bookings.toml"]).expect(2);
+            assert_eq!(ended.out, "", "{command}: standard output is data");
+            ended.says(&format!("bookings.toml:{place}: ")).says(message).says(remedy);
+        }
+        let error = test.json(&["check", "bookings.toml"], 2);
+        let told = &error["error"]["places"][0];
+        assert_eq!(format!("{}:{}", told["line"], told["column"]), *place, "{error}");
+        assert!(!test.path(".changeover").exists(), "nothing was begun");
+    }
+}
+
+#[test]
+fn several_mistakes_are_told_at_once() {
+    let test = Place::with_bookings(1);
+    test.write("bookings.toml", SPEC.replace("legacy:bookings", "lgacy:bookings").replace("\"0s\"", "\"later\""));
+    let error = test.json(&["check", "bookings.toml"], 2);
+    assert_eq!(error["error"]["places"].as_array().map(Vec::len), Some(3), "{error}");
+}
+
+#[test]
+fn a_password_in_clear_is_refused_and_never_shown() {
+    let test = Place::with_bookings(1);
+    test.write("bookings.toml", SPEC.replace("sqlite:new.db", "postgres://app:hunter2@db/flights"));
+    for arguments in [&["check", "bookings.toml"][..], &["check", "bookings.toml", "--json"], &["-vv", "run", "bookings.toml"]] {
+        let ended = test.changeover(arguments).expect(2);
+        ended.says("has a password in clear").says("url_env");
+        assert!(!ended.out.contains("hunter2") && !ended.err.contains("hunter2"), "{}{}", ended.out, ended.err);
+    }
+}
+
+#[test]
+fn a_spec_that_is_not_there_is_a_mistake_of_the_command() {
+    let test = Place::empty();
+    test.changeover(&["check", "bookings.toml"]).expect(2).says("there is no such file").says("changeover init OLD NEW");
+}
+
+#[test]
+fn a_variable_that_is_not_set_is_named_with_its_line() {
+    let test = Place::with_bookings(1);
+    test.write("bookings.toml", SPEC.replace("url = \"sqlite:new.db\"", "url_env = \"FLIGHTS_URL\""));
+    test.changeover(&["check", "bookings.toml"]).expect(2).says("bookings.toml:8:11").says("FLIGHTS_URL");
+    let mut command = test.command(&["check", "bookings.toml"]);
+    assert!(command.env("FLIGHTS_URL", "sqlite:new.db").status().expect("it starts").success());
+}
+
+#[test]
+fn columns_and_tables_that_are_not_there_point_at_the_spec_as_well() {
+    for (right, wrong, place, message) in [
+        ("flights:booking\"", "flights:bookin\"", "12:7", "booking"),
+        ("status = \"upper(state)\"", "stat = \"upper(state)\"", "14:28", "stat"),
+        ("key = { id = ", "key = { idd = ", "13:9", "idd"),
+    ] {
+        let test = Place::with_bookings(1);
+        test.write("bookings.toml", SPEC.replacen(right, wrong, 1));
+        let ended = test.changeover(&["check", "bookings.toml"]).expect(2);
+        ended.says(&format!("bookings.toml:{place}")).says(message);
+    }
+}
+
+#[test]
+fn the_schema_is_one_that_editors_can_read() {
+    let test = Place::empty();
+    let schema = test.changeover(&["spec", "schema"]).expect(0).json();
+    assert_eq!(schema["additionalProperties"], false);
+    assert!(schema["properties"]["table"].is_object(), "{schema}");
+}
+
+#[test]
+fn init_writes_a_spec_that_can_be_checked_with_its_guesses_marked() {
+    let test = Place::with_bookings(20);
+    let ended = test.changeover(&["init", "old.db", "new.db", "--name", "fresh"]).expect(0);
+    ended.says("fresh.toml").says("changeover check fresh.toml");
+    let spec = test.read("fresh.toml");
+    assert!(spec.contains("old:bookings") && spec.contains("new:booking\""), "{spec}");
+    assert!(spec.contains("guess"), "{spec}");
+    // What no column fits is to be filled in by hand, and `check` says so.
+    test.changeover(&["check", "fresh.toml"]).expect(2).says("fresh.toml");
+}
+
+#[test]
+fn init_overwrites_nothing() {
+    let test = Place::with_bookings(1);
+    let ended = test.changeover(&["init", "old.db", "new.db", "--name", "bookings"]).expect(2);
+    ended.says("bookings.toml").says("--out");
+    assert_eq!(test.read("bookings.toml"), SPEC);
+}
+
+#[test]
+fn init_says_which_database_is_missing() {
+    let test = Place::with_bookings(1);
+    test.changeover(&["init", "old.db", "nwe.db"]).expect(3).says("nwe.db");
+    assert!(!test.path("nwe.db").exists(), "looking at a database doesn't make one");
+}

@@ -1,0 +1,238 @@
+//! Verification and repair over stores in memory: what is damaged is always found, what is only late never counts.
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use changeover::engine::{
+    Backfill, BackfillOptions, Coverage, DifferenceKind, Drain, DrainOptions, Verification, VerifyOptions,
+    VerifyReport, repair,
+};
+use changeover::store::capture::CaptureOptions;
+use changeover::store::{BatchBudget, Store};
+use changeover::value::Key;
+use changeover_protocol::Side;
+use changeover_testkit::memory::Weather;
+use changeover_testkit::{Collation, Random};
+use proptest::prelude::*;
+
+use common::{TABLE, World, row};
+
+fn options(authority: Side, segment_rows: u64) -> VerifyOptions {
+    let batch = BatchBudget { rows: 7, bytes: 1 << 20 };
+    VerifyOptions { segment_rows, batch, ..VerifyOptions::new(authority) }
+}
+
+async fn verified(world: &World, options: VerifyOptions) -> VerifyReport {
+    Verification::new(Arc::clone(&world.links), options).0.run().await.unwrap()
+}
+
+async fn level(collation: Collation, rows: i64) -> World {
+    let world = World::new(collation);
+    world.fill(rows);
+    let (backfill, _handle) =
+        Backfill::new(Arc::clone(&world.links), Side::New, 1, BackfillOptions::default());
+    backfill.run().await.unwrap();
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_the_same_is_clean_and_all_of_it_was_compared() {
+    for collation in [Collation::Binary, Collation::Backwards] {
+        let world = level(collation, 100).await;
+        let report = verified(&world, options(Side::Old, 30)).await;
+        assert!(report.is_clean(), "{report:?}");
+        let table = &report.tables[0];
+        assert_eq!((table.rows_old, table.rows_new, table.compared), (100, 100, 100));
+        assert!(!report.both_sides_empty());
+    }
+    assert!(verified(&World::new(Collation::Binary), options(Side::Old, 30)).await.both_sides_empty());
+}
+
+/// Changed, missing, extra; on either side; in the first, the last, the only segment; either authority.
+#[tokio::test(start_paused = true)]
+async fn deliberate_damage_is_always_found_and_repaired() {
+    use DifferenceKind::{Differing, Extra, Missing};
+    for collation in [Collation::Binary, Collation::Backwards] {
+        for (rows, segment) in [(100, 10), (100, 1_000), (1, 1_000)] {
+            for at in [0, rows / 2, rows - 1] {
+                for authority in [Side::Old, Side::New] {
+                    for damage in [Differing, Missing, Extra] {
+                        let world = level(collation, rows).await;
+                        let follower = if authority == Side::Old { &world.new } else { &world.old };
+                        let key = match damage {
+                            Extra => Key::new(TABLE, [-1, rows][(at % 2) as usize]),
+                            _ => Key::new(TABLE, at),
+                        };
+                        let id = match &key.values()[0] {
+                            changeover::Value::Int(n) => *n,
+                            other => panic!("{other}"),
+                        };
+                        match damage {
+                            Missing => follower.damage_delete(&key),
+                            _ => follower.damage_put(TABLE, row(id, "DAMAGED", "damaged")),
+                        }
+                        let report = verified(&world, options(authority, segment)).await;
+                        let case = format!("{collation:?} {rows} {segment} {at} {authority} {damage}");
+                        assert_eq!(report.differences.len(), 1, "{case}: {report:?}");
+                        let found = &report.differences[0];
+                        assert_eq!((&found.key, found.kind), (&key, damage), "{case}");
+                        let named: Vec<&str> = found.columns.iter().map(|c| c.column.as_str()).collect();
+                        let expected: &[&str] =
+                            if damage == Differing { &["state", "mail"] } else { &["id", "state", "mail"] };
+                        assert_eq!(named, expected, "{case}");
+                        let repaired =
+                            repair(&world.links, &report.differences, &options(authority, segment)).await;
+                        assert!(repaired.unwrap().is_clean(), "{case}");
+                        assert!(verified(&world, options(authority, segment)).await.is_clean(), "{case}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_that_are_only_late_are_no_differences_and_damage_among_them_is() {
+    for (seed, collation) in [(1, Collation::Binary), (2, Collation::Backwards)] {
+        let world = World::unique(collation);
+        world.fill(200);
+        let log = world.old.capture().unwrap();
+        log.install(CaptureOptions { bound: 1_000_000, overflow: true }).await.unwrap();
+        let (backfill, _handle) =
+            Backfill::new(Arc::clone(&world.links), Side::New, 1, BackfillOptions::default());
+        backfill.run().await.unwrap();
+        world.new.set_weather(Weather::slow(Duration::from_millis(3)));
+        let source: Arc<dyn Store> = Arc::new(world.old.clone());
+        let (drain, _drain_handle) =
+            Drain::new(Arc::clone(&world.links), source, DrainOptions::default()).unwrap();
+        let drain = tokio::spawn(drain.run());
+        let writer = tokio::spawn(common::write_for_a_while(world.old.clone(), seed, 100_000));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let report = verified(&world, options(Side::Old, 50)).await;
+        assert!(report.is_clean(), "{:?}", report.differences);
+        assert!(report.tables[0].transient > 0, "the writers were too slow for this test: {report:?}");
+        // Beyond the keys that the writers touch.
+        world.new.damage_put(TABLE, row(5_000, "DAMAGED", "nobody"));
+        let report = verified(&world, options(Side::Old, 50)).await;
+        assert_eq!(report.differences.len(), 1);
+        assert_eq!(report.differences[0].key, Key::new(TABLE, 5_000_i64));
+        writer.abort();
+        drain.abort();
+    }
+}
+
+/// A key that somebody writes without a pause, and whose mirror doesn't come by: it is dirty at each look.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_never_clean_is_compared_under_its_guard() {
+    let world = level(Collation::Binary, 10).await;
+    let log = world.old.capture().unwrap();
+    log.install(CaptureOptions { bound: 1_000, overflow: true }).await.unwrap();
+    world.old.put(TABLE, row(3, "changed", "m")).await.unwrap();
+    let report = verified(&world, options(Side::Old, 50)).await;
+    assert!(report.is_clean(), "{report:?}");
+    assert_eq!(report.tables[0].under_guard, 1);
+    assert_eq!(
+        world.new.raw_row(&Key::new(TABLE, 3_i64)).unwrap(),
+        row(3, "BOOKED", "mail-3"),
+        "nothing is written"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_cannot_be_mapped_is_named_and_the_gate_stays_shut() {
+    let world = World::refusing(|row| {
+        (row.0[0] == changeover::Value::Int(5)).then(|| ("state".to_owned(), "no".to_owned()))
+    });
+    world.fill(20);
+    let (backfill, _handle) =
+        Backfill::new(Arc::clone(&world.links), Side::New, 1, BackfillOptions::default());
+    backfill.run().await.unwrap();
+    let report = verified(&world, options(Side::Old, 50)).await;
+    assert_eq!(report.tables[0].missing, 1);
+    let repaired = repair(&world.links, &report.differences, &options(Side::Old, 50)).await.unwrap();
+    assert!(!repaired.is_clean());
+    assert_eq!(repaired.refused[0].why, "no");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_verification_goes_on_from_its_checkpoint() {
+    for collation in [Collation::Binary, Collation::Backwards] {
+        let world = level(collation, 100).await;
+        world.new.damage_delete(&Key::new(TABLE, 4_i64));
+        world.new.damage_delete(&Key::new(TABLE, 96_i64));
+        let whole = verified(&world, options(Side::Old, 20)).await;
+        let slow = VerifyOptions { rows_per_second_max: Some(100), ..options(Side::Old, 20) };
+        let (verification, handle) = Verification::new(Arc::clone(&world.links), slow);
+        let run = tokio::spawn(verification.run());
+        let mut shown = handle.subscribe();
+        shown.wait_for(|progress| progress.checkpoint.after.is_some()).await.unwrap();
+        run.abort();
+        let checkpoint = handle.progress().checkpoint;
+        assert!(checkpoint.rows() < 200, "it had not ended");
+        let rest = VerifyOptions { resume: Some(checkpoint), ..options(Side::Old, 20) };
+        let resumed = verified(&world, rest).await;
+        assert_eq!((resumed.tables, resumed.differences), (whole.tables, whole.differences));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_differences_than_are_kept_are_counted() {
+    let world = World::new(Collation::Binary);
+    world.fill(500);
+    let few = VerifyOptions { differences_kept: 10, ..options(Side::Old, 100) };
+    let report = verified(&world, few).await;
+    assert_eq!((report.differences.len(), report.tables[0].missing), (10, 500));
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_rows_under_one_key_are_found() {
+    let mut mapping = changeover_testkit::Mapping::alike(TABLE, &["id", "state", "mail"]);
+    // Two old rows become one new key.
+    mapping.set = Arc::new(|row| {
+        let mut row = row.clone();
+        if row.0[0] == changeover::Value::Int(8) {
+            row.0[0] = 7_i64.into();
+        }
+        Ok(Some(row))
+    });
+    let world = World::mapped(mapping);
+    world.fill(10);
+    let report = verified(&world, options(Side::Old, 100)).await;
+    let twice = report.differences.iter().find(|d| d.kind == DifferenceKind::Refused).unwrap();
+    assert_eq!(twice.key, Key::new(TABLE, 7_i64));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Any set of damaged rows is what is found, no more and no less.
+    #[test]
+    fn the_damage_found_is_the_damage_done(
+        seed in any::<u64>(), rows in 1_i64..80, damages in 0_usize..12, segment in 1_u64..100, backwards in any::<bool>(),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let collation = if backwards { Collation::Backwards } else { Collation::Binary };
+            let world = level(collation, rows).await;
+            let mut random = Random::new(seed);
+            let mut damaged = std::collections::BTreeSet::new();
+            for _ in 0..damages {
+                let id = random.below(rows as u64 + 10) as i64;
+                if random.chance(0.3) && id < rows {
+                    world.new.damage_delete(&Key::new(TABLE, id));
+                } else {
+                    world.new.damage_put(TABLE, row(id, "DAMAGED", "x"));
+                }
+                damaged.insert(id);
+            }
+            let report = verified(&world, options(Side::Old, segment)).await;
+            let found: std::collections::BTreeSet<i64> = report.differences.iter().map(|d| match d.key.values()[0] {
+                changeover::Value::Int(n) => n,
+                _ => panic!(),
+            }).collect();
+            assert_eq!(found, damaged);
+        });
+    }
+}

@@ -1,0 +1,75 @@
+//! Repair: what a verification found is synced, and looked at again.
+//!
+//! It has no way of its own to write a row: an extra one goes because the authority, read now, hasn't got it. So a repair
+//! of a difference that has healed meanwhile changes nothing.
+
+use std::sync::Arc;
+
+use super::pair::Links;
+use super::sync::Fate;
+use super::verify::{Difference, DifferenceKind, VerifyOptions, compare_keys};
+use crate::error::StoreError;
+use crate::store::Refusal;
+use crate::value::Key;
+
+/// Keys in one sync.
+const KEYS_AT_ONCE: usize = 256;
+
+/// What a repair came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RepairReport {
+    /// Rows written.
+    pub written: u64,
+    /// Rows deleted, because the authority lacks them.
+    pub deleted: u64,
+    /// Rows that were right by then.
+    pub unchanged: u64,
+    /// Keys that have to wait for their chunk of the backfill.
+    pub deferred: Vec<Key>,
+    /// Rows that can't be carried.
+    pub refused: Vec<Refusal>,
+    /// What differs still, looked at again after the sync.
+    pub left: Vec<Difference>,
+}
+
+impl RepairReport {
+    /// Whether every difference is gone.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.deferred.is_empty() && self.refused.is_empty() && self.left.is_empty()
+    }
+}
+
+/// Syncs the rows of these differences, and compares them again. `options` are those of the verification.
+///
+/// # Errors
+/// What a store meets. It may be run again.
+pub async fn repair(
+    links: &Arc<Links>,
+    differences: &[Difference],
+    options: &VerifyOptions,
+) -> Result<RepairReport, StoreError> {
+    let mut report = RepairReport::default();
+    // A row that the authority can't give isn't repaired by asking again; the follower's may be.
+    let keys: Vec<Key> = differences.iter().map(|difference| difference.key.clone()).collect();
+    for keys in keys.chunks(KEYS_AT_ONCE) {
+        let synced = links.sync(options.authority, keys).await?;
+        report.written += synced.written;
+        report.deleted += synced.deleted;
+        report.unchanged += synced.unchanged;
+        for (key, fate) in keys.iter().zip(synced.fates) {
+            match fate {
+                Fate::Synced => {}
+                Fate::LeftToBackfill | Fate::Deferred => report.deferred.push(key.clone()),
+                Fate::Refused(refusal) => report.refused.push(refusal),
+            }
+        }
+    }
+    report.left = compare_keys(links, &keys, options).await?;
+    report.left.retain(|left| left.kind != DifferenceKind::Refused || !named(&report.refused, &left.key));
+    Ok(report)
+}
+
+fn named(refused: &[Refusal], key: &Key) -> bool {
+    refused.iter().any(|refusal| refusal.key == *key)
+}

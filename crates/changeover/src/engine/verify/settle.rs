@@ -1,0 +1,290 @@
+//! The second look at rows that seem to differ: only what persists is a difference.
+//!
+//! While a key's guard is held on the follower, nobody can sync it; so a change of it that the authority showed and the
+//! follower doesn't has an entry in the log. A key that differs under its guard, and has no entry after both rows were
+//! read, differs for good. One that is dirty is looked at again, with a back-off; one that is dirty at every look is
+//! synced within the guard's transaction, compared, and rolled back: the mirror will do the same in its own time.
+//! Where there is no log to ask, or each side has one (a part of the keys has moved), a difference counts when two looks
+//! see the same two rows.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use changeover_protocol::Side;
+
+use super::VerifyOptions;
+use super::report::{ColumnDifference, Difference, DifferenceKind, Findings, kept};
+use crate::engine::pair::Link;
+use crate::engine::sync::read_all;
+use crate::error::StoreError;
+use crate::rules::RowComparison;
+use crate::store::capture::CaptureLog;
+use crate::store::guard::{Change, GuardedTx, Scope};
+use crate::store::{Image, Refusal, Rows, Store};
+use crate::value::{Key, Row};
+
+/// Keys under one guard.
+const GUARDED_KEYS: usize = 256;
+
+/// Looks again at the rows of one table.
+pub(super) struct Settler<'a> {
+    link: &'a Link,
+    options: &'a VerifyOptions,
+    logs: Vec<&'a dyn CaptureLog>,
+}
+
+/// One key as one look saw it.
+struct Seen {
+    key: Key,
+    old: Option<Row>,
+    new: Option<Row>,
+    refusal: Option<Refusal>,
+}
+
+/// Tells whether two looks saw the same, without keeping the rows, which may be large.
+fn fingerprint(old: Option<&Row>, new: Option<&Row>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for row in [old, new] {
+        row.map(|row| &row.0).hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+impl<'a> Settler<'a> {
+    pub(super) async fn new(link: &'a Link, options: &'a VerifyOptions) -> Result<Self, StoreError> {
+        let mut logs = Vec::new();
+        for side in [Side::Old, Side::New] {
+            if let Some(log) = link.store(side).capture()
+                && log.installed().await?
+            {
+                logs.push(log);
+            }
+        }
+        Ok(Self { link, options, logs })
+    }
+
+    /// One look at each of these keys. Those that are dirty still are given back.
+    pub(super) async fn look(&self, keys: Vec<Key>, found: &mut Findings) -> Result<Vec<Key>, StoreError> {
+        let mut left = Vec::new();
+        for keys in keys.chunks(GUARDED_KEYS) {
+            let seen = self.read(keys).await?;
+            let differ = self.weed(seen, found);
+            if self.options.quiet {
+                differ.into_iter().for_each(|seen| self.count(seen, found));
+            } else {
+                let keys: Vec<Key> = differ.into_iter().map(|seen| seen.key).collect();
+                left.extend(self.look_under_guard(&keys, &mut HashMap::new(), found).await?);
+            }
+        }
+        Ok(left)
+    }
+
+    /// Looks at keys that were dirty until each is settled.
+    pub(super) async fn settle(&self, mut keys: Vec<Key>, found: &mut Findings) -> Result<(), StoreError> {
+        let (mut wait, most) = self.options.look_wait;
+        let mut before: HashMap<Key, u64> = HashMap::new();
+        for _ in 0..self.options.looks {
+            if keys.is_empty() {
+                return Ok(());
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(most);
+            let mut left = Vec::new();
+            for keys in keys.chunks(GUARDED_KEYS) {
+                left.extend(self.look_under_guard(keys, &mut before, found).await?);
+            }
+            keys = left;
+        }
+        for keys in keys.chunks(GUARDED_KEYS) {
+            self.compare_as_synced(keys, found).await?;
+        }
+        Ok(())
+    }
+
+    /// One look, under the guard where the follower has one.
+    async fn look_under_guard(
+        &self,
+        keys: &[Key],
+        before: &mut HashMap<Key, u64>,
+        found: &mut Findings,
+    ) -> Result<Vec<Key>, StoreError> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let follower = self.link.store(self.options.authority.other());
+        let (seen, certain) = match follower.guarded() {
+            Some(guarded) => {
+                let mut tx = guarded.begin(Scope::Keys(keys)).await?;
+                let seen = self.read_guarded(tx.as_mut(), keys).await?;
+                (seen, self.logs.len() == 1)
+            }
+            None => (self.read(keys).await?, false),
+        };
+        let dirty = self.dirty(keys).await?;
+        let mut left = Vec::new();
+        for seen in self.weed(seen, found) {
+            if dirty.contains(&seen.key) {
+                left.push(seen.key);
+                continue;
+            }
+            let print = fingerprint(seen.old.as_ref(), seen.new.as_ref());
+            if certain || before.get(&seen.key) == Some(&print) {
+                self.count(seen, found);
+            } else {
+                before.insert(seen.key.clone(), print);
+                left.push(seen.key);
+            }
+        }
+        Ok(left)
+    }
+
+    /// Keys that are never clean: what a sync makes of them is compared, and rolled back.
+    async fn compare_as_synced(&self, keys: &[Key], found: &mut Findings) -> Result<(), StoreError> {
+        let authority = self.options.authority;
+        let follower = self.link.store(authority.other());
+        let Some(guarded) = follower.guarded() else {
+            // Nothing can be proved of them, so they count.
+            let seen = self.read(keys).await?;
+            self.weed(seen, found).into_iter().for_each(|seen| self.count(seen, found));
+            return Ok(());
+        };
+        let mut tx = guarded.begin(Scope::Keys(keys)).await?;
+        let store = self.link.store(authority).as_ref();
+        let rows = read_all(store, self.link.table(), keys, Image::Canonical).await?;
+        let back = match authority {
+            Side::Old => vec![None; keys.len()],
+            Side::New => read_all(store, self.link.table(), keys, Image::Back).await?.rows,
+        };
+        let refused: HashSet<&Key> = rows.refused.iter().map(|refusal| &refusal.key).collect();
+        let changes: Vec<Change> = keys
+            .iter()
+            .zip(&rows.rows)
+            .zip(back)
+            .filter(|((key, _), _)| !refused.contains(key))
+            .map(|((key, row), back)| Change { key: key.clone(), row: row.clone(), back })
+            .collect();
+        let applied = tx.apply(&changes).await?;
+        // Rows that want a unique value of another's are that row's story too: the mirror's set is larger than this one.
+        let wanting = !applied.joins.is_empty();
+        let follower_rows = tx.read(self.link.table(), keys).await?;
+        drop(tx);
+        found.table.under_guard += keys.len() as u64;
+        let differ = self.weed(self.pair(keys, rows, follower_rows), found);
+        if wanting {
+            found.table.transient += differ.len() as u64;
+        } else {
+            differ.into_iter().for_each(|seen| self.count(seen, found));
+        }
+        Ok(())
+    }
+
+    async fn read(&self, keys: &[Key]) -> Result<Vec<Seen>, StoreError> {
+        let read = |side| read_all(self.link.store(side).as_ref(), self.link.table(), keys, Image::Canonical);
+        let (authority, follower) =
+            tokio::join!(read(self.options.authority), read(self.options.authority.other()));
+        Ok(self.pair(keys, authority?, follower?))
+    }
+
+    async fn read_guarded(&self, tx: &mut dyn GuardedTx, keys: &[Key]) -> Result<Vec<Seen>, StoreError> {
+        let store: &dyn Store = self.link.store(self.options.authority).as_ref();
+        let authority = read_all(store, self.link.table(), keys, Image::Canonical).await?;
+        let follower = tx.read(self.link.table(), keys).await?;
+        Ok(self.pair(keys, authority, follower))
+    }
+
+    fn pair(&self, keys: &[Key], authority: Rows, follower: Rows) -> Vec<Seen> {
+        let refused = authority.refused.into_iter().chain(follower.refused);
+        let mut refused: HashMap<Key, Refusal> = refused.map(|r| (r.key.clone(), r)).collect();
+        let rows = authority.rows.into_iter().zip(follower.rows);
+        keys.iter()
+            .zip(rows)
+            .map(|(key, (authority, follower))| {
+                let (old, new) = match self.options.authority {
+                    Side::Old => (authority, follower),
+                    Side::New => (follower, authority),
+                };
+                Seen { key: key.clone(), old, new, refusal: refused.remove(key) }
+            })
+            .collect()
+    }
+
+    /// The keys that any log has an entry of.
+    async fn dirty(&self, keys: &[Key]) -> Result<HashSet<Key>, StoreError> {
+        let mut dirty = HashSet::new();
+        for log in &self.logs {
+            dirty.extend(log.claim_keys(keys).await?.into_iter().map(|claim| claim.key));
+        }
+        Ok(dirty)
+    }
+
+    /// Counts those that are the same now; the others are left.
+    fn weed(&self, seen: Vec<Seen>, found: &mut Findings) -> Vec<Seen> {
+        let mut differ = Vec::new();
+        for seen in seen {
+            let same = match (&seen.old, &seen.new) {
+                _ if seen.refusal.is_some() => false,
+                (None, None) => true,
+                (Some(old), Some(new)) => match self.link.rules().compare(old, new) {
+                    RowComparison::Equal => {
+                        found.table.compared += 1;
+                        true
+                    }
+                    RowComparison::EqualByRule(rules) => {
+                        found.table.compared += 1;
+                        found.table.by_rules(&rules);
+                        true
+                    }
+                    RowComparison::Differs(_) => false,
+                },
+                _ => false,
+            };
+            if same {
+                found.table.transient += 1;
+            } else {
+                differ.push(seen);
+            }
+        }
+        differ
+    }
+
+    /// A difference that persists.
+    fn count(&self, seen: Seen, found: &mut Findings) {
+        let Seen { key, old, new, refusal } = seen;
+        let shape = self.link.shape(Side::New);
+        let value = |row: &Option<Row>, at: usize| row.as_ref().and_then(|row| row.0.get(at)).map(kept);
+        let column = |at: usize| ColumnDifference {
+            column: shape.columns[at].clone(),
+            old: value(&old, at),
+            new: value(&new, at),
+        };
+        if let Some(refusal) = refusal {
+            let columns = refusal.column.iter().map(|name| ColumnDifference {
+                column: name.clone(),
+                old: refusal.value.as_ref().map(kept),
+                new: None,
+            });
+            let columns = columns.collect();
+            found.add(Difference { key, kind: DifferenceKind::Refused, columns, why: Some(refusal.why) });
+            return;
+        }
+        let all = || (0..shape.columns.len()).map(column).collect();
+        let follower_lacks = match self.options.authority {
+            Side::Old => new.is_none(),
+            Side::New => old.is_none(),
+        };
+        let (kind, columns) = match (&old, &new) {
+            (Some(a), Some(b)) => match self.link.rules().compare(a, b) {
+                RowComparison::Differs(places) => {
+                    found.table.compared += 1;
+                    let places = places.into_iter().filter(|&at| at < shape.columns.len());
+                    (DifferenceKind::Differing, places.map(column).collect())
+                }
+                RowComparison::Equal | RowComparison::EqualByRule(_) => return,
+            },
+            (None, None) => return,
+            _ if follower_lacks => (DifferenceKind::Missing, all()),
+            _ => (DifferenceKind::Extra, all()),
+        };
+        found.add(Difference { key, kind, columns, why: None });
+    }
+}
