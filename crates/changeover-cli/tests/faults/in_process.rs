@@ -1,0 +1,1 @@
+//! Errors and pauses, met in this process.
