@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::demo;
 use crate::commands::{
-    abort, adopt, advance, audit, check, copy, init, instances, mismatches, pause, rehearse, retire, rollback, run,
-    spec, status, verify,
+    abort, adopt, advance, audit, init, instances, mismatches, pause, retire, rollback, run,
+    spec, status,
 };
 
 const ABOUT: &str = "Moves a live service from its old database to the new one: no downtime, nothing lost, \
@@ -65,15 +66,7 @@ pub(crate) enum Color {
 pub(crate) enum Command {
     /// Look at both databases and write a spec, with every guess marked
     Init(init::InitArgs),
-    /// Show the plan in plain words: what becomes what, which locks, what would fail. Changes nothing
-    Check(check::CheckArgs),
-    /// Try it all on copies of the databases: forward, back, forward
-    Rehearse(rehearse::RehearseArgs),
-    /// Copy everything once, compare it, and end: for databases that nobody writes to meanwhile
-    Copy(copy::CopyArgs),
-    /// Compare both sides row by row, and repair what differs if asked to
-    Verify(verify::VerifyArgs),
-    /// Run a migration: mirror, copy, compare, and wait for `advance`. Until told to stop
+    /// Run a migration: mirror, compare, and wait for `advance`. Until told to stop
     Run(run::RunArgs),
     /// Where the migration stands, what it waits for, and how to undo
     Status(status::StatusArgs),
@@ -99,6 +92,11 @@ pub(crate) enum Command {
     Abort(abort::AbortArgs),
     /// About the spec file itself
     Spec(spec::SpecArgs),
+    /// Watch it all happen to a service made up for that, under traffic, with proof at the end
+    Demo(demo::DemoArgs),
+    /// One process of the demo's service.
+    #[command(name = demo::INSTANCE, hide = true)]
+    DemoInstance(demo::InstanceArgs),
     /// The worker that `run` watches over.
     #[command(name = run::WORKER, hide = true)]
     Worker(run::RunArgs),

@@ -4,21 +4,18 @@ pub(crate) mod abort;
 pub(crate) mod adopt;
 pub(crate) mod advance;
 pub(crate) mod audit;
-pub(crate) mod check;
-pub(crate) mod copy;
 pub(crate) mod init;
 pub(crate) mod instances;
 pub(crate) mod mismatches;
 pub(crate) mod pause;
-pub(crate) mod rehearse;
 pub(crate) mod retire;
 pub(crate) mod rollback;
 pub(crate) mod run;
 pub(crate) mod spec;
 pub(crate) mod status;
-pub(crate) mod verify;
 
 use crate::args::Command;
+use crate::demo;
 use crate::error::{CliError, Exit};
 use crate::terminal::Terminal;
 
@@ -29,10 +26,6 @@ use crate::terminal::Terminal;
 pub(crate) async fn dispatch(command: Command, terminal: &Terminal) -> Result<Exit, CliError> {
     match command {
         Command::Init(args) => init::answer(&args, terminal).await,
-        Command::Check(args) => check::answer(&args, terminal).await,
-        Command::Rehearse(args) => rehearse::answer(&args, terminal).await,
-        Command::Copy(args) => copy::answer(&args, terminal).await,
-        Command::Verify(args) => verify::answer(&args, terminal).await,
         Command::Run(args) => run::answer(&args, terminal).await,
         Command::Worker(args) => run::work(args, terminal).await,
         Command::Status(args) => status::answer(&args, terminal).await,
@@ -47,5 +40,7 @@ pub(crate) async fn dispatch(command: Command, terminal: &Terminal) -> Result<Ex
         Command::Retire(args) => retire::answer(&args, terminal).await,
         Command::Abort(args) => abort::answer(&args, terminal).await,
         Command::Spec(args) => spec::answer(&args, terminal),
+        Command::Demo(args) => demo::answer(args, terminal).await,
+        Command::DemoInstance(args) => demo::instance(args).await,
     }
 }

@@ -5,12 +5,13 @@ pub(crate) mod block;
 pub(crate) mod error;
 pub(crate) mod evidence;
 pub(crate) mod findings;
+pub(crate) mod guesses;
 pub(crate) mod instances;
-pub(crate) mod locks;
 pub(crate) mod mismatches;
 pub(crate) mod moved;
 pub(crate) mod plan;
 pub(crate) mod progress;
+pub(crate) mod report;
 pub(crate) mod status;
 pub(crate) mod words;
 

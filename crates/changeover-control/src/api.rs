@@ -24,7 +24,7 @@ use changeover_api::wire::path::ROOT;
 use tokio::sync::watch;
 
 pub use self::failure::wire_error;
-pub use self::listen::Bound;
+pub(crate) use self::listen::Bound;
 use self::failure::Failure;
 use self::guard::Guard;
 use crate::conductor::Conductor;

@@ -1,36 +1,90 @@
-//! A full comparison of both sides, row by row, under live traffic and in bounded memory; and what it reports.
-//!
-//! It walks the old side in chunks of its own order and fetches the new side's rows by their keys; then the new side's keys,
-//! for rows that the old side lacks: so no collation has to agree with another. Rows that differ are read again with a
-//! back-off, for as long as they are in the authority's log: only a difference that persists counts. No snapshot is older
-//! than a chunk.
+//! The engine's verification as this crate runs it: its progress carried on, what it found repaired where that was asked
+//! for, and told in a form that can be kept and shown: bounded, and redacted as the spec says.
 
-mod report;
-mod suspects;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use std::collections::HashSet;
-
-use changeover::engine::{Link, Links};
-use changeover::rules::RowComparison;
-use changeover::store::{BatchBudget, Image, KeyRange, Refusal, Store};
-use changeover::{Key, Side, StoreError};
+use changeover::engine::verify::{self, TableReport as Found};
+use changeover::engine::{
+    Difference, DifferenceKind, Links, Verification, VerifyHandle, VerifyOptions, VerifyProgress, repair,
+};
+use changeover::{Key, Side, StoreError, Value};
 use changeover_api::spec::EvidenceSpec;
+use serde::Serialize;
 use tokio::sync::watch;
 
-pub use self::report::{DifferenceReport, RefusalReport, TableReport};
-use self::suspects::Suspects;
+/// What was found in one table.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct TableReport {
+    /// The mapping's name.
+    pub table: String,
+    /// Rows on the old side.
+    pub rows_old: u64,
+    /// Rows on the new side.
+    pub rows_new: u64,
+    /// Rows copied.
+    pub rows_copied: u64,
+    /// Rows compared.
+    pub rows_compared: u64,
+    /// Rows that differ.
+    pub differing: u64,
+    /// Rows that the follower lacks.
+    pub missing: u64,
+    /// Rows that only the follower has.
+    pub extra: u64,
+    /// Rows that are equal only by a rule.
+    pub equal_by_rule: u64,
+    /// The same for each rule, by its name: a row may need several.
+    pub by_rule: BTreeMap<String, u64>,
+    /// Rows that can't be mapped, written or compared.
+    pub refused: u64,
+}
 
-/// How many rows are compared from one snapshot.
-const CHUNK_ROWS: u64 = 5_000;
+/// One difference: of one column, or of a whole row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DifferenceReport {
+    /// The mapping's name.
+    pub table: String,
+    /// The row's key.
+    pub key: String,
+    /// `differing`, `missing` (the follower lacks the row), `extra` (only it has it) or `refused`.
+    pub kind: &'static str,
+    /// The column, where it is about one.
+    pub column: Option<String>,
+    /// The old side's value.
+    pub old: Option<String>,
+    /// The new side's value.
+    pub new: Option<String>,
+    /// Why a row is refused.
+    pub why: Option<String>,
+}
 
-/// How many suspicious rows wait to be read again, before they are.
-const SUSPECTS_MAX: usize = 2_000;
+/// All that a comparison found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    pub(crate) tables: Vec<TableReport>,
+    /// The first ones, as many as are kept.
+    pub(crate) differences: Vec<DifferenceReport>,
+    /// Rows written anew by a repair.
+    pub(crate) repaired: u64,
+}
+
+impl Outcome {
+    /// Rows that differ, are missing or extra.
+    pub(crate) fn different(&self) -> u64 {
+        self.tables.iter().map(|table| table.differing + table.missing + table.extra).sum()
+    }
+
+    /// Rows that can't be mapped, written or compared.
+    pub(crate) fn refused(&self) -> u64 {
+        self.tables.iter().map(|table| table.refused).sum()
+    }
+}
 
 /// What is to be compared, and how.
 pub(crate) struct Comparison<'c> {
-    pub(crate) links: &'c Links,
-    /// The side whose rows are right, for repairs and for telling what is still dirty.
-    pub(crate) authority: Side,
+    pub(crate) links: &'c Arc<Links>,
+    pub(crate) options: VerifyOptions,
     /// Whether the follower's rows that differ are written anew.
     pub(crate) repairs: bool,
     /// Which columns' values aren't shown.
@@ -39,163 +93,162 @@ pub(crate) struct Comparison<'c> {
     pub(crate) paused: Option<watch::Receiver<bool>>,
 }
 
-/// Told with each chunk: rows compared so far, and differences found.
-pub(crate) type Told<'t> = &'t mut (dyn FnMut(u64, u64) + Send);
-
 impl Comparison<'_> {
-    /// Compares every mapping. Changes nothing unless it repairs. May be dropped at any await.
+    /// Compares, tells its progress, and repairs. May be dropped at any await.
     ///
     /// # Errors
     /// What a store meets: then nothing is known.
-    pub(crate) async fn run(mut self, told: Told<'_>) -> Result<Vec<TableReport>, StoreError> {
-        let mut reports: Vec<TableReport> = Vec::new();
-        for link in self.links.links() {
-            let rows_before: u64 = reports.iter().map(|report| report.rows_compared).sum();
-            let found_before: u64 = reports.iter().map(TableReport::wrong).sum();
-            let mut report = TableReport::new(link.table().as_str());
-            self.old_rows(link, &mut report, &mut |report| {
-                told(rows_before + report.rows_compared, found_before + report.wrong());
-            })
-            .await?;
-            self.new_rows(link, &mut report, &mut |report| {
-                told(rows_before + report.rows_compared, found_before + report.wrong());
-            })
-            .await?;
-            reports.push(report);
-        }
-        Ok(reports)
-    }
-
-    async fn rest(&mut self) {
-        if let Some(paused) = &mut self.paused {
-            // A sender that is gone pauses nobody.
-            let _ = paused.wait_for(|paused| !paused).await;
-        }
-    }
-
-    /// Every row of the old side, against the new side's row of its key.
-    async fn old_rows(
-        &mut self,
-        link: &Link,
-        report: &mut TableReport,
-        told: &mut (dyn FnMut(&TableReport) + Send),
-    ) -> Result<(), StoreError> {
-        let (old, new) = (link.store(Side::Old), link.store(Side::New));
-        let mut suspects = Suspects::new(link, self.links, self.authority, self.repairs, self.redact);
-        let mut refused: HashSet<Key> = HashSet::new();
-        let mut after = None;
-        loop {
-            self.rest().await;
-            let upto = old.cut(link.table(), after.as_ref(), CHUNK_ROWS).await?;
-            let range = KeyRange { after, upto: upto.clone() };
-            let mut rows = old.scan(link.table(), &range, Image::Canonical, BatchBudget::default()).await?;
-            while let Some(batch) = rows.next().await? {
-                report.refuse(batch.refused, &mut refused, link, self.redact, Side::Old);
-                let keys: Vec<Key> = batch.rows.iter().map(|row| link.shape(Side::Old).key_of(row)).collect();
-                let found = new.read(link.table(), &keys, Image::Canonical).await?;
-                report.rows_old += keys.len() as u64;
-                report.rows_compared += keys.len() as u64;
-                report.refuse(found.refused, &mut refused, link, self.redact, Side::New);
-                for ((key, row), other) in keys.into_iter().zip(&batch.rows).zip(&found.rows) {
-                    match other {
-                        Some(other) => match link.rules().compare(row, other) {
-                            RowComparison::Equal => {}
-                            RowComparison::EqualByRule(rules) => report.by_rule(&rules, link.rules()),
-                            RowComparison::Differs(_) => suspects.add(key),
-                        },
-                        None if refused.contains(&key) => {}
-                        None => suspects.add(key),
-                    }
+    pub(crate) async fn run(
+        mut self,
+        told: &mut (dyn FnMut(&VerifyProgress) + Send),
+    ) -> Result<Outcome, StoreError> {
+        let (verification, handle) = Verification::new(Arc::clone(self.links), self.options.clone());
+        let paused = self.paused.take();
+        let report = tokio::select! {
+            report = verification.run() => report?,
+            never = follow(&handle, paused, told) => match never {},
+        };
+        told(&handle.progress());
+        let mut outcome = Outcome {
+            tables: report.tables.iter().map(table_report).collect(),
+            differences: self.shown(&report.differences),
+            repaired: 0,
+        };
+        if self.repairs && !report.is_clean() {
+            let repaired = repair(self.links, &report.differences, &self.options).await?;
+            outcome.repaired = repaired.written + repaired.deleted;
+            recount(&mut outcome.tables, &report.differences, &repaired.left);
+            outcome.differences = self.shown(&repaired.left);
+            for refusal in &repaired.refused {
+                let table = refusal.key.table.as_str();
+                if let Some(report) = outcome.tables.iter_mut().find(|report| report.table == table) {
+                    report.refused += 1;
                 }
-                if suspects.len() >= SUSPECTS_MAX {
-                    suspects.settle(report, &mut refused).await?;
-                }
+                outcome.differences.push(DifferenceReport {
+                    table: table.to_owned(),
+                    key: self.key(&refusal.key),
+                    kind: DifferenceKind::Refused.name(),
+                    column: refusal.column.clone(),
+                    old: None,
+                    new: None,
+                    why: Some(refusal.why.clone()),
+                });
             }
-            suspects.settle(report, &mut refused).await?;
-            told(report);
-            let Some(next) = upto else { return Ok(()) };
-            after = Some(next);
         }
+        Ok(outcome)
     }
 
-    /// The new side's rows that the old side lacks.
-    async fn new_rows(
-        &mut self,
-        link: &Link,
-        report: &mut TableReport,
-        told: &mut (dyn FnMut(&TableReport) + Send),
-    ) -> Result<(), StoreError> {
-        let (old, new) = (link.store(Side::Old), link.store(Side::New));
-        let mut suspects = Suspects::new(link, self.links, self.authority, self.repairs, self.redact);
-        let mut refused: HashSet<Key> = HashSet::new();
-        let mut after = None;
-        loop {
-            self.rest().await;
-            let upto = new.cut(link.table(), after.as_ref(), CHUNK_ROWS).await?;
-            let range = KeyRange { after, upto: upto.clone() };
-            let mut rows = new.scan(link.table(), &range, Image::Canonical, BatchBudget::default()).await?;
-            while let Some(batch) = rows.next().await? {
-                report.refuse(batch.refused, &mut refused, link, self.redact, Side::New);
-                let keys: Vec<Key> = batch.rows.iter().map(|row| link.shape(Side::New).key_of(row)).collect();
-                report.rows_new += keys.len() as u64;
-                let found = old.read(link.table(), &keys, Image::Canonical).await?;
-                let unreadable: HashSet<Key> = found.refused.into_iter().map(|refusal| refusal.key).collect();
-                for (key, other) in keys.into_iter().zip(found.rows) {
-                    if other.is_none() && !unreadable.contains(&key) {
-                        suspects.add(key);
-                    }
-                }
-                if suspects.len() >= SUSPECTS_MAX {
-                    suspects.settle(report, &mut refused).await?;
-                }
+    fn shown(&self, differences: &[Difference]) -> Vec<DifferenceReport> {
+        let mut shown = Vec::new();
+        for difference in differences {
+            let table = difference.key.table.as_str();
+            let line = |column: Option<String>, old, new| DifferenceReport {
+                table: table.to_owned(),
+                key: self.key(&difference.key),
+                kind: difference.kind.name(),
+                column,
+                old,
+                new,
+                why: difference.why.clone(),
+            };
+            if difference.columns.is_empty() || difference.kind != DifferenceKind::Differing {
+                shown.push(line(None, None, None));
+                continue;
             }
-            suspects.settle(report, &mut refused).await?;
-            told(report);
-            let Some(next) = upto else { return Ok(()) };
-            after = Some(next);
+            for column in &difference.columns {
+                let value = |value: &Option<Value>| value.as_ref().map(|v| self.value(table, &column.column, v));
+                shown.push(line(Some(column.column.clone()), value(&column.old), value(&column.new)));
+            }
+        }
+        shown
+    }
+
+    fn value(&self, table: &str, column: &str, value: &Value) -> String {
+        if self.redact.redacts(table, column) { "(redacted)".to_owned() } else { value.to_string() }
+    }
+
+    /// A key, redacted where its columns are.
+    fn key(&self, key: &Key) -> String {
+        let Ok(link) = self.links.link(&key.table) else { return key.to_string() };
+        let shape = link.shape(Side::New);
+        let columns = shape.key.iter().map(|&at| shape.columns[at].as_str());
+        let values: Vec<String> = columns
+            .zip(key.values())
+            .map(|(column, value)| self.value(key.table.as_str(), column, value))
+            .collect();
+        values.join(", ")
+    }
+}
+
+/// Carries pause and resume to the verification, and its progress to whoever looks.
+async fn follow(
+    handle: &VerifyHandle,
+    mut paused: Option<watch::Receiver<bool>>,
+    told: &mut (dyn FnMut(&VerifyProgress) + Send),
+) -> std::convert::Infallible {
+    let mut progress = handle.subscribe();
+    loop {
+        if paused.as_mut().is_some_and(|paused| *paused.borrow_and_update()) {
+            handle.pause();
+        } else {
+            handle.resume();
+        }
+        told(&progress.borrow_and_update().clone());
+        let pause = async {
+            match &mut paused {
+                Some(paused) => paused.changed().await.is_ok(),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = pause => {}
+            changed = progress.changed() => if changed.is_err() {
+                std::future::pending::<()>().await;
+            }
         }
     }
 }
 
-/// What a value looks like in a report.
-fn shown(redact: &EvidenceSpec, table: &str, column: &str, value: &changeover::Value) -> String {
-    if redact.redacts(table, column) { "(redacted)".to_owned() } else { value.to_string() }
-}
-
-/// A key as a report shows it, redacted where its columns are.
-fn shown_key(redact: &EvidenceSpec, link: &Link, key: &Key) -> String {
-    let shape = link.shape(Side::New);
-    let values: Vec<String> = shape
-        .key
-        .iter()
-        .zip(key.values())
-        .map(|(&at, value)| shown(redact, link.table().as_str(), &shape.columns[at], value))
-        .collect();
-    values.join(", ")
-}
-
-/// What a refusal says, redacted.
-fn refusal_report(redact: &EvidenceSpec, link: &Link, refusal: &Refusal, side: Side) -> RefusalReport {
-    let table = link.table().as_str();
-    let column = refusal.column.clone();
-    RefusalReport {
-        table: table.to_owned(),
-        key: shown_key(redact, link, &refusal.key),
-        side: side.name().to_owned(),
-        value: refusal
-            .value
-            .as_ref()
-            .map(|value| shown(redact, table, column.as_deref().unwrap_or_default(), value)),
-        column,
-        why: refusal.why.clone(),
+fn table_report(found: &Found) -> TableReport {
+    TableReport {
+        table: found.table.as_str().to_owned(),
+        rows_old: found.rows_old,
+        rows_new: found.rows_new,
+        rows_copied: 0,
+        rows_compared: found.compared,
+        differing: found.differing,
+        missing: found.missing,
+        extra: found.extra,
+        equal_by_rule: found.equal_by_rule,
+        by_rule: found.by_rule.iter().filter(|(_, rows)| *rows > 0).cloned().collect(),
+        refused: found.refused,
     }
 }
 
-/// Reads the rows of a few keys on one side, each in its place.
-async fn read_rows(
-    store: &dyn Store,
-    link: &Link,
-    keys: &[Key],
-) -> Result<changeover::store::Rows, StoreError> {
-    store.read(link.table(), keys, Image::Canonical).await
+/// After a repair what is left counts, and what wasn't looked at again because it wasn't kept.
+fn recount(tables: &mut [TableReport], before: &[Difference], left: &[Difference]) {
+    for table in tables {
+        let count = |list: &[Difference], kind| {
+            list.iter().filter(|d| d.key.table.as_str() == table.table && d.kind == kind).count() as u64
+        };
+        for (kind, counter) in [
+            (DifferenceKind::Differing, &mut table.differing),
+            (DifferenceKind::Missing, &mut table.missing),
+            (DifferenceKind::Extra, &mut table.extra),
+            (DifferenceKind::Refused, &mut table.refused),
+        ] {
+            *counter = counter.saturating_sub(count(before, kind)) + count(left, kind);
+        }
+    }
+}
+
+/// The rows that a verification has walked, and those that there are, about; of the authority's side alone.
+pub(crate) fn walked(progress: &VerifyProgress) -> (u64, u64) {
+    let compared: u64 = progress.checkpoint.tables.iter().map(|table| table.rows_old).sum();
+    (compared, progress.estimate / 2)
+}
+
+/// Differences that a verification has found so far.
+pub(crate) fn found_so_far(progress: &VerifyProgress) -> u64 {
+    progress.checkpoint.tables.iter().map(verify::TableReport::differences).sum()
 }

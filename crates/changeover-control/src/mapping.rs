@@ -6,7 +6,7 @@ use changeover_tables::mapping as tables;
 
 /// The mappings of a spec, in its order.
 #[must_use]
-pub fn mappings(specs: &[TableSpec]) -> Vec<tables::TableMapping> {
+pub(crate) fn mappings(specs: &[TableSpec]) -> Vec<tables::TableMapping> {
     specs.iter().map(mapping).collect()
 }
 

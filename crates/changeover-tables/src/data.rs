@@ -86,8 +86,10 @@ pub async fn check_data<'s>(
         let mut data = TableData { table: table.name.to_string(), ..TableData::default() };
         let rivals = rivals(plan, table);
         if let Some(store) = old(&table.old.store) {
-            let rivals: Vec<Rival<'_>> =
-                rivals.into_iter().filter_map(|r| Some(Rival { store: old(&r.old.store)?, table: r })).collect();
+            let rivals: Vec<Rival<'_>> = rivals
+                .into_iter()
+                .filter_map(|r| Some(Rival { store: old(&r.old.store)?, table: r }))
+                .collect();
             data.forward = scan_old(store, table, &rivals, &mut data).await?;
             data.duplicates = store.duplicates(table, EXAMPLES).await?;
         }
@@ -146,10 +148,16 @@ async fn collide(keys: &[Key], rival: &Rival<'_>) -> Result<Vec<Refusal>, StoreE
     let found = rival.store.read(&rival.table.name, &theirs, Image::Canonical).await?;
     let both = keys.iter().zip(&found.rows).filter(|(_, row)| row.is_some());
     let why = format!("{} has a row with the same key, and both go to {}", rival.table.old, rival.table.new);
-    Ok(both.map(|(key, _)| Refusal { key: key.clone(), column: None, value: None, why: why.clone() }).collect())
+    Ok(both
+        .map(|(key, _)| Refusal { key: key.clone(), column: None, value: None, why: why.clone() })
+        .collect())
 }
 
-async fn refused_of(store: &dyn Duplicates, table: &TableName, image: Image) -> Result<Vec<Trouble>, StoreError> {
+async fn refused_of(
+    store: &dyn Duplicates,
+    table: &TableName,
+    image: Image,
+) -> Result<Vec<Trouble>, StoreError> {
     let mut troubles = Troubles::default();
     let mut stream = store.scan(table, &KeyRange::default(), image, BatchBudget::default()).await?;
     while let Some(batch) = stream.next().await? {

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use crate::catalog::{Catalog, ColumnInfo, Generated, TableInfo, TableKind};
-use changeover::mapping::{KeyColumn, TableRef};
 use crate::plan::key_choices;
+use changeover::mapping::{KeyColumn, TableRef};
 
 /// How sure a guess is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -119,7 +119,11 @@ fn table(old_in: &Catalog, old: &TableInfo, new_in: &Catalog, new: &TableInfo) -
     GuessedTable {
         old: place(old_in, old),
         new: place(new_in, new),
-        certainty: if old.name.eq_ignore_ascii_case(&new.name) { Certainty::SameName } else { Certainty::Guess },
+        certainty: if old.name.eq_ignore_ascii_case(&new.name) {
+            Certainty::SameName
+        } else {
+            Certainty::Guess
+        },
         key,
         key_certainty,
         key_note,
@@ -182,7 +186,11 @@ fn key(old: &TableInfo, new: &TableInfo, columns: &[GuessedColumn]) -> (Vec<KeyC
     let mut key = Vec::new();
     for name in &old.primary_key {
         let Some(column) = columns.iter().find(|c| c.old.as_ref() == Some(name)) else {
-            return (Vec::new(), Certainty::Guess, format!("nothing in {} looks like the key's column {name}", new.name));
+            return (
+                Vec::new(),
+                Certainty::Guess,
+                format!("nothing in {} looks like the key's column {name}", new.name),
+            );
         };
         key.push(KeyColumn { old: name.clone(), new: column.new.clone() });
     }

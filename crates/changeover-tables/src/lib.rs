@@ -8,7 +8,6 @@
 
 pub mod catalog;
 pub mod data;
-mod equal;
 mod fit;
 pub mod guess;
 pub mod plan;

@@ -230,6 +230,7 @@ fn table_plan<'c>(
     let same_order = key::same_order(&key, (old, &old_index), (new, &new_index))
         && old_catalog.utf8_order
         && new_catalog.utf8_order;
+    let rules = columns::rules(mapping, &columns, notes);
     let table = TablePlan {
         name: mapping.name.clone(),
         old: mapping.old.clone(),
@@ -244,7 +245,7 @@ fn table_plan<'c>(
         scope,
         back,
         kept,
-        rules: mapping.rules.clone(),
+        rules,
         route,
         same_order,
         utf8_order: (old_catalog.utf8_order, new_catalog.utf8_order),

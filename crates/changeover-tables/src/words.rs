@@ -3,8 +3,8 @@
 use changeover::Value;
 
 use crate::catalog::{Domain, TableInfo};
-use changeover::mapping::{SetExpr, TableMapping};
 use crate::plan::{Finding, Mirroring, Severity, Source, TablePlan};
+use changeover::mapping::{SetExpr, TableMapping};
 
 /// What becomes of one column.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +78,10 @@ pub fn locks(mirroring: Mirroring) -> Vec<LockWords> {
             "into reverse-shadow, and on a rollback",
             "both files against writers, while the log is drained and the fence is set: within the hold budget, or it is given up",
         ));
-        locks.push(lock("when it is retired or removed", "the file against writers, while triggers are dropped: milliseconds"));
+        locks.push(lock(
+            "when it is retired or removed",
+            "the file against writers, while triggers are dropped: milliseconds",
+        ));
     }
     locks
 }
@@ -107,7 +110,9 @@ pub fn reversibility(table: &TablePlan) -> Vec<Finding> {
             note(
                 Severity::Warning,
                 name,
-                format!("what the new side writes into {name} doesn't come back: no column of the old table is made of it"),
+                format!(
+                    "what the new side writes into {name} doesn't come back: no column of the old table is made of it"
+                ),
                 "give the old column by `back`",
             );
         }
@@ -119,7 +124,10 @@ pub fn reversibility(table: &TablePlan) -> Vec<Finding> {
             note(
                 Severity::Warning,
                 new,
-                format!("{new} may be NULL on the new side, and {} may not on the old one: such rows don't come back", back.target.column),
+                format!(
+                    "{new} may be NULL on the new side, and {} may not on the old one: such rows don't come back",
+                    back.target.column
+                ),
                 "give the old column by `back`, as coalesce(…)",
             );
         }
@@ -127,7 +135,12 @@ pub fn reversibility(table: &TablePlan) -> Vec<Finding> {
             note(
                 Severity::Warning,
                 new,
-                format!("{new} holds {} on the new side, {} only {} on the old one: other values don't come back", from.domain.name(), back.target.column, back.target.domain.name()),
+                format!(
+                    "{new} holds {} on the new side, {} only {} on the old one: other values don't come back",
+                    from.domain.name(),
+                    back.target.column,
+                    back.target.domain.name()
+                ),
                 "convert it by `back`, or keep such values out on the new side",
             );
         }
@@ -138,13 +151,21 @@ pub fn reversibility(table: &TablePlan) -> Vec<Finding> {
             note(
                 Severity::Note,
                 &columns.join(", "),
-                format!("({}) is unique on the old side, and not all of it comes back: rows made on the new side may collide there", columns.join(", ")),
+                format!(
+                    "({}) is unique on the old side, and not all of it comes back: rows made on the new side may collide there",
+                    columns.join(", ")
+                ),
                 "give these columns by `back`",
             );
         }
     }
     for name in &table.kept {
-        note(Severity::Note, name, format!("{name} keeps its old value on the way back, and takes its default in new rows"), "");
+        note(
+            Severity::Note,
+            name,
+            format!("{name} keeps its old value on the way back, and takes its default in new rows"),
+            "",
+        );
     }
     found
 }
@@ -182,7 +203,8 @@ pub fn proposed_table(mapping: &TableMapping, old: &TableInfo) -> String {
             continue;
         }
         let not_null = if column.not_null { " NOT NULL" } else { "" };
-        let declared = if column.declared.is_empty() { String::new() } else { format!(" {}", column.declared) };
+        let declared =
+            if column.declared.is_empty() { String::new() } else { format!(" {}", column.declared) };
         lines.push(format!("    {}{declared}{not_null}", quoted(&name)));
     }
     for (name, expr) in &mapping.set {

@@ -30,7 +30,7 @@ pub(crate) async fn answer(args: &StatusArgs, terminal: &Terminal) -> Result<Exi
         Ok(remote) => match remote.status().await {
             // Killed: its file is still there.
             Err(CliError::Client(error)) if matches!(*error, ClientError::Unreachable { .. }) => {
-                of_file(&found, error.into()).await?
+                of_file(&found, CliError::Client(error)).await?
             }
             answer => answer?,
         },

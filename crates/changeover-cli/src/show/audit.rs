@@ -20,7 +20,7 @@ pub(crate) fn show(audit: &Audit, terminal: &Terminal) -> Result<(), CliError> {
         return Ok(());
     }
     let now = words::now_ms();
-    let mut table = Columns::new(terminal, terminal.out, &["#", "WHEN", "WHO", "WHAT", ""]);
+    let mut table = Columns::new(terminal, terminal.out, &["##", "WHEN", "WHO", "WHAT", ""]);
     for entry in audit.entries.iter().rev() {
         let kind = super::block::Shown::from(entry.kind.clone());
         let kind = match entry.kind.as_str() {

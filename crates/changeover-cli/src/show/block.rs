@@ -60,7 +60,7 @@ impl Columns {
             table.force_no_tty();
         }
         let cells = headings.iter().zip(&numeric).map(|(heading, numeric)| {
-            let cell = Cell::new(heading.trim_start_matches('#'));
+            let cell = Cell::new(heading.strip_prefix('#').unwrap_or(heading));
             let cell = if paint.on { cell.add_attribute(Attribute::Dim) } else { cell };
             if *numeric { cell.set_alignment(CellAlignment::Right) } else { cell }
         });

@@ -38,7 +38,9 @@ fn backfill(backfill: &BackfillStatus) -> String {
     let mut text = format!("towards the {} side, ", backfill.toward);
     let rows = backfill.rows;
     match (backfill.done, backfill.rows_all) {
-        (true, _) => text.push_str(&format!("complete: {}", words::counted(rows, "row"))),
+        // Without a run nobody has counted.
+        (true, None) => text.push_str("complete"),
+        (true, Some(_)) => text.push_str(&format!("complete: {}", words::counted(rows, "row"))),
         (false, Some(all)) => {
             let share = words::percent(rows, all.max(rows));
             text.push_str(&format!("{share}: {} of {} rows", words::count(rows), words::count(all.max(rows))));

@@ -1,7 +1,5 @@
 //! What came of a move.
 
-use std::time::Duration;
-
 use changeover_api::wire::Moved;
 use changeover_protocol::Phase;
 
@@ -9,7 +7,7 @@ use super::{block, words};
 use crate::error::CliError;
 use crate::terminal::Terminal;
 
-/// Shows where the migration is now, how long writes waited, and how to undo it.
+/// Shows where the migration is now, what happened, and how to undo it.
 ///
 /// # Errors
 /// If standard output can't be written.
@@ -20,14 +18,12 @@ pub(crate) fn show(moved: &Moved, terminal: &Terminal) -> Result<(), CliError> {
 fn text(moved: &Moved, terminal: &Terminal) -> String {
     let paint = terminal.out;
     let place = words::place(moved.phase, moved.share_percent);
-    let mut text = if moved.under_way {
-        format!("{} {}", paint.warn("Under way:"), words::one_line(&moved.text))
+    let told = words::one_line(moved.text.trim_end_matches('.'));
+    let text = if moved.under_way {
+        format!("{} {told}.", paint.warn("Under way:"))
     } else {
-        format!("Now in {}: {}", paint.strong(place), words::one_line(&moved.text))
+        format!("Now in {}: {told}.", paint.strong(place))
     };
-    if moved.held_ms > 0 {
-        text.push_str(&format!(". Writes waited {}", words::duration(Duration::from_millis(moved.held_ms))));
-    }
     let mut shown = block::paragraph(&text, 0, terminal);
     for note in &moved.notes {
         shown.push_str(&block::paragraph(note, 2, terminal));

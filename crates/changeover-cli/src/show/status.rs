@@ -54,8 +54,7 @@ fn headline(status: &Status, paint: Paint) -> String {
 fn lead(status: &Status, paint: Paint) -> Facts {
     let mut facts = Facts::new();
     if status.source == StatusSource::StateFile {
-        let at = words::moment(status.at_ms, words::now_ms());
-        let told = format!("no: this is what the state file says, last written at {at}. Start: changeover run SPEC");
+        let told = "no: this is what the state file says. Start it: changeover run SPEC";
         facts.add("running", paint.warn(told));
     }
     if let Some(problem) = &status.stopped {

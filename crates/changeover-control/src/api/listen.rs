@@ -19,7 +19,7 @@ const CONNECTIONS: usize = 4_096;
 
 /// A listener that accepts no more connections than it may hold.
 #[derive(Debug)]
-pub struct Bound {
+pub(crate) struct Bound {
     listener: TcpListener,
     room: Arc<Semaphore>,
     address: SocketAddr,
@@ -30,7 +30,7 @@ impl Bound {
     ///
     /// # Errors
     /// [`ControlError::Listen`], which names `--listen`.
-    pub async fn listen(address: &str) -> Result<Self, ControlError> {
+    pub(crate) async fn listen(address: &str) -> Result<Self, ControlError> {
         let fail = |cause: io::Error| {
             let cause = match cause.kind() {
                 io::ErrorKind::AddrInUse => "the port is taken".to_owned(),
@@ -45,7 +45,7 @@ impl Bound {
 
     /// Where it listens.
     #[must_use]
-    pub const fn address(&self) -> SocketAddr {
+    pub(crate) const fn address(&self) -> SocketAddr {
         self.address
     }
 }
@@ -79,7 +79,7 @@ impl axum::serve::Listener for Bound {
 
 /// A connection that gives its place back when it ends.
 #[derive(Debug)]
-pub struct Held {
+pub(crate) struct Held {
     stream: TcpStream,
     _room: Option<OwnedSemaphorePermit>,
 }

@@ -146,11 +146,12 @@ impl Conductor {
         let settings = self.fence_settings(from, leave_behind);
         let started = self.fence_driver().start(epoch, from, &settings).await;
         let moved = match started {
-            Ok(Started::Moved { left_behind }) => Ok(left_behind),
+            Ok(Started::Moved { left_behind: 0 }) => Ok(None),
+            Ok(Started::Moved { left_behind }) => Ok(Some(UncleanEvent::LeftBehind { keys: Some(left_behind) })),
             Ok(Started::Failed(because)) => Err(because),
             Err(ControlError::Store(StoreError::Unreachable { cause, .. })) if leave_behind => {
-                // At least one, as far as anybody knows.
-                self.abandon(epoch, from, &cause).await.map(|()| 1).map_err(|error| error.to_string())
+                let abandoned = self.abandon(epoch, from, &cause).await;
+                abandoned.map(|()| Some(UncleanEvent::LeftBehind { keys: None })).map_err(|error| error.to_string())
             }
             Err(error @ ControlError::Disagreement { .. }) => {
                 self.stop(&error.to_string()).await;
@@ -160,8 +161,8 @@ impl Conductor {
         };
         match moved {
             Ok(left) => {
-                if left > 0 {
-                    self.tell(ControlEvent::Unclean(UncleanEvent::LeftBehind { keys: Some(left) })).await;
+                if let Some(event) = left {
+                    self.tell(ControlEvent::Unclean(event)).await;
                 }
                 self.tell(ControlEvent::FenceMoved { epoch }).await;
             }

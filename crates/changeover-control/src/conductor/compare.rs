@@ -1,11 +1,15 @@
 //! One comparison of both sides for the conductor, with its progress carried to whoever looks.
 
 use changeover::Side;
+use changeover::engine::VerifyOptions;
 
 use super::Conductor;
 use super::progress::VerifyProgress;
-use crate::comparison::{Comparison, TableReport};
+use crate::comparison::{Comparison, found_so_far, walked};
 use crate::error::ControlError;
+
+/// How many differences are kept with a verification's result.
+const KEPT: usize = 100;
 
 /// What was found.
 pub(super) struct Found {
@@ -22,28 +26,37 @@ impl Conductor {
         authority: Side,
         repairs: bool,
         began_ms: u64,
-        rows_all: u64,
     ) -> Result<Found, ControlError> {
+        let options = VerifyOptions {
+            rows_per_second_max: self.plan.spec.verification.rate,
+            // In a hold nobody writes; but a guard that nobody contends for costs little, and is right at all times.
+            ..VerifyOptions::new(authority)
+        };
         let comparison = Comparison {
             links: &self.sides.links,
-            authority,
+            options,
             repairs,
             redact: &self.plan.spec.evidence,
             paused: Some(self.paused.subscribe()),
         };
-        let tables = comparison
-            .run(&mut |rows, differences| {
-                let verify = Some(VerifyProgress { rows, rows_all, differences, began_ms });
+        let outcome = {
+            let mut told = |progress: &_| {
+                let (rows, rows_all) = walked(progress);
+                let verify = Some(VerifyProgress { rows, rows_all, differences: found_so_far(progress), began_ms });
                 self.progress.send_modify(|all| all.verify = verify);
-            })
-            .await?;
-        let first = |n: usize| tables.iter().flat_map(|table| &table.differences).take(n).collect::<Vec<_>>();
+            };
+            comparison.run(&mut told).await?
+        };
         Ok(Found {
-            rows_compared: tables.iter().map(|table| table.rows_compared).sum(),
-            both_sides_empty: tables.iter().all(|table| table.rows_old == 0 && table.rows_new == 0),
-            differences: tables.iter().map(TableReport::different).sum(),
-            refused: tables.iter().map(|table| table.refused).sum(),
-            report: serde_json::json!({ "tables": tables, "differences": first(100) }),
+            rows_compared: outcome.tables.iter().map(|table| table.rows_compared).sum(),
+            both_sides_empty: outcome.tables.iter().all(|table| table.rows_old == 0 && table.rows_new == 0),
+            differences: outcome.different(),
+            refused: outcome.refused(),
+            report: serde_json::json!({
+                "tables": outcome.tables,
+                "differences": outcome.differences.iter().take(KEPT).collect::<Vec<_>>(),
+                "repaired": outcome.repaired,
+            }),
         })
     }
 }

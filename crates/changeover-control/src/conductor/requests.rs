@@ -86,6 +86,14 @@ impl Conductor {
         let Some(to) = to.or(next) else {
             return Err(ControlError::Refused("the migration is retired: there is nothing to advance to".to_owned()));
         };
+        if record.shift.is_none() && Some(to) != next {
+            // Said before any gate is: it isn't what is next.
+            let next = next.map_or_else(|| "nothing".to_owned(), |next| next.to_string());
+            return Err(ControlError::Refused(format!(
+                "the migration is in {}, and next is {next}, not {to}: a move forward goes one phase at a time",
+                record.place
+            )));
+        }
         let judgement = self.judge(to, overrides).await?;
         if !judgement.is_open() {
             return Err(ControlError::Gates { into: to.to_string(), blocked: blocked(&judgement) });

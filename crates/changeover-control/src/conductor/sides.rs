@@ -86,15 +86,6 @@ impl Sides {
         Ok(entries)
     }
 
-    /// About how many rows a side has.
-    pub(crate) async fn estimate(&self, side: Side) -> Result<u64, StoreError> {
-        let mut rows = 0;
-        for link in self.links.links() {
-            rows += link.store(side).estimate(link.table()).await?;
-        }
-        Ok(rows)
-    }
-
     /// Removes the chunk marks of generations below this one, on both sides.
     pub(crate) async fn forget_generations_below(&self, generation: u64) -> Result<(), StoreError> {
         for store in self.old.iter().chain(&self.new) {

@@ -11,7 +11,6 @@ use changeover_protocol::gate::VerificationEvidence;
 use changeover_protocol::{Control, Millis};
 
 use super::Conductor;
-use super::progress::VerifyProgress;
 use crate::error::ControlError;
 use crate::state::{AuditKind, VerificationRecord};
 
@@ -154,10 +153,7 @@ impl Conductor {
     ) -> Result<VerificationRecord, ControlError> {
         let began = self.clock.now();
         let record = self.barrier.record();
-        let rows_all = self.sides.estimate(authority).await?;
-        let progress = VerifyProgress { rows_all, began_ms: began.0, ..VerifyProgress::default() };
-        self.progress.send_modify(|all| all.verify = Some(progress));
-        let found = self.compare(authority, repairs, began.0, rows_all).await?;
+        let found = self.compare(authority, repairs, began.0).await?;
         let evidence = VerificationEvidence {
             generation: record.backfill.map(|b| b.generation).unwrap_or(record.last_generation),
             began,

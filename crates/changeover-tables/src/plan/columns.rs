@@ -218,6 +218,23 @@ pub(super) fn back(
     (image, kept)
 }
 
+/// The rules, with their columns as the new table spells them. One over a column that isn't carried is told, and does nothing.
+pub(super) fn rules(mapping: &TableMapping, columns: &[ColumnPlan], notes: &mut Notes) -> Vec<Rule> {
+    let mut kept = Vec::new();
+    for rule in &mapping.rules {
+        match columns.iter().find(|c| c.target.column.eq_ignore_ascii_case(&rule.column)) {
+            Some(column) => kept.push(Rule { column: column.target.column.clone(), kind: rule.kind.clone() }),
+            None => notes.add(
+                Severity::Warning,
+                Some(&rule.column),
+                format!("a rule is for {}, which isn't carried, and so isn't compared", rule.column),
+                "take the rule out",
+            ),
+        }
+    }
+    kept
+}
+
 /// By which column rows are put into slots.
 pub(super) fn route(
     mapping: &TableMapping,

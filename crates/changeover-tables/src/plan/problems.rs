@@ -4,8 +4,8 @@ use changeover::Side;
 
 use super::{Finding, Mirroring, Notes, Severity, Source, TablePlan};
 use crate::catalog::{Catalog, IndexPart, TableInfo, TableKind};
-use changeover::mapping::{SetExpr, TableMapping};
 use crate::words::words_of;
+use changeover::mapping::{SetExpr, TableMapping};
 
 /// Looks at one mapping.
 pub(super) fn look(
@@ -59,13 +59,17 @@ fn collations(side: Side, info: &TableInfo, notes: &mut Notes) {
     let in_indexes = info.unique.iter().flat_map(|index| &index.parts).map(|part| match part {
         IndexPart::Column { collation, .. } | IndexPart::Expression { collation, .. } => collation,
     });
-    for collation in info.columns.iter().map(|c| &c.collation).chain(in_indexes).filter(|c| !known(c)) {
+    let mut used = info.columns.iter().map(|c| &c.collation).chain(in_indexes);
+    if let Some(collation) = used.find(|collation| !known(collation)) {
         notes.error(
             None,
-            format!("the {} table {} uses the collation {collation}, which the application defines itself", word(side), info.name),
+            format!(
+                "the {} table {} uses the collation {collation}, which the application defines itself",
+                word(side),
+                info.name
+            ),
             "only the application can compare such texts: move to BINARY, NOCASE or RTRIM first",
         );
-        return;
     }
 }
 
@@ -77,7 +81,8 @@ fn capture(side: Side, info: &TableInfo, catalog: &Catalog, notes: &mut Notes) {
             format!("run this in it once, while nobody else has it open: {sql}"),
         );
     }
-    let has_expression = |parts: &[IndexPart]| parts.iter().any(|p| matches!(p, IndexPart::Expression { .. }));
+    let has_expression =
+        |parts: &[IndexPart]| parts.iter().any(|p| matches!(p, IndexPart::Expression { .. }));
     for index in info.unique.iter().filter(|index| has_expression(&index.parts)) {
         notes.error(
             None,
@@ -150,7 +155,10 @@ fn left_behind(table: &TablePlan, mapping: &TableMapping, notes: &mut Notes) {
             .columns
             .iter()
             .any(|c| matches!(&c.source, Source::Column(name) if name.eq_ignore_ascii_case(&column.name)));
-        let filters = mapping.where_.as_ref().is_some_and(|sql| words_of(sql).any(|w| w.eq_ignore_ascii_case(&column.name)));
+        let filters = mapping
+            .where_
+            .as_ref()
+            .is_some_and(|sql| words_of(sql).any(|w| w.eq_ignore_ascii_case(&column.name)));
         let computed = column.generated != crate::catalog::Generated::No;
         if !carried && !filters && !computed && !named(&column.name) {
             notes.add(
@@ -171,11 +179,24 @@ fn expressions(mapping: &TableMapping, notes: &mut Notes) {
     });
     let back = mapping.back.iter().map(|(column, sql)| (Some(column.as_str()), sql));
     for (column, sql) in set.chain(back).chain(mapping.where_.iter().map(|sql| (None, sql))) {
-        let has = |words: &[&str]| words_of(sql).find(|w| words.iter().any(|k| w.eq_ignore_ascii_case(k))).map(str::to_owned);
-        if let Some(word) = has(&["random", "randomblob", "current_timestamp", "current_time", "current_date", "now", "changes", "last_insert_rowid"]) {
+        let has = |words: &[&str]| {
+            words_of(sql).find(|w| words.iter().any(|k| w.eq_ignore_ascii_case(k))).map(str::to_owned)
+        };
+        if let Some(word) = has(&[
+            "random",
+            "randomblob",
+            "current_timestamp",
+            "current_time",
+            "current_date",
+            "now",
+            "changes",
+            "last_insert_rowid",
+        ]) {
             notes.error(
                 column,
-                format!("`{sql}` uses {word}: it gives another value each time, and two rows would never be equal"),
+                format!(
+                    "`{sql}` uses {word}: it gives another value each time, and two rows would never be equal"
+                ),
                 "use an expression over the row's own columns",
             );
         }
@@ -183,7 +204,9 @@ fn expressions(mapping: &TableMapping, notes: &mut Notes) {
             notes.add(
                 Severity::Warning,
                 column,
-                format!("`{sql}` looks into other rows: when those change, this row isn't known to have changed"),
+                format!(
+                    "`{sql}` looks into other rows: when those change, this row isn't known to have changed"
+                ),
                 "only verification would find it: use an expression over the row's own columns",
             );
         }
@@ -193,12 +216,18 @@ fn expressions(mapping: &TableMapping, notes: &mut Notes) {
 /// The new table's own triggers and foreign keys.
 fn followers_rules(table: &TablePlan, notes: &mut Notes) {
     for (side, info) in [(Side::New, &table.new_info), (Side::Old, &table.old_info)] {
-        let when = if side == Side::New { "while old is the authority" } else { "while new is the authority" };
+        let when =
+            if side == Side::New { "while old is the authority" } else { "while new is the authority" };
         for trigger in &info.triggers {
             notes.add(
                 Severity::Note,
                 None,
-                format!("the trigger {} of the {} table {} is silent for the mirror's writes ({when})", trigger.name, word(side), info.name),
+                format!(
+                    "the trigger {} of the {} table {} is silent for the mirror's writes ({when})",
+                    trigger.name,
+                    word(side),
+                    info.name
+                ),
                 "what it would write must come from the other side's data",
             );
         }

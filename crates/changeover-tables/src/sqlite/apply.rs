@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 
+use changeover::rules::RowComparison;
 use changeover::store::Refusal;
 use changeover::store::guard::{Applied, Change};
 use changeover::{Key, Row, Side, Value};
@@ -108,7 +109,7 @@ fn intent<'c>(
 fn is_level(table: &SideTable, current: &Row, wanted: &Row) -> bool {
     match table.side {
         Side::New => current == wanted,
-        Side::Old => table.equality.differs_at(current, wanted).is_none(),
+        Side::Old => table.rules.compare(current, wanted).is_equal(),
     }
 }
 
@@ -155,10 +156,10 @@ fn run_round(
             Err(error) => return Err(error),
         }
     }
-    if !blocked.is_empty() {
-        if let Some(round) = exchange(connection, tables, steps, &blocked, &mut applied)? {
-            return Ok(round);
-        }
+    if !blocked.is_empty()
+        && let Some(round) = exchange(connection, tables, steps, &blocked, &mut applied)?
+    {
+        return Ok(round);
     }
     let bad = check_written(connection, active(), &applied)?;
     Ok(if bad.is_empty() { Round::Done(applied) } else { Round::Without(bad) })
@@ -266,15 +267,19 @@ fn check_one(connection: &Connection, step: &Step<'_>, row: &Row) -> rusqlite::R
             "written back, the row isn't one of the mapping's: give the columns of `where` by `back`",
         )),
         Some(Made::Refused(refusal)) => Some(refusal),
-        Some(Made::Row(now)) => step.table.equality.differs_at(&now, row).map(|at| Refusal {
-            key: key.clone(),
-            column: step.table.shape.columns.get(at).cloned(),
-            value: row.0.get(at).cloned(),
-            why: format!(
-                "written back, the old row's image is {}: what `back` makes of the value, `set` doesn't make into it again",
-                now.0.get(at).unwrap_or(&Value::Null)
-            ),
-        }),
+        Some(Made::Row(now)) => match step.table.rules.compare(&now, row) {
+            RowComparison::Equal | RowComparison::EqualByRule(_) => None,
+            RowComparison::Differs(columns) => columns.first().map(|&at| Refusal {
+                key: key.clone(),
+                column: step.table.shape.columns.get(at).cloned(),
+                value: row.0.get(at).cloned(),
+                why: format!(
+                    "written back, the old row's image is {}: what `back` makes of the value, `set` doesn't make \
+                     into it again",
+                    now.0.get(at).unwrap_or(&Value::Null)
+                ),
+            }),
+        },
     })
 }
 

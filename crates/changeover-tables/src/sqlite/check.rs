@@ -9,14 +9,14 @@ use changeover::store::fence::FenceState;
 use changeover::{Key, Side, StoreError};
 use rusqlite::Connection;
 
-use super::fence;
-use super::triggers;
 use super::errors;
+use super::fence;
 use super::install::{log_name, removal_of};
 use super::read::raw_key;
 use super::shape::SideTable;
 use super::sql::{expression, literal, name};
 use super::store::SqliteStore;
+use super::triggers;
 use crate::catalog::IndexPart;
 use crate::data::{Duplicates, Example, Trouble};
 use crate::plan::{Finding, Severity, Source, TablePlan};
@@ -56,7 +56,9 @@ impl SqliteStore {
         let mut names = Vec::new();
         for table in &inner.tables {
             names.extend(triggers::capture(table, &inner.migration, ANY).into_iter().map(|(name, _)| name));
-            names.extend(fence::triggers(table, &inner.migration, FenceState::Moved).into_iter().map(|(name, _)| name));
+            names.extend(
+                fence::triggers(table, &inner.migration, FenceState::Moved).into_iter().map(|(name, _)| name),
+            );
         }
         removal_of(&names, &log_name(&inner.migration, inner.info.side), &inner.migration)
     }
@@ -114,7 +116,9 @@ impl Duplicates for SqliteStore {
         self.inner
             .database
             .read("looking for duplicates", move |session| {
-                let Some(table) = inner.tables.iter().find(|t| *t.name() == plan.name) else { return Ok(Vec::new()) };
+                let Some(table) = inner.tables.iter().find(|t| *t.name() == plan.name) else {
+                    return Ok(Vec::new());
+                };
                 let mut found = Vec::new();
                 for index in plan.new_info.unique.iter().filter(|index| index.partial.is_none()) {
                     match duplicates(&session.connection, table, &plan, &index.parts, examples) {
@@ -155,7 +159,11 @@ fn duplicates(
     }
     let not_null: String = columns.iter().map(|c| format!(" AND ({c}) IS NOT NULL")).collect();
     let from = format!("FROM {} WHERE true{}{not_null}", table.table, table.and_scope());
-    let grouped = format!("SELECT {}, count(*) AS n {from} GROUP BY {} HAVING count(*) > 1", table.key_list(), columns.join(", "));
+    let grouped = format!(
+        "SELECT {}, count(*) AS n {from} GROUP BY {} HAVING count(*) > 1",
+        table.key_list(),
+        columns.join(", ")
+    );
     let total = connection
         .query_row(&format!("SELECT coalesce(sum(n), 0) FROM ({grouped})"), [], |row| row.get::<_, i64>(0))?;
     if total == 0 {

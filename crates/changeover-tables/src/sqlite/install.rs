@@ -89,7 +89,10 @@ pub(super) fn removal_of(triggers: &[String], log: &str, migration: &str) -> Str
     sql.push_str("COMMIT;\n");
     sql.push_str("-- Shared by all migrations in this database; drop them when the last one is gone:\n");
     for table in [chunks::TABLE, fence::TABLE, META] {
-        sql.push_str(&format!("-- DROP TABLE IF EXISTS {table}; -- or: DELETE FROM {table} WHERE migration = {};\n", text(migration)));
+        sql.push_str(&format!(
+            "-- DROP TABLE IF EXISTS {table}; -- or: DELETE FROM {table} WHERE migration = {};\n",
+            text(migration)
+        ));
     }
     sql
 }

@@ -1,11 +1,11 @@
 //! One mapping as one side carries it out: the SQL that reads, finds and writes its rows, made once from the plan.
 
+use changeover::rules::RowRules;
 use changeover::store::{KeyOrder, TableShape};
 use changeover::{Side, TableName};
 
 use super::sql::{expression, literal, name};
 use crate::catalog::{Domain, Generated, TableInfo};
-use crate::equal::Equality;
 use crate::fit::Target;
 use crate::plan::{Route, Source, TablePlan};
 
@@ -43,7 +43,7 @@ pub(super) struct SideTable {
     /// Where the key stands in a row that is written.
     pub(super) written_key: Vec<usize>,
     /// What may differ.
-    pub(super) equality: Equality,
+    pub(super) rules: RowRules,
     /// The column whose values a counter gives out, where it goes to or comes from the other side's counter.
     pub(super) counter: Option<String>,
     /// The column by which rows are put into slots, if it isn't the key: this side's, and the new side's.
@@ -120,7 +120,8 @@ impl SideTable {
             back: (side == Side::New).then(|| back_image(plan, &key)),
             written,
             written_key,
-            equality: Equality::new(&columns, &plan.rules),
+            // The plan has kept only rules over these columns, as they are spelled.
+            rules: RowRules::new(&columns, plan.rules.clone()).unwrap_or_default(),
             route: route(plan, side),
             counter: counter(plan, side),
             shape: TableShape { table: plan.name.clone(), columns, key: positions, back_columns, order },

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
 use async_trait::async_trait;
+use changeover::keyed::slot_text;
 use changeover::protocol::slots::Slots;
 use changeover::store::capture::CaptureLog;
 use changeover::store::fence::Fence;
@@ -52,29 +53,6 @@ impl Inner {
     pub(super) fn slot_of(&self, values: &[Value]) -> Slot {
         self.slots.slot(&slot_text(values))
     }
-}
-
-/// The text whose hash is the slot: of a composite key the values' texts with a unit separator between them.
-fn slot_text(values: &[Value]) -> Vec<u8> {
-    let mut text = Vec::with_capacity(24);
-    for (i, value) in values.iter().enumerate() {
-        if i > 0 {
-            text.push(0x1f);
-        }
-        match value {
-            Value::Int(n) => text.extend_from_slice(n.to_string().as_bytes()),
-            Value::Real(x) => text.extend_from_slice(format!("{x:?}").as_bytes()),
-            Value::Text(s) => text.extend_from_slice(s.as_bytes()),
-            Value::Bytes(bytes) => {
-                bytes.iter().for_each(|b| text.extend_from_slice(format!("{b:02x}").as_bytes()))
-            }
-            Value::Opaque(o) => {
-                o.bytes.iter().for_each(|b| text.extend_from_slice(format!("{b:02x}").as_bytes()))
-            }
-            _ => {}
-        }
-    }
-    text
 }
 
 impl SqliteStore {

@@ -71,7 +71,7 @@ pub(super) fn stored(connection: &Connection, domain: Domain, value: Value) -> r
             number_from_text(connection, domain, text)
         }
         // On disk it is the integer 0, and comes back without its sign.
-        (Domain::Real, Value::Real(x)) if x == 0.0 => Ok(Value::Real(0.0)),
+        (Domain::Real, Value::Real(-0.0)) => Ok(Value::Real(0.0)),
         (Domain::Text, Value::Int(n)) => Ok(Value::Text(n.to_string())),
         (Domain::Text, Value::Real(x)) => {
             let mut statement = connection.prepare_cached("SELECT CAST(?1 AS TEXT)")?;

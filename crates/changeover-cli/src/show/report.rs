@@ -1,0 +1,171 @@
+//! What a copy or a comparison found: the tables with their counts, each difference, each row that can't be carried.
+
+use std::time::Duration;
+
+use changeover_control::{DifferenceReport, RefusalReport, TableReport};
+use serde::Serialize;
+
+use super::block::{self, Columns, Shown};
+use super::words;
+use crate::memory;
+use crate::terminal::Terminal;
+
+/// How many differences a person is shown; a program is shown all that are kept.
+const SHOWN: usize = 20;
+
+/// The end of a copy or a verification, as programs get it.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Report {
+    /// The migration.
+    pub(crate) migration: String,
+    /// Whether both sides are equal, and everything could be carried.
+    pub(crate) clean: bool,
+    /// The old side changed while it was copied: what was copied is no image of one moment.
+    pub(crate) changed_meanwhile: bool,
+    /// The tables.
+    pub(crate) tables: Vec<TableReport>,
+    /// Each difference, the first thousand of each table.
+    pub(crate) differences: Vec<DifferenceReport>,
+    /// Each row that can't be mapped, written or compared, the first thousand of each table.
+    pub(crate) refusals: Vec<RefusalReport>,
+    /// How long it took.
+    pub(crate) seconds: f64,
+    /// Rows of the work for each second of it.
+    pub(crate) rows_per_second: f64,
+    /// Bytes of rows that were copied or compared, about.
+    pub(crate) bytes: u64,
+    /// The most memory that this process took.
+    pub(crate) peak_memory_bytes: Option<u64>,
+}
+
+impl Report {
+    /// A report of these tables, whose rows took so long.
+    pub(crate) fn of(migration: &str, mut tables: Vec<TableReport>, took: Duration, bytes: u64) -> Self {
+        let rows: u64 = tables.iter().map(|table| table.rows_copied.max(table.rows_compared)).sum();
+        let seconds = took.as_secs_f64();
+        let clean = tables.iter().all(|table| table.wrong() == 0);
+        Self {
+            migration: migration.to_owned(),
+            clean,
+            changed_meanwhile: false,
+            differences: tables.iter_mut().flat_map(|table| std::mem::take(&mut table.differences)).collect(),
+            refusals: tables.iter_mut().flat_map(|table| std::mem::take(&mut table.refusals)).collect(),
+            tables,
+            seconds,
+            rows_per_second: if seconds > 0.0 { rows as f64 / seconds } else { 0.0 },
+            bytes,
+            peak_memory_bytes: memory::peak_bytes(),
+        }
+    }
+
+    /// The report for a person.
+    pub(crate) fn text(&self, terminal: &Terminal) -> String {
+        let mut text = tables(&self.tables, terminal);
+        if !self.differences.is_empty() {
+            text.push_str(&format!("\n{}\n", terminal.out.strong("Differences")));
+            text.push_str(&differences(&self.differences, terminal));
+        }
+        if !self.refusals.is_empty() {
+            text.push_str(&format!("\n{}\n", terminal.out.strong("Rows that can't be carried or compared")));
+            text.push_str(&refusals(&self.refusals, terminal));
+        }
+        for (rule, rows) in self.tables.iter().flat_map(|table| &table.by_rule) {
+            let line = format!("Equal only by rule {}: {}.", terminal.out.strong(rule), words::counted(*rows, "row"));
+            text.push_str(&block::paragraph(&line, 0, terminal));
+        }
+        text
+    }
+
+    /// `5,000 rows in 0.3 s: 16,000 rows/s`.
+    pub(crate) fn speed(&self) -> String {
+        let rows: u64 = self.tables.iter().map(|table| table.rows_copied.max(table.rows_compared)).sum();
+        let took = words::duration(Duration::from_secs_f64(self.seconds.max(0.0)));
+        let memory = self.peak_memory_bytes.map(|peak| format!(", {} of memory", words::bytes(peak)));
+        format!(
+            "{} in {took}: {}{}",
+            words::counted(rows, "row"),
+            words::rate(self.rows_per_second),
+            memory.unwrap_or_default()
+        )
+    }
+
+    /// How many rows are wrong.
+    pub(crate) fn wrong(&self) -> u64 {
+        self.tables.iter().map(TableReport::wrong).sum()
+    }
+}
+
+fn tables(tables: &[TableReport], terminal: &Terminal) -> String {
+    let copied = tables.iter().any(|table| table.rows_copied > 0);
+    let repaired = tables.iter().any(|table| table.repaired > 0);
+    let mut headings = vec!["TABLE", "#OLD", "#NEW"];
+    if copied {
+        headings.push("#COPIED");
+    }
+    headings.extend(["#COMPARED", "#DIFFERING", "#MISSING", "#EXTRA", "#REFUSED"]);
+    if repaired {
+        headings.push("#REPAIRED");
+    }
+    let mut shown = Columns::new(terminal, terminal.out, &headings);
+    let wrong = |n: u64| Shown::from(words::count(n)).bad_unless(n == 0);
+    for table in tables {
+        let mut row: Vec<Shown> = vec![
+            words::one_line(&table.table).into(),
+            words::count(table.rows_old).into(),
+            words::count(table.rows_new).into(),
+        ];
+        if copied {
+            row.push(words::count(table.rows_copied).into());
+        }
+        row.extend([
+            words::count(table.rows_compared).into(),
+            wrong(table.differing),
+            wrong(table.missing),
+            wrong(table.extra),
+            wrong(table.refused),
+        ]);
+        if repaired {
+            row.push(words::count(table.repaired).into());
+        }
+        shown.row(row);
+    }
+    shown.render()
+}
+
+fn differences(list: &[DifferenceReport], terminal: &Terminal) -> String {
+    let mut table = Columns::new(terminal, terminal.out, &["ROW", "COLUMN", "OLD", "NEW"]);
+    for difference in list.iter().take(SHOWN) {
+        let absent = |side: &str| Shown::from(format!("no row on the {side} side")).bad();
+        let value = |value: &Option<String>| Shown::from(words::one_line(value.as_deref().unwrap_or_default()));
+        let (old, new) = match difference.kind {
+            "missing" => (value(&difference.old), absent("new")),
+            "extra" => (absent("old"), value(&difference.new)),
+            _ => (value(&difference.old), value(&difference.new)),
+        };
+        let column = difference.column.clone().unwrap_or_default();
+        table.row([words::one_line(&difference.key).into(), column.into(), old, new]);
+    }
+    table.render() + &more(list.len(), terminal)
+}
+
+fn refusals(list: &[RefusalReport], terminal: &Terminal) -> String {
+    let mut table = Columns::new(terminal, terminal.out, &["ROW", "SIDE", "COLUMN", "WHY"]);
+    for refusal in list.iter().take(SHOWN) {
+        let value = refusal.value.as_ref().map(|value| format!("{}: ", words::one_line(value))).unwrap_or_default();
+        table.row([
+            words::one_line(&refusal.key).into(),
+            refusal.side.clone().into(),
+            refusal.column.clone().unwrap_or_default().into(),
+            format!("{value}{}", words::one_line(&refusal.why)).into(),
+        ]);
+    }
+    table.render() + &more(list.len(), terminal)
+}
+
+fn more(all: usize, terminal: &Terminal) -> String {
+    match all.saturating_sub(SHOWN) {
+        0 => String::new(),
+        // Far below what a u64 holds.
+        more => format!("  {}\n", terminal.out.faint(format_args!("and {} more: --json has them", words::count(more as u64)))),
+    }
+}

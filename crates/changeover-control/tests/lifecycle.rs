@@ -1,0 +1,125 @@
+//! A whole migration over SQLite files, under a writer whose outcome is predicted: start, rollback, start, complete.
+
+mod common;
+
+use changeover_control::Run;
+use changeover_protocol::{Phase, Share};
+use common::{Writer, World, forward, until};
+
+/// The sides are equal once the logs are drained.
+async fn equal(world: &World, run: &Run) {
+    let sides_agree = async || world.rows("old") == world.rows("new");
+    until("both sides are equal", sides_agree).await;
+    drop(run);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn forward_back_forward_and_retired_under_writes_loses_nothing() {
+    let world = World::new(2_000);
+    let flag = world.path("flag");
+    let mut options = world.options();
+    options.flag_file = Some(flag.clone());
+    let run = Run::start(options).await.unwrap();
+    let conductor = run.conductor();
+    let writer = Writer::begin(&world, &flag);
+
+    forward(conductor, Phase::Shadow).await;
+    forward(conductor, Phase::ReverseShadow).await;
+    let back = conductor.rollback(None, Share::ALL, None).await.unwrap();
+    assert_eq!(back.place.phase, Phase::Shadow, "{back:?}");
+    forward(conductor, Phase::ReverseShadow).await;
+    forward(conductor, Phase::New).await;
+    // Within the way back: the log of the new side is drained first.
+    let back = conductor.rollback(None, Share::ALL, None).await.unwrap();
+    assert_eq!(back.place.phase, Phase::ReverseShadow, "{back:?}");
+
+    let expected = writer.end();
+    equal(&world, &run).await;
+    assert_eq!(world.rows("new"), expected);
+    forward(conductor, Phase::New).await;
+    forward(conductor, Phase::Retired).await;
+    let gone = async || world.installed("old.db").is_empty() && world.installed("new.db").is_empty();
+    until("nothing stays installed", gone).await;
+    let renamed = async || common::one(&world.open("old.db"), "SELECT 1 FROM sqlite_schema WHERE name = 'bookings_retired'");
+    until("the old table is renamed", async || renamed().await.is_some()).await;
+    assert_eq!(std::fs::read_to_string(&flag).unwrap(), "3\n");
+    let farewell = run.stop().await;
+    assert!(farewell.lines.iter().any(|line| line.contains("Nothing of Changeover's stays")), "{farewell:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_is_dropped_anywhere_is_gone_on_with_by_the_next() {
+    let world = World::new(3_000);
+    let flag = world.path("flag");
+    let start = async || {
+        let mut options = world.options();
+        options.flag_file = Some(flag.clone());
+        Run::start(options).await.unwrap()
+    };
+    let mut run = start().await;
+    let writer = Writer::begin(&world, &flag);
+    forward(run.conductor(), Phase::Shadow).await;
+    // In mid-backfill, and in the middle of whatever the other moments find.
+    for _ in 0..3 {
+        drop(run);
+        run = start().await;
+    }
+    forward(run.conductor(), Phase::ReverseShadow).await;
+    drop(run);
+    run = start().await;
+    assert_eq!(common::status(&run).await.phase, Phase::ReverseShadow);
+    run.conductor().rollback(Some(Phase::Shadow), Share::ALL, None).await.unwrap();
+    drop(run);
+    run = start().await;
+    forward(run.conductor(), Phase::ReverseShadow).await;
+    forward(run.conductor(), Phase::New).await;
+    let expected = writer.end();
+    assert_eq!(world.rows("new"), expected);
+    run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shadow_to_old_and_again_copies_anew_what_changed_meanwhile() {
+    let world = World::new(500);
+    let run = world.run().await;
+    forward(run.conductor(), Phase::Shadow).await;
+    until("the copy is made", async || world.rows("old") == world.rows("new")).await;
+    run.conductor().rollback(Some(Phase::Old), Share::ALL, None).await.unwrap();
+    until("nothing stays installed", async || world.installed("old.db").is_empty()).await;
+    let old = world.open("old.db");
+    old.execute_batch("DELETE FROM bookings WHERE id <= 10; UPDATE bookings SET seats = 77 WHERE id = 20;").unwrap();
+    forward(run.conductor(), Phase::Shadow).await;
+    forward(run.conductor(), Phase::ReverseShadow).await;
+    assert_eq!(world.rows("new"), world.rows("old"));
+    assert_eq!(world.rows("new")[&20].1, 77);
+    run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_simple_path_refuses_writes_copies_verifies_and_moves() {
+    let world = World::new(1_000);
+    world.write_spec("phases = [\"old\", \"new\"]");
+    let run = world.run().await;
+    forward(run.conductor(), Phase::New).await;
+    assert_eq!(world.rows("new"), world.rows("old"));
+    let refused = world.open("old.db").execute("DELETE FROM bookings WHERE id = 1", []).unwrap_err();
+    assert!(refused.to_string().contains("has moved"), "{refused}");
+    world.open("new.db").execute("UPDATE booking SET seats = 5 WHERE booking_id = 1", []).unwrap();
+    run.conductor().rollback(None, Share::ALL, None).await.unwrap();
+    until("the way back is made", async || common::status(&run).await.phase == Phase::Old).await;
+    assert_eq!(world.rows("old")[&1].1, 5);
+    run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn abort_removes_everything_and_leaves_the_new_side_s_rows() {
+    let world = World::new(300);
+    let run = world.run().await;
+    forward(run.conductor(), Phase::Shadow).await;
+    until("the copy is made", async || world.rows("new").len() == 300).await;
+    run.conductor().abort().await.unwrap();
+    assert_eq!(world.installed("old.db"), Vec::<String>::new());
+    assert_eq!(world.installed("new.db"), Vec::<String>::new());
+    assert_eq!(world.rows("new").len(), 300);
+    run.stop().await;
+}
