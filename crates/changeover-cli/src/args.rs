@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::demo;
 use crate::commands::{
     abort, adopt, advance, audit, check, copy, init, instances, mismatches, pause, rehearse, retire, rollback, run,
     spec, status, verify,
@@ -99,6 +100,11 @@ pub(crate) enum Command {
     Abort(abort::AbortArgs),
     /// About the spec file itself
     Spec(spec::SpecArgs),
+    /// Watch it all happen to a service made up for that, under traffic, with proof at the end
+    Demo(demo::DemoArgs),
+    /// One process of the demo's service.
+    #[command(name = demo::INSTANCE, hide = true)]
+    DemoInstance(demo::InstanceArgs),
     /// The worker that `run` watches over.
     #[command(name = run::WORKER, hide = true)]
     Worker(run::RunArgs),

@@ -23,6 +23,7 @@ use std::path::Path;
 use changeover_api::Spec;
 
 use crate::args::Command;
+use crate::demo;
 use crate::error::{CliError, Exit};
 use crate::terminal::Terminal;
 
@@ -51,6 +52,8 @@ pub(crate) async fn dispatch(command: Command, terminal: &Terminal) -> Result<Ex
         Command::Retire(args) => retire::answer(&args, terminal).await,
         Command::Abort(args) => abort::answer(&args, terminal).await,
         Command::Spec(args) => spec::answer(&args, terminal),
+        Command::Demo(args) => demo::answer(args, terminal).await,
+        Command::DemoInstance(args) => demo::instance(args).await,
     }
 }
 

@@ -6,6 +6,7 @@
 mod args;
 mod commands;
 mod confirm;
+mod demo;
 mod draft;
 mod error;
 mod locate;

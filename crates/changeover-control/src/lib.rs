@@ -18,6 +18,7 @@ mod connect;
 mod error;
 mod evidence;
 mod files;
+pub mod jobs;
 mod mapping;
 mod run;
 mod secret;

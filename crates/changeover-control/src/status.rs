@@ -117,6 +117,7 @@ fn facts_without_a_run(control: &Control) -> RollbackFacts {
         drainable_keys: 0,
         dirty_since: control.since,
         silent: Vec::new(),
+        silent_since: control.since,
         backfill_toward_old: false,
     }
 }
@@ -131,7 +132,7 @@ fn takes_ms(control: &Control, progress: &Progress, safety: &RollbackSafety) -> 
     match safety.kind {
         RollbackKind::Instant => Some(BARRIER_MS + sync_ms + slowest),
         RollbackKind::Slow => progress.copy.and_then(|copy| copy.left_ms),
-        RollbackKind::Nothing | RollbackKind::LeavesBehind | RollbackKind::Never => None,
+        RollbackKind::Nothing | RollbackKind::Waits | RollbackKind::LeavesBehind | RollbackKind::Never => None,
     }
 }
 

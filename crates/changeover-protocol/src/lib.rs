@@ -5,7 +5,27 @@
 //! code runs in the models (`tests/`), under simulated time and faults, and in production.
 //!
 //! Start with [`step`]: the one table that knows what each step of a migration does. [`target`] is what the
-//! control plane tells the fleet, [`control`] the machine that decides it, [`member`] the one that obeys.
+//! control plane tells the fleet, [`control`] the machine that decides it, [`member`] the one that obeys. [`fence`]
+//! moves the store's own fence, [`chunk`] and [`claim`] keep the follower in step, [`gate`] says when a phase may be
+//! entered, [`moves`] what leaving it means, and [`fault`] names every gap at which a test may stop the process.
+//!
+//! ```
+//! use changeover_protocol::control::Vitals;
+//! use changeover_protocol::{Control, ControlAction, ControlEvent, InstanceId, Millis, Phase, Settings, Share};
+//!
+//! let control = Control::new(Settings::default(), Millis(0));
+//! let (id, expected) = (InstanceId::new("web-1"), control.target.version);
+//! let control = control.apply(Millis(1), ControlEvent::Register { id: id.clone(), expected })?.next;
+//! let to_shadow = ControlEvent::Advance { to: Phase::Shadow, share: Share::ALL };
+//! let control = control.apply(Millis(2), to_shadow)?.next;
+//!
+//! // The new target is published; the backfill begins when every instance has acknowledged it.
+//! let version = control.target.version;
+//! let acknowledged = ControlEvent::Acknowledge { id, version, vitals: Vitals::default() };
+//! let change = control.apply(Millis(3), acknowledged)?;
+//! assert!(matches!(change.actions[0], ControlAction::BeginGeneration { .. }));
+//! # Ok::<(), changeover_protocol::control::Refusal>(())
+//! ```
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests say what they expect by panicking"))]
 

@@ -192,6 +192,8 @@ pub enum RollbackKind {
     Instant,
     /// The way back's log is drained first, or the old side is filled anew.
     Slow,
+    /// An instance is silent: it would wait for it, until it is heard or declared gone.
+    Waits,
     /// Only by leaving keys behind.
     LeavesBehind,
     /// The migration is retired.
@@ -231,6 +233,8 @@ pub struct RollbackFacts {
     pub dirty_since: Millis,
     /// Live instances that have not been heard of for their lease.
     pub silent: Vec<String>,
+    /// Since when there has been one.
+    pub silent_since: Millis,
     /// Whether a generation of the backfill towards the old side is under way or due.
     pub backfill_toward_old: bool,
 }
@@ -252,7 +256,7 @@ pub fn rollback_safety(facts: &RollbackFacts) -> RollbackSafety {
     }
     if !facts.silent.is_empty() {
         let because = format!("no word from {}: a rollback would wait for it", facts.silent.join(", "));
-        return answer(false, RollbackKind::LeavesBehind, facts.dirty_since.max(entered), because);
+        return answer(false, RollbackKind::Waits, facts.silent_since.max(entered), because);
     }
     if facts.place.phase == Phase::Shadow {
         return answer(true, RollbackKind::Instant, entered, "the old side has every write".to_owned());

@@ -106,7 +106,7 @@ impl Local {
         Ok((migration, Self { state }))
     }
 
-    /// Goes forward to the next phase, and waits until it is reached.
+    /// Goes forward to the next phase, and waits until it is reached and what must be filled for it is.
     ///
     /// # Errors
     /// The protocol refuses it, or the move went back.
@@ -140,10 +140,15 @@ impl Local {
         let mut changes = self.state.changed.subscribe();
         self.state.apply(event).map_err(LocalError::Refused)?;
         // An error can't come: the sender lives in the same state.
-        let _ = changes.wait_for(|_| self.state.control().shift.is_none()).await;
+        let _ = changes.wait_for(|_| is_at_rest(&self.state.control())).await;
         let at = self.phase();
         if at == to { Ok(()) } else { Err(LocalError::WentBack { to, at }) }
     }
+}
+
+/// Whether no move is under way, and no backfill.
+fn is_at_rest(control: &Control) -> bool {
+    control.shift.is_none() && control.backfill.is_none_or(|backfill| backfill.done)
 }
 
 impl State {

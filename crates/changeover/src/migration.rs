@@ -16,7 +16,7 @@ use changeover_protocol::time::Millis;
 
 use crate::clock::{Clock, SystemClock};
 use crate::event::Events;
-use crate::evidence::{EvidenceSnapshot, Operation, OperationRef, Registry};
+use crate::evidence::{EvidenceSnapshot, Operation, OperationEvidence, OperationRef, Registry};
 use crate::keyed::{Keyed, Keys, RouteBy, Router};
 use crate::mirror::Mirror;
 use crate::read::Read;
@@ -114,9 +114,8 @@ impl Migration {
         let core = &self.core;
         let (samples, samples_dropped) = core.samples.snapshot();
         let operations = core.registry.snapshot(core.now_ms());
-        let p999 = |o: &crate::evidence::OperationEvidence| Some((o.operation, o.recent.quantile(0.999)?));
         EvidenceSnapshot {
-            slowest: operations.iter().filter_map(p999).max_by_key(|&(_, latency)| latency),
+            slowest: slowest(&operations),
             operations,
             samples,
             samples_dropped,
@@ -131,7 +130,8 @@ impl Migration {
     /// How this instance is: what its heartbeats say.
     #[must_use]
     pub fn vitals(&self) -> changeover_protocol::control::Vitals {
-        let slowest = self.evidence().slowest.map(|(_, latency)| latency.as_millis());
+        let operations = self.core.registry.snapshot(self.core.now_ms());
+        let slowest = slowest(&operations).map(|(_, latency)| latency.as_millis());
         changeover_protocol::control::Vitals {
             dirty_keys: self.core.mirror.as_ref().map_or(0, |mirror| mirror.dirty()),
             slowest_ms: slowest.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
@@ -155,6 +155,12 @@ impl Migration {
     pub fn phase(&self) -> Phase {
         self.standing().target.phase_shown
     }
+}
+
+/// The operation with the longest p99.9 over the last two minutes.
+fn slowest(operations: &[OperationEvidence]) -> Option<(&'static str, Duration)> {
+    let p999 = |seen: &OperationEvidence| Some((seen.operation, seen.recent.quantile(0.999)?));
+    operations.iter().filter_map(p999).max_by_key(|&(_, latency)| latency)
 }
 
 impl Core {

@@ -89,6 +89,7 @@ async fn a_dirty_key_keeps_a_move_from_going_on_and_it_goes_back_within_the_budg
     local.advance(Phase::Shadow).await.unwrap();
     stores.mood(Mood::Fails);
     write(&migration, &stores, 1, 7).await.unwrap();
+    assert_eq!((migration.vitals().dirty_keys, stores.get(Side::New, 1)), (1, None));
     let began = tokio::time::Instant::now();
     let told = local.advance(Phase::ReverseShadow).await.unwrap_err();
     assert_eq!(told, LocalError::WentBack { to: Phase::ReverseShadow, at: Phase::Shadow });

@@ -242,6 +242,7 @@ impl Conductor {
             drainable_keys: self.drainable_of(progress.sync_rate),
             dirty_since: changeover_protocol::Millis(progress.dirty_since_ms),
             silent: record.silent(now).map(ToString::to_string).collect(),
+            silent_since: heard_last(&record, now),
             backfill_toward_old: record.backfill.is_some_and(|b| b.toward == Side::Old && !b.done),
         })
     }
@@ -316,4 +317,10 @@ pub(super) const fn fence_name(state: FenceState) -> &'static str {
         FenceState::Shut => "shut",
         FenceState::Moved => "moved",
     }
+}
+
+/// When the first of those that are silent was heard last; now, if nobody is silent.
+fn heard_last(record: &changeover_protocol::Control, now: changeover_protocol::Millis) -> changeover_protocol::Millis {
+    let silent = record.silent(now).filter_map(|id| record.instances.get(id));
+    silent.map(|instance| instance.heard).min().unwrap_or(now)
 }

@@ -34,7 +34,7 @@ pub async fn copy(spec: &Spec, told: Told<'_>) -> Result<JobReport, ControlError
     let copy_took = began.elapsed();
     // The copy is whole: its marks have done their work.
     sides.forget_generations_below(u64::MAX).await?;
-    let mut tables = compare(&sides, spec, told).await?;
+    let mut tables = compare_for(&sides, spec, told).await?;
     for table in &mut tables {
         if let Some(at) = copied.iter().position(|(name, _)| *name == table.table) {
             table.rows_copied = copied.swap_remove(at).1;
@@ -82,7 +82,8 @@ async fn copy_rows(
     Ok((rows.collect(), report.progress.bytes))
 }
 
-async fn compare(
+/// A comparison of both sides while nobody writes.
+pub(super) async fn compare_for(
     sides: &Sides,
     spec: &Spec,
     told: Told<'_>,

@@ -96,9 +96,14 @@ impl Shift {
 }
 
 impl Control {
-    /// Goes as far as can be gone now. Each round publishes a target or ends a leg, so there are few.
+    /// Goes as far as can be gone now. Each round publishes a target or ends a leg, and the longest way back has four
+    /// legs of three targets; what is left, should there be more, is done at the next event.
     pub(super) fn progress(&mut self, now: Millis, actions: &mut Vec<ControlAction>) {
-        while self.go_on(now, actions) {}
+        for _ in 0..24 {
+            if !self.go_on(now, actions) {
+                break;
+            }
+        }
     }
 
     pub(super) fn go_on(&mut self, now: Millis, actions: &mut Vec<ControlAction>) -> bool {

@@ -110,6 +110,18 @@ impl Fleet {
         panic!("it never ends: {:?}", self.control.shift);
     }
 
+    /// All acknowledge, and nothing is dirty, until this step is published.
+    pub(crate) fn go_to(&mut self, step: Step) {
+        for _ in 0..4 {
+            if self.step() == step {
+                return;
+            }
+            self.ack_all();
+            self.in_sync();
+        }
+        panic!("{step} isn't reached: {:?}", self.control.target);
+    }
+
     pub(crate) fn step(&self) -> Step {
         self.control.target.uniform_step().unwrap()
     }

@@ -203,6 +203,7 @@ fn rollback_is_safe_as_far_as_the_facts_say_so() {
         drainable_keys: 100,
         dirty_since: Millis(20),
         silent: vec![],
+        silent_since: Millis(30),
         backfill_toward_old: false,
     };
     let reverse = facts(Phase::ReverseShadow);
@@ -214,6 +215,7 @@ fn rollback_is_safe_as_far_as_the_facts_say_so() {
     assert!(!many.safe && many.because.contains("101"));
     let silent = rollback_safety(&RollbackFacts { silent: vec!["i7".to_owned()], ..reverse });
     assert!(!silent.safe && silent.because.contains("i7"));
+    assert_eq!((silent.kind, silent.since), (RollbackKind::Waits, Millis(30)));
     assert_eq!(rollback_safety(&facts(Phase::New)).kind, RollbackKind::Slow);
     assert_eq!(rollback_safety(&facts(Phase::Retired)).kind, RollbackKind::Never);
 }

@@ -52,10 +52,7 @@ fn a_rollback_turns_a_move_around_wherever_it_is() {
     for stop_at in [Step::HoldOld, Step::HoldNew] {
         let mut fleet = Fleet::in_phase(Phase::Shadow, Settings::default(), 2);
         fleet.tell(advance(Phase::ReverseShadow));
-        while fleet.step() != stop_at {
-            fleet.ack_all();
-            fleet.in_sync();
-        }
+        fleet.go_to(stop_at);
         fleet.tell(rollback(Phase::Old));
         fleet.finish();
         assert_eq!(fleet.control.place, Place::whole(Phase::Old), "from {stop_at}");
@@ -69,10 +66,7 @@ fn a_rollback_turns_a_move_around_wherever_it_is() {
 fn a_move_that_has_landed_is_gone_back_from_with_all_that_this_needs() {
     let mut fleet = Fleet::in_phase(Phase::Shadow, Settings::default(), 2);
     fleet.tell(advance(Phase::ReverseShadow));
-    while fleet.step() != Step::ReverseShadow {
-        fleet.ack_all();
-        fleet.in_sync();
-    }
+    fleet.go_to(Step::ReverseShadow);
     fleet.ack(0);
     fleet.tell(rollback(Phase::Shadow));
     assert_eq!(fleet.step(), Step::HoldNew, "the fleet comes from there: no acknowledgement is needed");

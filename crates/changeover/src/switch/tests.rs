@@ -17,7 +17,7 @@ fn standing(version: u64, step: Step) -> Standing {
     use changeover_protocol::target::Target;
     use changeover_protocol::time::Millis;
     Standing {
-        target: Target::uniform(Version(version), step, Phase::Old, Millis(500)),
+        target: Target::uniform(Version(version), step, Phase::Old, Millis(500)).into(),
         held_until: None,
         heard_until: None,
         lapses: 0,
