@@ -12,6 +12,7 @@ mod support;
 
 mod in_process;
 mod kill;
+mod late;
 mod pool;
 mod reach;
 mod world;

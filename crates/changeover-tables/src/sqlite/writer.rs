@@ -70,7 +70,8 @@ impl Writer {
 
     /// The lock that is held by whoever asks.
     fn within_own(&self) -> Option<Within> {
-        self.within().filter(|within| within.holder == tokio::task::try_id())
+        let own = |within: &Within| within.holder == tokio::task::try_id() && !within.turns.is_closed();
+        self.within().filter(own)
     }
 
     fn set_within(&self, within: Option<Within>) {
@@ -144,12 +145,15 @@ impl Stack {
 impl SqliteDatabase {
     /// Begins a transaction of the writer's.
     pub(super) async fn begin(self: &Arc<Self>, doing: &'static str) -> Result<Transaction, StoreError> {
-        let (inside, permit) = match self.writer.within_own() {
-            Some(within) => (Some(within.lock), within.turns.acquire_owned().await),
-            None => (None, Arc::clone(&self.writer.turn).acquire_owned().await),
-        };
-        let permit = permit.map_err(|_| self.place.busy("the fence's lock ended; the database", None))?;
-        self.open_transaction(doing, permit, inside, self.lock_wait(), None).await
+        if let Some(within) = self.writer.within_own()
+            && let Ok(permit) = within.turns.acquire_owned().await
+        {
+            return self.open_transaction(doing, permit, Some(within.lock), self.lock_wait(), None).await;
+        }
+        // Nobody's lock, or one that has just ended: its turn is given back when it is rolled back.
+        let turn = Arc::clone(&self.writer.turn).acquire_owned().await;
+        let permit = turn.map_err(|_| self.place.gone(doing, "it was closed"))?;
+        self.open_transaction(doing, permit, None, self.lock_wait(), None).await
     }
 
     /// Takes the fence's lock: a transaction within which its holder may write, and which ends when its holder stalls. Who
