@@ -8,6 +8,7 @@ use changeover::engine::verify::{self, TableReport as Found};
 use changeover::engine::{
     Difference, DifferenceKind, Links, Verification, VerifyHandle, VerifyOptions, VerifyProgress, repair,
 };
+use changeover::store::Refusal;
 use changeover::{Key, Side, StoreError, Value};
 use changeover_api::spec::EvidenceSpec;
 use serde::Serialize;
@@ -38,6 +39,43 @@ pub struct TableReport {
     pub by_rule: BTreeMap<String, u64>,
     /// Rows that can't be mapped, written or compared.
     pub refused: u64,
+    /// Rows that were written anew.
+    pub repaired: u64,
+    /// The differences, as many as are kept.
+    #[serde(skip)]
+    pub differences: Vec<DifferenceReport>,
+    /// The rows that are refused, as many as are kept.
+    #[serde(skip)]
+    pub refusals: Vec<RefusalReport>,
+}
+
+impl TableReport {
+    /// Rows that aren't as they should be.
+    #[must_use]
+    pub const fn wrong(&self) -> u64 {
+        self.different() + self.refused
+    }
+
+    /// Rows that differ, are missing or extra.
+    #[must_use]
+    pub const fn different(&self) -> u64 {
+        self.differing + self.missing + self.extra
+    }
+}
+
+/// A row that can't be mapped, written or compared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RefusalReport {
+    /// The mapping's name.
+    pub table: String,
+    /// The row's key.
+    pub key: String,
+    /// The column, where it is one column's fault.
+    pub column: Option<String>,
+    /// The value, where it is one value's fault.
+    pub value: Option<String>,
+    /// Why.
+    pub why: String,
 }
 
 /// One difference: of one column, or of a whole row.
@@ -47,7 +85,7 @@ pub struct DifferenceReport {
     pub table: String,
     /// The row's key.
     pub key: String,
-    /// `differing`, `missing` (the follower lacks the row), `extra` (only it has it) or `refused`.
+    /// `differing`, `missing` (the follower lacks the row) or `extra` (only it has it).
     pub kind: &'static str,
     /// The column, where it is about one.
     pub column: Option<String>,
@@ -55,30 +93,6 @@ pub struct DifferenceReport {
     pub old: Option<String>,
     /// The new side's value.
     pub new: Option<String>,
-    /// Why a row is refused.
-    pub why: Option<String>,
-}
-
-/// All that a comparison found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Outcome {
-    pub(crate) tables: Vec<TableReport>,
-    /// The first ones, as many as are kept.
-    pub(crate) differences: Vec<DifferenceReport>,
-    /// Rows written anew by a repair.
-    pub(crate) repaired: u64,
-}
-
-impl Outcome {
-    /// Rows that differ, are missing or extra.
-    pub(crate) fn different(&self) -> u64 {
-        self.tables.iter().map(|table| table.differing + table.missing + table.extra).sum()
-    }
-
-    /// Rows that can't be mapped, written or compared.
-    pub(crate) fn refused(&self) -> u64 {
-        self.tables.iter().map(|table| table.refused).sum()
-    }
 }
 
 /// What is to be compared, and how.
@@ -101,7 +115,7 @@ impl Comparison<'_> {
     pub(crate) async fn run(
         mut self,
         told: &mut (dyn FnMut(&VerifyProgress) + Send),
-    ) -> Result<Outcome, StoreError> {
+    ) -> Result<Vec<TableReport>, StoreError> {
         let (verification, handle) = Verification::new(Arc::clone(self.links), self.options.clone());
         let paused = self.paused.take();
         let report = tokio::select! {
@@ -109,58 +123,66 @@ impl Comparison<'_> {
             never = follow(&handle, paused, told) => match never {},
         };
         told(&handle.progress());
-        let mut outcome = Outcome {
-            tables: report.tables.iter().map(table_report).collect(),
-            differences: self.shown(&report.differences),
-            repaired: 0,
-        };
+        let mut tables: Vec<TableReport> = report.tables.iter().map(table_report).collect();
         if self.repairs && !report.is_clean() {
             let repaired = repair(self.links, &report.differences, &self.options).await?;
-            outcome.repaired = repaired.written + repaired.deleted;
-            recount(&mut outcome.tables, &report.differences, &repaired.left);
-            outcome.differences = self.shown(&repaired.left);
+            recount(&mut tables, &report.differences, &repaired.left);
+            self.show(&mut tables, &repaired.left);
             for refusal in &repaired.refused {
-                let table = refusal.key.table.as_str();
-                if let Some(report) = outcome.tables.iter_mut().find(|report| report.table == table) {
-                    report.refused += 1;
-                }
-                outcome.differences.push(DifferenceReport {
-                    table: table.to_owned(),
-                    key: self.key(&refusal.key),
-                    kind: DifferenceKind::Refused.name(),
-                    column: refusal.column.clone(),
-                    old: None,
-                    new: None,
-                    why: Some(refusal.why.clone()),
-                });
+                self.refuse(&mut tables, refusal);
             }
+        } else {
+            self.show(&mut tables, &report.differences);
         }
-        Ok(outcome)
+        Ok(tables)
     }
 
-    fn shown(&self, differences: &[Difference]) -> Vec<DifferenceReport> {
-        let mut shown = Vec::new();
+    fn refuse(&self, tables: &mut [TableReport], refusal: &Refusal) {
+        let name = refusal.key.table.as_str();
+        let Some(table) = tables.iter_mut().find(|report| report.table == name) else { return };
+        table.refused += 1;
+        let column = refusal.column.clone();
+        table.refusals.push(RefusalReport {
+            table: name.to_owned(),
+            key: self.key(&refusal.key),
+            value: refusal.value.as_ref().map(|v| self.value(name, column.as_deref().unwrap_or_default(), v)),
+            column,
+            why: refusal.why.clone(),
+        });
+    }
+
+    fn show(&self, tables: &mut [TableReport], differences: &[Difference]) {
         for difference in differences {
-            let table = difference.key.table.as_str();
+            let name = difference.key.table.as_str();
+            let Some(table) = tables.iter_mut().find(|report| report.table == name) else { continue };
+            let key = self.key(&difference.key);
+            if difference.kind == DifferenceKind::Refused {
+                let why = difference.why.clone().unwrap_or_default();
+                let column = difference.columns.first().map(|column| column.column.clone());
+                table.refusals.push(RefusalReport { table: name.to_owned(), key, column, value: None, why });
+                continue;
+            }
             let line = |column: Option<String>, old, new| DifferenceReport {
-                table: table.to_owned(),
-                key: self.key(&difference.key),
+                table: name.to_owned(),
+                key: key.clone(),
                 kind: difference.kind.name(),
                 column,
                 old,
                 new,
-                why: difference.why.clone(),
             };
-            if difference.columns.is_empty() || difference.kind != DifferenceKind::Differing {
-                shown.push(line(None, None, None));
+            if difference.kind != DifferenceKind::Differing {
+                table.differences.push(line(None, None, None));
                 continue;
             }
             for column in &difference.columns {
-                let value = |value: &Option<Value>| value.as_ref().map(|v| self.value(table, &column.column, v));
-                shown.push(line(Some(column.column.clone()), value(&column.old), value(&column.new)));
+                let value = |value: &Option<Value>| value.as_ref().map(|v| self.value(name, &column.column, v));
+                table.differences.push(line(
+                    Some(column.column.clone()),
+                    value(&column.old),
+                    value(&column.new),
+                ));
             }
         }
-        shown
     }
 
     fn value(&self, table: &str, column: &str, value: &Value) -> String {
@@ -188,7 +210,8 @@ async fn follow(
 ) -> std::convert::Infallible {
     let mut progress = handle.subscribe();
     loop {
-        if paused.as_mut().is_some_and(|paused| *paused.borrow_and_update()) {
+        let rests = paused.as_mut().is_some_and(|paused| *paused.borrow_and_update());
+        if rests {
             handle.pause();
         } else {
             handle.resume();
@@ -214,7 +237,6 @@ fn table_report(found: &Found) -> TableReport {
         table: found.table.as_str().to_owned(),
         rows_old: found.rows_old,
         rows_new: found.rows_new,
-        rows_copied: 0,
         rows_compared: found.compared,
         differing: found.differing,
         missing: found.missing,
@@ -222,6 +244,7 @@ fn table_report(found: &Found) -> TableReport {
         equal_by_rule: found.equal_by_rule,
         by_rule: found.by_rule.iter().filter(|(_, rows)| *rows > 0).cloned().collect(),
         refused: found.refused,
+        ..TableReport::default()
     }
 }
 
@@ -237,7 +260,9 @@ fn recount(tables: &mut [TableReport], before: &[Difference], left: &[Difference
             (DifferenceKind::Extra, &mut table.extra),
             (DifferenceKind::Refused, &mut table.refused),
         ] {
-            *counter = counter.saturating_sub(count(before, kind)) + count(left, kind);
+            let (was, is) = (count(before, kind), count(left, kind));
+            *counter = counter.saturating_sub(was) + is;
+            table.repaired += was.saturating_sub(is);
         }
     }
 }

@@ -18,6 +18,7 @@ mod connect;
 mod error;
 mod evidence;
 mod files;
+pub mod jobs;
 mod mapping;
 mod run;
 mod secret;
@@ -27,7 +28,7 @@ pub mod supervisor;
 
 pub use api::wire_error;
 pub use clock::Clock;
-pub use comparison::{DifferenceReport, TableReport};
+pub use comparison::{DifferenceReport, RefusalReport, TableReport};
 pub use conductor::{Conductor, Moved, Plan};
 pub use error::{ControlError, ErrorClass};
 pub use run::{DEFAULT_LISTEN, Farewell, Run, RunOptions};

@@ -5,7 +5,7 @@ use changeover::engine::VerifyOptions;
 
 use super::Conductor;
 use super::progress::VerifyProgress;
-use crate::comparison::{Comparison, found_so_far, walked};
+use crate::comparison::{Comparison, TableReport, found_so_far, walked};
 use crate::error::ControlError;
 
 /// How many differences are kept with a verification's result.
@@ -39,7 +39,7 @@ impl Conductor {
             redact: &self.plan.spec.evidence,
             paused: Some(self.paused.subscribe()),
         };
-        let outcome = {
+        let tables = {
             let mut told = |progress: &_| {
                 let (rows, rows_all) = walked(progress);
                 let verify = Some(VerifyProgress { rows, rows_all, differences: found_so_far(progress), began_ms });
@@ -47,16 +47,14 @@ impl Conductor {
             };
             comparison.run(&mut told).await?
         };
+        let differences: Vec<_> = tables.iter().flat_map(|table| &table.differences).take(KEPT).collect();
+        let refusals: Vec<_> = tables.iter().flat_map(|table| &table.refusals).take(KEPT).collect();
         Ok(Found {
-            rows_compared: outcome.tables.iter().map(|table| table.rows_compared).sum(),
-            both_sides_empty: outcome.tables.iter().all(|table| table.rows_old == 0 && table.rows_new == 0),
-            differences: outcome.different(),
-            refused: outcome.refused(),
-            report: serde_json::json!({
-                "tables": outcome.tables,
-                "differences": outcome.differences.iter().take(KEPT).collect::<Vec<_>>(),
-                "repaired": outcome.repaired,
-            }),
+            rows_compared: tables.iter().map(|table| table.rows_compared).sum(),
+            both_sides_empty: tables.iter().all(|table| table.rows_old == 0 && table.rows_new == 0),
+            differences: tables.iter().map(TableReport::different).sum(),
+            refused: tables.iter().map(|table| table.refused).sum(),
+            report: serde_json::json!({ "tables": tables, "differences": differences, "refusals": refusals }),
         })
     }
 }

@@ -1,0 +1,78 @@
+//! Jobs without a control plane: they begin, do one thing, report, and end.
+//!
+//! Each takes a callback for its progress and answers with a report. None installs anything on the old side; a run of the
+//! same migration that is at work is refused where the two would meet.
+
+mod check;
+mod copy;
+mod rehearse;
+mod verify;
+
+use std::time::Duration;
+
+pub use self::check::{CheckReport, CheckedTable, check};
+pub use self::copy::copy;
+pub use self::rehearse::{RehearsalMove, RehearsalReport, rehearse};
+pub use self::verify::verify;
+use crate::comparison::TableReport;
+
+/// What a job is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Rows are copied.
+    Copy,
+    /// Rows are compared.
+    Verify,
+}
+
+impl Stage {
+    /// The name for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Copy => "copy",
+            Self::Verify => "verify",
+        }
+    }
+}
+
+/// How far a job is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct JobProgress {
+    /// What it is at.
+    pub stage: Stage,
+    /// Rows done.
+    pub rows: u64,
+    /// Rows that there are, about.
+    pub rows_all: u64,
+    /// Rows in a second, in this run.
+    pub rows_per_second: f64,
+    /// About how much time is left for this stage; nothing before that can be told.
+    pub left: Option<Duration>,
+}
+
+/// What a job tells its progress to.
+pub type Told<'t> = &'t mut (dyn FnMut(&JobProgress) + Send);
+
+/// What came of a copy or a verification.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobReport {
+    /// The tables, each with its counts, differences and refusals.
+    pub tables: Vec<TableReport>,
+    /// How long it took.
+    pub took: Duration,
+    /// How long the copy took of that.
+    pub copy_took: Duration,
+    /// Bytes of rows that were copied, about.
+    pub bytes: u64,
+    /// The old side was changed while it was copied.
+    pub changed_meanwhile: bool,
+}
+
+impl JobReport {
+    /// Whether both sides are equal, every row could be carried, and nothing changed meanwhile.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        !self.changed_meanwhile && self.tables.iter().all(|table| table.wrong() == 0)
+    }
+}

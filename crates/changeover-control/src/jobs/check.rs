@@ -1,0 +1,136 @@
+//! `check`: the plan in plain words, what would fail, and the SQL that removes everything. Changes nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use changeover::Side;
+use changeover_api::Spec;
+use changeover_protocol::Phases;
+use changeover_tables::data::{Duplicates, TableData, check_data};
+use changeover_tables::plan::{Finding, Mirroring, Severity, TablePlan};
+use changeover_tables::sqlite::{SqliteStore, installed, removal_sql};
+use changeover_tables::words::{self, ColumnWords, LockWords};
+
+use crate::connect::{Connected, Elsewhere};
+use crate::error::ControlError;
+
+/// What a check found.
+#[derive(Debug, Clone)]
+pub struct CheckReport {
+    /// The mappings that can be carried out.
+    pub tables: Vec<CheckedTable>,
+    /// What was found, the heaviest first; what the types say of the way back is among it.
+    pub findings: Vec<Finding>,
+    /// Which locks are taken, and when.
+    pub locks: Vec<LockWords>,
+    /// For new tables that are missing: each mapping's name, and a CREATE TABLE.
+    pub missing: Vec<(String, String)>,
+    /// What the rows say, where they were asked.
+    pub data: Vec<TableData>,
+    /// For each store, the SQL that removes by hand what is installed in it now; empty where nothing is.
+    pub removal: BTreeMap<String, String>,
+    /// Bytes of each store.
+    pub bytes: BTreeMap<String, u64>,
+}
+
+/// One mapping in plain words.
+#[derive(Debug, Clone)]
+pub struct CheckedTable {
+    /// The plan.
+    pub plan: TablePlan,
+    /// What each column of the new side is made of.
+    pub forward: Vec<ColumnWords>,
+    /// What each column of the old side is made of on the way back.
+    pub backward: Vec<ColumnWords>,
+    /// About how many rows the old side has.
+    pub rows: u64,
+}
+
+impl CheckReport {
+    /// Whether nothing stands in the way.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.missing.is_empty()
+            && self.findings.iter().all(|finding| finding.severity < Severity::Error)
+            && self.data.iter().all(TableData::is_clean)
+    }
+}
+
+/// Looks at both databases, and with `data` at all of their rows.
+///
+/// # Errors
+/// A store that can't be reached.
+pub async fn check(spec: &Spec, data: bool) -> Result<CheckReport, ControlError> {
+    let mirroring = if spec.phases == Phases::SIMPLE { Mirroring::CopyOnly } else { Mirroring::Capture };
+    let connected = Connected::open(spec, mirroring, &Elsewhere::new()).await?;
+    let mut findings = connected.plan.findings.clone();
+    let mut tables = Vec::new();
+    let stores = stores(&connected, &spec.name).await?;
+    for table in &connected.plan.tables {
+        findings.extend(words::reversibility(table));
+        let rows = match stores.get(&(table.old.store.clone(), Side::Old)) {
+            Some(store) => changeover::store::Store::estimate(&**store, &table.name).await?,
+            None => 0,
+        };
+        tables.push(CheckedTable {
+            plan: table.clone(),
+            forward: words::forward(table),
+            backward: words::backward(table),
+            rows,
+        });
+    }
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    let seen = if data {
+        let of = |side: Side| {
+            let stores = &stores;
+            move |name: &str| stores.get(&(name.to_owned(), side)).map(|store| &**store as &dyn Duplicates)
+        };
+        check_data(&connected.plan, of(Side::Old), of(Side::New)).await?
+    } else {
+        Vec::new()
+    };
+    let mut removal = BTreeMap::new();
+    for (name, database) in &connected.databases {
+        let things = installed(database).await?;
+        let sql = if things.is_empty() { String::new() } else { removal_sql(&things) };
+        removal.insert(name.clone(), sql);
+    }
+    Ok(CheckReport {
+        tables,
+        findings,
+        locks: words::locks(mirroring),
+        missing: missing(&connected),
+        data: seen,
+        removal,
+        bytes: connected.catalogs.iter().map(|catalog| (catalog.store.clone(), catalog.bytes)).collect(),
+    })
+}
+
+async fn stores(
+    connected: &Connected,
+    migration: &str,
+) -> Result<BTreeMap<(String, Side), Arc<SqliteStore>>, ControlError> {
+    let mut stores = BTreeMap::new();
+    for (name, database) in &connected.databases {
+        for side in [Side::Old, Side::New] {
+            let store = SqliteStore::new(Arc::clone(database), migration, side, &connected.plan).await?;
+            stores.insert((name.clone(), side), Arc::new(store));
+        }
+    }
+    Ok(stores)
+}
+
+/// New tables that aren't there, with what would make them.
+fn missing(connected: &Connected) -> Vec<(String, String)> {
+    let mut missing = Vec::new();
+    for mapping in &connected.mappings {
+        let table = |of: &changeover_tables::mapping::TableRef| {
+            let catalog = connected.catalogs.iter().find(|catalog| catalog.store == of.store)?;
+            catalog.table(of.schema.as_deref(), &of.table)
+        };
+        if let (Some(old), None) = (table(&mapping.old), table(&mapping.new)) {
+            missing.push((mapping.name.to_string(), words::proposed_table(mapping, old)));
+        }
+    }
+    missing
+}

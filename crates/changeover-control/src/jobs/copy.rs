@@ -1,0 +1,149 @@
+//! `copy`: everything once, and a comparison. For databases that nobody writes to meanwhile, which is looked at.
+
+use std::path::Path;
+
+use changeover::engine::{Backfill, BackfillOptions, Coverage, VerifyOptions};
+use changeover::{Side, StoreError};
+use changeover_api::Spec;
+use changeover_protocol::chunk::Reading;
+use changeover_tables::plan::Mirroring;
+use rusqlite::{Connection, OpenFlags};
+use tokio::time::Instant;
+
+use super::{JobProgress, JobReport, Stage, Told};
+use crate::comparison::{Comparison, walked};
+use crate::conductor::Sides;
+use crate::connect::{Connected, Elsewhere};
+use crate::error::ControlError;
+
+/// The generation that a copy's chunk marks have. A run's begin anew with another number, and forget them.
+const GENERATION: u64 = 1;
+
+/// Copies everything to the new side and compares it. Cut off, it goes on when called again, from what was applied.
+///
+/// # Errors
+/// What stands in the way: a plan that can't be carried out, a store that can't be reached, a run that is at work.
+pub async fn copy(spec: &Spec, told: Told<'_>) -> Result<JobReport, ControlError> {
+    let began = Instant::now();
+    let connected = Connected::open(spec, Mirroring::CopyOnly, &Elsewhere::new()).await?;
+    connected.check()?;
+    let _owned = connected.own(&spec.name).await?;
+    let sides = connected.sides(&spec.name).await?;
+    let watch = Watch::begin(&connected)?;
+    let (mut copied, bytes) = copy_rows(&sides, spec, told).await?;
+    let copy_took = began.elapsed();
+    // The copy is whole: its marks have done their work.
+    sides.forget_generations_below(u64::MAX).await?;
+    let mut tables = compare_for(&sides, spec, told).await?;
+    for table in &mut tables {
+        if let Some(at) = copied.iter().position(|(name, _)| *name == table.table) {
+            table.rows_copied = copied.swap_remove(at).1;
+        }
+    }
+    let changed_meanwhile = watch.changed()?;
+    Ok(JobReport { tables, took: began.elapsed(), copy_took, bytes, changed_meanwhile })
+}
+
+async fn copy_rows(
+    sides: &Sides,
+    spec: &Spec,
+    told: Told<'_>,
+) -> Result<(Vec<(String, u64)>, u64), StoreError> {
+    let pace = &spec.backfill;
+    let options = BackfillOptions {
+        rows_per_second_max: pace.rate,
+        response_max: pace.give_way,
+        reading: Some(Reading::Logged),
+        ..BackfillOptions::default()
+    };
+    sides.links.cover(Side::New, Coverage::Generation(GENERATION));
+    let (backfill, handle) = Backfill::new(std::sync::Arc::clone(&sides.links), Side::New, GENERATION, options);
+    let mut progress = handle.subscribe();
+    let follow = async {
+        loop {
+            let seen = progress.borrow_and_update().clone();
+            told(&JobProgress {
+                stage: Stage::Copy,
+                rows: seen.rows(),
+                rows_all: seen.estimate(),
+                rows_per_second: seen.rows_per_second,
+                left: seen.left,
+            });
+            if progress.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    let report = tokio::select! {
+        report = backfill.run() => report?,
+        () = follow => return Err(StoreError::Fault("the copy's progress ended before it")),
+    };
+    let rows = report.progress.tables.iter().map(|table| (table.table.as_str().to_owned(), table.rows));
+    Ok((rows.collect(), report.progress.bytes))
+}
+
+/// A comparison of both sides while nobody writes.
+pub(super) async fn compare_for(
+    sides: &Sides,
+    spec: &Spec,
+    told: Told<'_>,
+) -> Result<Vec<crate::comparison::TableReport>, StoreError> {
+    let options = VerifyOptions { quiet: true, ..VerifyOptions::new(Side::Old) };
+    let comparison =
+        Comparison { links: &sides.links, options, repairs: false, redact: &spec.evidence, paused: None };
+    comparison.run(&mut |progress| told(&verify_progress(progress))).await
+}
+
+/// A verification's progress as jobs tell it.
+pub(super) fn verify_progress(progress: &changeover::engine::VerifyProgress) -> JobProgress {
+    let (rows, rows_all) = walked(progress);
+    JobProgress {
+        stage: Stage::Verify,
+        rows,
+        rows_all,
+        rows_per_second: progress.rows_per_second / 2.0,
+        left: progress.left,
+    }
+}
+
+/// Sees whether somebody else wrote to the old databases: SQLite counts that for each connection.
+struct Watch {
+    connections: Vec<(Connection, i64)>,
+}
+
+impl Watch {
+    fn begin(connected: &Connected) -> Result<Self, ControlError> {
+        let mut connections = Vec::new();
+        for table in &connected.plan.tables {
+            let Some(database) = connected.databases.get(&table.old.store) else { continue };
+            let in_one_file = connected.plan.tables.iter().any(|other| other.new.store == table.old.store);
+            if in_one_file {
+                // The copy's own writes can't be told from others'; the comparison finds what they left apart.
+                continue;
+            }
+            let path = database.path();
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let fail = |cause: rusqlite::Error| ControlError::file(path, "it can't be watched", &cause);
+            let connection = Connection::open_with_flags(path, flags).map_err(fail)?;
+            let version = data_version(&connection, path)?;
+            connections.push((connection, version));
+        }
+        Ok(Self { connections })
+    }
+
+    fn changed(&self) -> Result<bool, ControlError> {
+        for (connection, before) in &self.connections {
+            if data_version(connection, Path::new(connection.path().unwrap_or_default()))? != *before {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+fn data_version(connection: &Connection, path: &Path) -> Result<i64, ControlError> {
+    let fail = |cause: rusqlite::Error| ControlError::file(path, "it can't be watched", &cause);
+    // A read first: without one the number may be that of a page cache long gone.
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0)).map_err(fail)?;
+    connection.pragma_query_value(None, "data_version", |row| row.get(0)).map_err(fail)
+}

@@ -1,0 +1,198 @@
+//! `rehearse`: forward, back and forward again on copies of the databases. The spec's own databases are only read.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use changeover_api::Spec;
+use changeover_protocol::gate::{Gate, Override};
+use changeover_protocol::{Phase, Share};
+use changeover_tables::plan::Mirroring;
+use rusqlite::{Connection, OpenFlags};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::{JobProgress, Stage, Told};
+use crate::clock::Clock;
+use crate::comparison::TableReport;
+use crate::conductor::{Conducting, Conductor, Parts, Plan};
+use crate::connect::{Connected, Elsewhere};
+use crate::error::ControlError;
+use crate::state::SqliteState;
+use crate::supervisor::Watchdog;
+
+/// How often a gate is looked at again.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// One move of a rehearsal.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RehearsalMove {
+    /// Where it came from.
+    pub from: Phase,
+    /// Where it went.
+    pub to: Phase,
+    /// How long it took, with what it had to wait for, in seconds.
+    pub seconds: f64,
+    /// How long writes were held, in milliseconds.
+    pub held_ms: u64,
+}
+
+/// What a rehearsal came to.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RehearsalReport {
+    /// The moves, in order.
+    pub moves: Vec<RehearsalMove>,
+    /// How long the backfill took, in seconds: the real one takes about as long, and longer where it gives way.
+    pub backfill_seconds: f64,
+    /// About how long the real one would take from the start to `new`, without bake times, in hours.
+    pub estimated_hours: f64,
+    /// The longest time that writes were held, in milliseconds.
+    pub longest_hold_ms: u64,
+    /// Rows copied.
+    pub rows: u64,
+    /// The tables after the last move, each with its differences and refusals.
+    pub tables: Vec<TableReport>,
+}
+
+impl RehearsalReport {
+    /// Whether no row differed or was refused.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.tables.iter().all(|table| table.wrong() == 0)
+    }
+}
+
+/// Copies the databases into `folder` and takes the copies through the migration. The copies are left there.
+///
+/// # Errors
+/// What stands in the way: on the real databases it would as well.
+pub async fn rehearse(spec: &Spec, folder: &Path, told: Told<'_>) -> Result<RehearsalReport, ControlError> {
+    let began = Instant::now();
+    let elsewhere = copy_databases(spec, folder).await?;
+    let connected = Connected::open(spec, Mirroring::Capture, &elsewhere).await?;
+    connected.check()?;
+    let sides = connected.sides(&spec.name).await?;
+    let state = Arc::new(SqliteState::open(&folder.join("rehearsal.db"), &spec.name).await?);
+    let plan = Plan::of(spec.clone());
+    let parts = Parts { plan, sides, state, watchdog: Watchdog::none(), clock: Clock::system() };
+    let conducting = Conducting::begin(parts).await?;
+    let conductor = Arc::clone(&conducting.conductor);
+    let mut moves = Vec::new();
+    let phases: Vec<Phase> = spec.phases.list().collect();
+    let mut backfill_seconds = 0.0;
+    // Forward to the last but one, back to where both sides are the same again, and forward to the end.
+    let turn = phases.len().saturating_sub(2).max(1);
+    for &to in &phases[1..=turn] {
+        moves.push(forward(&conductor, to, told).await?);
+    }
+    if let Some(copy) = conductor.progress.borrow().copy {
+        backfill_seconds = Duration::from_millis(copy.done_ms.unwrap_or(copy.began_ms).saturating_sub(copy.began_ms))
+            .as_secs_f64();
+    }
+    let from = phases[turn];
+    let started = Instant::now();
+    let back = conductor.rollback(None, Share::ALL, None).await?;
+    moves.push(RehearsalMove {
+        from,
+        to: back.place.phase,
+        seconds: started.elapsed().as_secs_f64(),
+        held_ms: back.held_ms,
+    });
+    for &to in &phases[turn..] {
+        moves.push(forward(&conductor, to, told).await?);
+    }
+    let tables = super::copy::compare_for(&conductor.sides, spec, told).await?;
+    let rows = tables.iter().map(|table| table.rows_new).sum();
+    conducting.end().await;
+    Ok(RehearsalReport {
+        longest_hold_ms: moves.iter().map(|step| step.held_ms).max().unwrap_or(0),
+        moves,
+        backfill_seconds,
+        estimated_hours: began.elapsed().as_secs_f64() / 3_600.0,
+        rows,
+        tables,
+    })
+}
+
+/// One move forward, as soon as its gates are open; bake times are passed over, since nothing can be learnt by waiting.
+async fn forward(conductor: &Conductor, to: Phase, told: Told<'_>) -> Result<RehearsalMove, ControlError> {
+    let started = Instant::now();
+    let from = conductor.barrier.record().place.phase;
+    let passed: Vec<Override> = [Gate::BakeTime, Gate::Mismatches, Gate::ErrorsAndLatency]
+        .map(|gate| Override { gate, reason: "a rehearsal".to_owned() })
+        .into();
+    let mut held_ms = 0;
+    loop {
+        if conductor.barrier.record().place.phase == to && conductor.barrier.record().shift.is_none() {
+            return Ok(RehearsalMove { from, to, seconds: started.elapsed().as_secs_f64(), held_ms });
+        }
+        match conductor.advance(Some(to), Share::ALL, &passed).await {
+            Ok(moved) => held_ms = moved.held_ms,
+            Err(ControlError::Gates { blocked, .. }) if is_waiting(conductor, &blocked) => {}
+            Err(ControlError::Protocol(_)) if conductor.barrier.record().shift.is_some() => {}
+            Err(error) => return Err(error),
+        }
+        show(conductor, told);
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Whether what is shut will open by itself: the copy or the first verification is under way.
+fn is_waiting(conductor: &Conductor, blocked: &[String]) -> bool {
+    let record = conductor.barrier.record();
+    let progress = conductor.progress.borrow();
+    let copying = record.backfill.is_some_and(|backfill| !backfill.done);
+    let verifying = progress.verify.is_some();
+    let unverified = blocked.iter().any(|why| why.contains("no full verification has been made") || why.contains("not of all rows"));
+    progress.stopped.is_none() && (copying || verifying || unverified)
+}
+
+fn show(conductor: &Conductor, told: Told<'_>) {
+    let progress = conductor.progress.borrow();
+    if let Some(copy) = progress.copy.filter(|copy| copy.done_ms.is_none()) {
+        told(&JobProgress {
+            stage: Stage::Copy,
+            rows: copy.rows,
+            rows_all: copy.rows_all,
+            rows_per_second: copy.rows_per_second,
+            left: copy.left_ms.map(Duration::from_millis),
+        });
+    } else if let Some(verify) = progress.verify {
+        told(&JobProgress {
+            stage: Stage::Verify,
+            rows: verify.rows,
+            rows_all: verify.rows_all,
+            rows_per_second: 0.0,
+            left: None,
+        });
+    }
+}
+
+/// A snapshot of each database, whose users notice nothing.
+async fn copy_databases(spec: &Spec, folder: &Path) -> Result<Elsewhere, ControlError> {
+    let connected = Connected::open(spec, Mirroring::Capture, &Elsewhere::new()).await?;
+    let mut elsewhere = Elsewhere::new();
+    for (name, database) in &connected.databases {
+        let (from, to) = (database.path().to_owned(), folder.join(format!("{name}.db")));
+        elsewhere.insert(name.clone(), to.clone());
+        let copied = tokio::task::spawn_blocking(move || snapshot(&from, &to)).await;
+        copied.map_err(|cause| ControlError::Stopped { part: "the copying of a database", cause: cause.to_string() })??;
+    }
+    Ok(elsewhere)
+}
+
+fn snapshot(from: &Path, to: &PathBuf) -> Result<(), ControlError> {
+    if to.exists() {
+        return Err(ControlError::Refused(format!(
+            "{} is there already: name an empty folder for the copies",
+            to.display()
+        )));
+    }
+    let fail = |cause: rusqlite::Error| ControlError::file(to, "the database can't be copied there", &cause);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let source = Connection::open_with_flags(from, flags).map_err(fail)?;
+    source.execute("VACUUM INTO ?1", [to.to_string_lossy()]).map_err(fail)?;
+    // A copy is not in WAL mode, which capture needs.
+    let copy = Connection::open(to).map_err(fail)?;
+    copy.pragma_update(None, "journal_mode", "wal").map_err(fail)
+}
