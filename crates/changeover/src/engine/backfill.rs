@@ -71,6 +71,21 @@ impl Default for BackfillOptions {
     }
 }
 
+impl BackfillOptions {
+    /// For a copy while nobody writes to either side: long chunks, since nobody waits for their guard, read without one.
+    #[must_use]
+    pub fn quiet() -> Self {
+        Self {
+            chunk_time: Duration::from_secs(2),
+            chunk_rows_max: 1_000_000,
+            chunk_bytes_max: 256 << 20,
+            response_max: None,
+            reading: Some(Reading::Logged),
+            ..Self::default()
+        }
+    }
+}
+
 /// Tells a backfill what to do, and how far it is.
 #[derive(Debug, Clone)]
 pub struct BackfillHandle {
