@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::demo;
 use crate::commands::{
-    abort, adopt, advance, audit, init, instances, mismatches, pause, retire, rollback, run,
-    spec, status,
+    abort, adopt, advance, audit, check, copy, init, instances, mismatches, pause, rehearse, retire, rollback, run,
+    spec, status, verify,
 };
 
 const ABOUT: &str = "Moves a live service from its old database to the new one: no downtime, nothing lost, \
@@ -66,7 +66,15 @@ pub(crate) enum Color {
 pub(crate) enum Command {
     /// Look at both databases and write a spec, with every guess marked
     Init(init::InitArgs),
-    /// Run a migration: mirror, compare, and wait for `advance`. Until told to stop
+    /// Show the plan in plain words: what becomes what, which locks, what would fail. Changes nothing
+    Check(check::CheckArgs),
+    /// Try it all on copies of the databases: forward, back, forward
+    Rehearse(rehearse::RehearseArgs),
+    /// Copy everything once, compare it, and end: for databases that nobody writes to meanwhile
+    Copy(copy::CopyArgs),
+    /// Compare both sides row by row, and repair what differs if asked to
+    Verify(verify::VerifyArgs),
+    /// Run a migration: mirror, copy, compare, and wait for `advance`. Until told to stop
     Run(run::RunArgs),
     /// Where the migration stands, what it waits for, and how to undo
     Status(status::StatusArgs),

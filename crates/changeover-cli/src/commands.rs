@@ -4,15 +4,23 @@ pub(crate) mod abort;
 pub(crate) mod adopt;
 pub(crate) mod advance;
 pub(crate) mod audit;
+pub(crate) mod check;
+pub(crate) mod copy;
 pub(crate) mod init;
 pub(crate) mod instances;
 pub(crate) mod mismatches;
 pub(crate) mod pause;
+pub(crate) mod rehearse;
 pub(crate) mod retire;
 pub(crate) mod rollback;
 pub(crate) mod run;
 pub(crate) mod spec;
 pub(crate) mod status;
+pub(crate) mod verify;
+
+use std::path::Path;
+
+use changeover_api::Spec;
 
 use crate::args::Command;
 use crate::demo;
@@ -26,6 +34,10 @@ use crate::terminal::Terminal;
 pub(crate) async fn dispatch(command: Command, terminal: &Terminal) -> Result<Exit, CliError> {
     match command {
         Command::Init(args) => init::answer(&args, terminal).await,
+        Command::Check(args) => check::answer(&args, terminal).await,
+        Command::Rehearse(args) => rehearse::answer(&args, terminal).await,
+        Command::Copy(args) => copy::answer(&args, terminal).await,
+        Command::Verify(args) => verify::answer(&args, terminal).await,
         Command::Run(args) => run::answer(&args, terminal).await,
         Command::Worker(args) => run::work(args, terminal).await,
         Command::Status(args) => status::answer(&args, terminal).await,
@@ -43,4 +55,11 @@ pub(crate) async fn dispatch(command: Command, terminal: &Terminal) -> Result<Ex
         Command::Demo(args) => demo::answer(args, terminal).await,
         Command::DemoInstance(args) => demo::instance(args).await,
     }
+}
+
+/// Reads a spec whose stores' URLs can be found.
+fn read_spec(file: &Path) -> Result<Spec, CliError> {
+    let spec = Spec::read(file)?;
+    spec.resolve_stores()?;
+    Ok(spec)
 }

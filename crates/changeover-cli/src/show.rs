@@ -2,6 +2,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod block;
+pub(crate) mod check;
 pub(crate) mod error;
 pub(crate) mod evidence;
 pub(crate) mod findings;
@@ -11,6 +12,7 @@ pub(crate) mod mismatches;
 pub(crate) mod moved;
 pub(crate) mod plan;
 pub(crate) mod progress;
+pub(crate) mod rehearsal;
 pub(crate) mod report;
 pub(crate) mod status;
 pub(crate) mod words;

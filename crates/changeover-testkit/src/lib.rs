@@ -10,6 +10,7 @@
     reason = "a test kit says what it expects by panicking, in the caller's test"
 )]
 
+pub mod conformance;
 pub mod memory;
 pub mod random;
 

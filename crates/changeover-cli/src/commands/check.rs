@@ -2,7 +2,13 @@
 
 use std::path::PathBuf;
 
+use changeover_control::jobs;
 use clap::Args;
+
+use super::read_spec;
+use crate::error::{CliError, Exit};
+use crate::show;
+use crate::terminal::Terminal;
 
 /// What to check.
 #[derive(Debug, Args)]
@@ -17,4 +23,15 @@ pub(crate) struct CheckArgs {
     /// Read all rows as well: which of them can't be carried, and which values wouldn't find the way back
     #[arg(long)]
     data: bool,
+}
+
+/// Looks, and tells.
+///
+/// # Errors
+/// If the spec is wrong, or a database is out of reach.
+pub(crate) async fn answer(args: &CheckArgs, terminal: &Terminal) -> Result<Exit, CliError> {
+    let spec = read_spec(&args.spec)?;
+    let report = jobs::check(&spec, args.data).await?;
+    show::check::show(&report, &spec, args.data, terminal)?;
+    Ok(if report.is_clean() { Exit::Done } else { Exit::No })
 }

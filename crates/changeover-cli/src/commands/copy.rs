@@ -2,7 +2,14 @@
 
 use std::path::PathBuf;
 
+use changeover_control::jobs;
 use clap::Args;
+
+use super::read_spec;
+use crate::error::{CliError, Exit};
+use crate::show::progress::Meter;
+use crate::show::report::Report;
+use crate::terminal::Terminal;
 
 /// What to copy.
 #[derive(Debug, Args)]
@@ -19,4 +26,39 @@ pub(crate) struct CopyArgs {
     /// The spec: a TOML file, as `changeover init` writes one
     #[arg(value_name = "SPEC")]
     spec: PathBuf,
+}
+
+/// Copies, compares, reports.
+///
+/// # Errors
+/// If the spec is wrong, doesn't fit the databases, or one of them is out of reach.
+pub(crate) async fn answer(args: &CopyArgs, terminal: &Terminal) -> Result<Exit, CliError> {
+    let spec = read_spec(&args.spec)?;
+    let mut meter = Meter::new(terminal);
+    let done = jobs::copy(&spec, &mut |progress| meter.show(progress)).await;
+    meter.end();
+    let report = Report::of(&spec.name, done?);
+    report.show(terminal)?;
+    if terminal.json {
+        return Ok(if report.clean { Exit::Done } else { Exit::No });
+    }
+    if report.changed_meanwhile {
+        let changed = "The old side changed while it was copied: what was copied is no image of one moment.";
+        terminal.say(terminal.err.bad(changed));
+        terminal.say("Copy again while nobody writes; or, for a database in use: changeover run.");
+    }
+    match report.wrong() {
+        0 if report.clean => {
+            terminal.say(terminal.err.good(format_args!("Everything is copied and equal. {}.", report.speed())));
+        }
+        0 => {}
+        n => terminal.say(terminal.err.bad(format_args!("{} not as they should be. {}.", rows_are(n), report.speed()))),
+    }
+    Ok(if report.clean { Exit::Done } else { Exit::No })
+}
+
+/// `1 row is`, `3 rows are`.
+pub(super) fn rows_are(n: u64) -> String {
+    let verb = if n == 1 { "is" } else { "are" };
+    format!("{} {verb}", crate::show::words::counted(n, "row"))
 }

@@ -13,8 +13,8 @@ use crate::terminal::Terminal;
 /// Which migration, and which gates to pass.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Afterwards there is no way back by `rollback`. The old tables are renamed, never dropped: the answer \
-gives the SQL that drops them, for when you are certain.")]
+Afterwards there is no way back by `rollback`. The old tables are renamed to NAME_retired and never \
+dropped: do that by hand, when you are certain. `changeover audit` names each.")]
 pub(crate) struct RetireArgs {
     #[command(flatten)]
     which: Which,

@@ -2,7 +2,16 @@
 
 use std::path::PathBuf;
 
+use changeover_control::jobs;
 use clap::Args;
+
+use super::copy::rows_are;
+use super::read_spec;
+use crate::error::{CliError, Exit};
+use crate::show::progress::Meter;
+use crate::show::report::Report;
+use crate::show::words;
+use crate::terminal::Terminal;
 
 /// What to compare.
 #[derive(Debug, Args)]
@@ -20,4 +29,34 @@ pub(crate) struct VerifyArgs {
     /// Write the follower's rows that differ anew, and compare again
     #[arg(long)]
     repair: bool,
+}
+
+/// Compares, repairs, reports.
+///
+/// # Errors
+/// If the spec is wrong, doesn't fit the databases, or one of them is out of reach.
+pub(crate) async fn answer(args: &VerifyArgs, terminal: &Terminal) -> Result<Exit, CliError> {
+    let spec = read_spec(&args.spec)?;
+    let mut meter = Meter::new(terminal);
+    let done = jobs::verify(&spec, args.repair, &mut |progress| meter.show(progress)).await;
+    meter.end();
+    let report = Report::of(&spec.name, done?);
+    report.show(terminal)?;
+    if !terminal.json {
+        let paint = terminal.err;
+        let repaired: u64 = report.tables.iter().map(|table| table.repaired).sum();
+        if repaired > 0 {
+            terminal.say(format_args!("{} written anew.", words::counted(repaired, "row")));
+        }
+        match report.wrong() {
+            0 => terminal.say(paint.good(format_args!("Both sides are equal. {}.", report.speed()))),
+            n => {
+                terminal.say(paint.bad(format_args!("{} not the same on both sides. {}.", rows_are(n), report.speed())));
+                if !args.repair {
+                    terminal.say("To write the follower's rows anew: add --repair");
+                }
+            }
+        }
+    }
+    Ok(if report.clean { Exit::Done } else { Exit::No })
 }

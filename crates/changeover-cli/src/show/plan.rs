@@ -1,24 +1,21 @@
 //! A plan in plain words: what each column becomes, on the way there and on the way back.
 
-use changeover_tables::plan::{Plan, Source, TablePlan};
+use changeover_tables::plan::{Source, TablePlan};
 use serde_json::{Value, json};
 
 use super::block::{self, Columns, Facts};
+use super::words;
 use crate::terminal::Terminal;
 
-/// The plan of every mapping.
-pub(crate) fn text(plan: &Plan, terminal: &Terminal) -> String {
-    let tables: Vec<String> = plan.tables.iter().map(|table| self::table(table, terminal)).collect();
-    tables.join("\n")
-}
-
-fn table(table: &TablePlan, terminal: &Terminal) -> String {
+/// The plan of a mapping, of about so many rows.
+pub(crate) fn text(table: &TablePlan, rows: u64, terminal: &Terminal) -> String {
     let paint = terminal.out;
     let title = format!("{}: {} becomes {}", paint.strong(&table.name), table.old, table.new);
     let mut text = block::paragraph(&title, 0, terminal);
     let mut facts = Facts::new();
     let key: Vec<String> = table.key.iter().map(|part| renamed(&part.old, &part.new)).collect();
     facts.add("key", key.join(", "));
+    facts.add("size", format!("about {}", words::counted(rows, "row")));
     if let Some(filter) = &table.where_ {
         facts.add("rows", format!("only those where {filter}"));
     }
@@ -81,34 +78,27 @@ fn source(source: &Source) -> String {
 }
 
 /// The plan for programs.
-pub(crate) fn json(plan: &Plan) -> Value {
+pub(crate) fn json(table: &TablePlan, rows: u64) -> Value {
     let source = |source: &Source| match source {
         Source::Column(name) => json!({ "column": name }),
         Source::Sql(sql) => json!({ "sql": sql }),
         Source::Const(value) => json!({ "const": value.to_string() }),
     };
-    let table = |table: &TablePlan| {
-        let columns: Vec<Value> = table
-            .columns
-            .iter()
-            .map(|one| json!({ "column": one.target.column, "type": one.target.declared, "from": source(&one.source) }))
-            .collect();
-        let back: Vec<Value> = table
-            .back
-            .iter()
-            .map(|one| json!({ "column": one.target.column, "type": one.target.declared, "from": source(&one.source) }))
-            .collect();
-        json!({
-            "name": table.name.as_str(),
-            "old": table.old.to_string(),
-            "new": table.new.to_string(),
-            "key": table.key.iter().map(|part| json!({ "old": part.old, "new": part.new })).collect::<Vec<_>>(),
-            "where": table.where_,
-            "columns": columns,
-            "back": back,
-            "kept": table.kept,
-            "rules": table.rules.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        })
+    let column = |target: &str, declared: &str, from: &Source| {
+        json!({ "column": target, "type": declared, "from": source(from) })
     };
-    plan.tables.iter().map(table).collect()
+    let columns = table.columns.iter().map(|one| column(&one.target.column, &one.target.declared, &one.source));
+    let back = table.back.iter().map(|one| column(&one.target.column, &one.target.declared, &one.source));
+    json!({
+        "name": table.name.as_str(),
+        "old": table.old.to_string(),
+        "new": table.new.to_string(),
+        "rows": rows,
+        "key": table.key.iter().map(|part| json!({ "old": part.old, "new": part.new })).collect::<Vec<_>>(),
+        "where": table.where_,
+        "columns": columns.collect::<Vec<_>>(),
+        "back": back.collect::<Vec<_>>(),
+        "kept": table.kept,
+        "rules": table.rules.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    })
 }

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use changeover_control::jobs::{JobProgress, Stage};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::words;
@@ -14,45 +15,43 @@ const PLAIN_EVERY: Duration = Duration::from_secs(5);
 /// What the live line shows; the words come from us, so that they are the same as elsewhere.
 const TEMPLATE: &str = "{spinner} {prefix:<13} {bar:24} {msg}";
 
-/// The progress of one piece of work. Give it the truth as often as you like: it draws at most some times a second.
+/// The progress of a job, stage by stage. Give it the truth as often as you like: it draws at most some times a second.
 pub(crate) struct Meter {
-    name: String,
-    began: Instant,
+    stage: Option<Stage>,
     bar: Option<ProgressBar>,
     plain_at: Instant,
-    /// Where the rate is counted from: rows that were done before this run say nothing on it.
-    first: Option<u64>,
     terminal: Terminal,
 }
 
 impl Meter {
-    /// Begins to show the progress of `name`.
-    pub(crate) fn new(name: impl Into<String>, terminal: &Terminal) -> Self {
-        let name = name.into();
+    /// Begins to show a job's progress.
+    pub(crate) fn new(terminal: &Terminal) -> Self {
         let bar = terminal.live.then(|| {
             let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr());
             if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
                 bar.set_style(style.progress_chars("━╸─"));
             }
-            bar.set_prefix(name.clone());
             bar
         });
-        let now = Instant::now();
-        Self { name, began: now, bar, plain_at: now + PLAIN_EVERY, first: None, terminal: *terminal }
+        Self { stage: None, bar, plain_at: Instant::now() + PLAIN_EVERY, terminal: *terminal }
     }
 
-    /// So many rows are done, of about so many; 0 for *not known*.
-    pub(crate) fn update(&mut self, done: u64, all: u64) {
-        let first = *self.first.get_or_insert(done);
-        let text = line(done, all, done.saturating_sub(first), self.began.elapsed());
+    /// It is so far.
+    pub(crate) fn show(&mut self, progress: &JobProgress) {
+        let text = line(progress);
+        let is_new = self.stage.replace(progress.stage) != Some(progress.stage);
         if let Some(bar) = &self.bar {
-            bar.set_length(all.max(1));
-            bar.set_position(done.min(all.max(1)));
+            if is_new {
+                bar.set_prefix(progress.stage.name());
+            }
+            let all = progress.rows_all.max(progress.rows).max(1);
+            bar.set_length(all);
+            bar.set_position(progress.rows);
             bar.set_message(text);
             bar.tick();
         } else if Instant::now() >= self.plain_at {
             self.plain_at = Instant::now() + PLAIN_EVERY;
-            self.terminal.say(format_args!("{}: {text}", self.name));
+            self.terminal.say(format_args!("{}: {text}", progress.stage.name()));
         }
     }
 
@@ -62,23 +61,19 @@ impl Meter {
             bar.finish_and_clear();
         }
     }
-
 }
 
 /// `1,204,000 of 4,000,000 rows, 52,300 rows/s, 54 s left`.
-fn line(done: u64, all: u64, since_start: u64, elapsed: Duration) -> String {
-    let mut text = match all {
-        0 => format!("{} rows", words::count(done)),
-        _ => format!("{} of {} rows", words::count(done), words::count(all.max(done))),
+fn line(progress: &JobProgress) -> String {
+    let mut text = match progress.rows_all {
+        0 => format!("{} rows", words::count(progress.rows)),
+        all => format!("{} of {} rows", words::count(progress.rows), words::count(all.max(progress.rows))),
     };
-    // A rate of the first moment says nothing.
-    if elapsed >= Duration::from_millis(500) && since_start > 0 {
-        let rate = since_start as f64 / elapsed.as_secs_f64();
-        text.push_str(&format!(", {}", words::rate(rate)));
-        if all > done {
-            let left = Duration::from_secs_f64(((all - done) as f64 / rate).min(1e9));
-            text.push_str(&format!(", {} left", words::duration(left)));
-        }
+    if progress.rows_per_second >= 1.0 {
+        text.push_str(&format!(", {}", words::rate(progress.rows_per_second)));
+    }
+    if let Some(left) = progress.left.filter(|left| !left.is_zero()) {
+        text.push_str(&format!(", {} left", words::duration(left)));
     }
     text
 }
@@ -89,9 +84,12 @@ mod tests {
 
     #[test]
     fn a_line_tells_rows_rate_and_time_left() {
-        let shown = line(250_000, 1_000_000, 100_000, Duration::from_secs(2));
-        assert_eq!(shown, "250,000 of 1,000,000 rows, 50,000 rows/s, 15 s left");
-        assert_eq!(line(10, 0, 10, Duration::from_millis(10)), "10 rows");
-        assert_eq!(line(12, 10, 0, Duration::from_secs(9)), "12 of 12 rows");
+        let at = |rows, rows_all, rows_per_second, left| {
+            line(&JobProgress { stage: Stage::Copy, rows, rows_all, rows_per_second, left })
+        };
+        let left = Some(Duration::from_secs(15));
+        assert_eq!(at(250_000, 1_000_000, 50_000.0, left), "250,000 of 1,000,000 rows, 50,000 rows/s, 15 s left");
+        assert_eq!(at(10, 0, 0.0, None), "10 rows");
+        assert_eq!(at(12, 10, 0.0, None), "12 of 12 rows");
     }
 }

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use changeover_control::jobs::JobReport;
 use changeover_control::{DifferenceReport, RefusalReport, TableReport};
 use serde::Serialize;
 
 use super::block::{self, Columns, Shown};
 use super::words;
+use crate::error::CliError;
 use crate::memory;
 use crate::terminal::Terminal;
 
@@ -30,7 +32,9 @@ pub(crate) struct Report {
     pub(crate) refusals: Vec<RefusalReport>,
     /// How long it took.
     pub(crate) seconds: f64,
-    /// Rows of the work for each second of it.
+    /// How long the copy took of that.
+    pub(crate) copy_seconds: f64,
+    /// Rows for each second: copied, where there was a copy, else compared.
     pub(crate) rows_per_second: f64,
     /// Bytes of rows that were copied or compared, about.
     pub(crate) bytes: u64,
@@ -39,27 +43,38 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// A report of these tables, whose rows took so long.
-    pub(crate) fn of(migration: &str, mut tables: Vec<TableReport>, took: Duration, bytes: u64) -> Self {
-        let rows: u64 = tables.iter().map(|table| table.rows_copied.max(table.rows_compared)).sum();
-        let seconds = took.as_secs_f64();
-        let clean = tables.iter().all(|table| table.wrong() == 0);
+    /// What programs get of a job's report.
+    pub(crate) fn of(migration: &str, job: JobReport) -> Self {
+        let clean = job.is_clean();
+        let JobReport { mut tables, took, copy_took, bytes, changed_meanwhile } = job;
+        let copied: u64 = tables.iter().map(|table| table.rows_copied).sum();
+        let compared: u64 = tables.iter().map(|table| table.rows_compared).sum();
+        let (rows, time) = if copy_took.is_zero() { (compared, took) } else { (copied, copy_took) };
+        let per_second = rows as f64 / time.as_secs_f64().max(f64::MIN_POSITIVE);
         Self {
             migration: migration.to_owned(),
             clean,
-            changed_meanwhile: false,
+            changed_meanwhile,
             differences: tables.iter_mut().flat_map(|table| std::mem::take(&mut table.differences)).collect(),
             refusals: tables.iter_mut().flat_map(|table| std::mem::take(&mut table.refusals)).collect(),
             tables,
-            seconds,
-            rows_per_second: if seconds > 0.0 { rows as f64 / seconds } else { 0.0 },
+            seconds: took.as_secs_f64(),
+            copy_seconds: copy_took.as_secs_f64(),
+            rows_per_second: per_second,
             bytes,
             peak_memory_bytes: memory::peak_bytes(),
         }
     }
 
-    /// The report for a person.
-    pub(crate) fn text(&self, terminal: &Terminal) -> String {
+    /// Shows it.
+    ///
+    /// # Errors
+    /// If standard output can't be written.
+    pub(crate) fn show(&self, terminal: &Terminal) -> Result<(), CliError> {
+        if terminal.json { terminal.answer_json(self) } else { terminal.answer(&self.text(terminal)) }
+    }
+
+    fn text(&self, terminal: &Terminal) -> String {
         let mut text = tables(&self.tables, terminal);
         if !self.differences.is_empty() {
             text.push_str(&format!("\n{}\n", terminal.out.strong("Differences")));
@@ -95,7 +110,8 @@ impl Report {
     }
 }
 
-fn tables(tables: &[TableReport], terminal: &Terminal) -> String {
+/// The tables with their counts.
+pub(crate) fn tables(tables: &[TableReport], terminal: &Terminal) -> String {
     let copied = tables.iter().any(|table| table.rows_copied > 0);
     let repaired = tables.iter().any(|table| table.repaired > 0);
     let mut headings = vec!["TABLE", "#OLD", "#NEW"];
@@ -132,15 +148,17 @@ fn tables(tables: &[TableReport], terminal: &Terminal) -> String {
     shown.render()
 }
 
-fn differences(list: &[DifferenceReport], terminal: &Terminal) -> String {
+/// The first differences.
+pub(crate) fn differences(list: &[DifferenceReport], terminal: &Terminal) -> String {
     let mut table = Columns::new(terminal, terminal.out, &["ROW", "COLUMN", "OLD", "NEW"]);
     for difference in list.iter().take(SHOWN) {
         let absent = |side: &str| Shown::from(format!("no row on the {side} side")).bad();
         let value = |value: &Option<String>| Shown::from(words::one_line(value.as_deref().unwrap_or_default()));
-        let (old, new) = match difference.kind {
-            "missing" => (value(&difference.old), absent("new")),
-            "extra" => (absent("old"), value(&difference.new)),
-            _ => (value(&difference.old), value(&difference.new)),
+        let is_whole_row = difference.column.is_none();
+        let (old, new) = match (&difference.old, &difference.new) {
+            (old, None) if is_whole_row => (value(old), absent("new")),
+            (None, new) if is_whole_row => (absent("old"), value(new)),
+            (old, new) => (value(old), value(new)),
         };
         let column = difference.column.clone().unwrap_or_default();
         table.row([words::one_line(&difference.key).into(), column.into(), old, new]);
@@ -148,13 +166,13 @@ fn differences(list: &[DifferenceReport], terminal: &Terminal) -> String {
     table.render() + &more(list.len(), terminal)
 }
 
-fn refusals(list: &[RefusalReport], terminal: &Terminal) -> String {
-    let mut table = Columns::new(terminal, terminal.out, &["ROW", "SIDE", "COLUMN", "WHY"]);
+/// The first rows that are refused.
+pub(crate) fn refusals(list: &[RefusalReport], terminal: &Terminal) -> String {
+    let mut table = Columns::new(terminal, terminal.out, &["ROW", "COLUMN", "WHY"]);
     for refusal in list.iter().take(SHOWN) {
         let value = refusal.value.as_ref().map(|value| format!("{}: ", words::one_line(value))).unwrap_or_default();
         table.row([
             words::one_line(&refusal.key).into(),
-            refusal.side.clone().into(),
             refusal.column.clone().unwrap_or_default().into(),
             format!("{value}{}", words::one_line(&refusal.why)).into(),
         ]);

@@ -133,6 +133,18 @@ impl Place {
         assert!(old == new, "{} and {} rows, the first apart: {apart:?}", old.len(), new.len());
     }
 
+    /// Both sides come to hold the same, seen through the mapping: the mirror has its moment.
+    #[track_caller]
+    pub fn until_equal_sides(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.rows("old.db", OLD_IMAGE) != self.rows("new.db", NEW_IMAGE) {
+            if Instant::now() >= deadline {
+                self.assert_equal_sides();
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
     /// What is Changeover's in a database.
     pub fn installed(&self, name: &str) -> Vec<String> {
         self.rows(name, "SELECT type, name FROM sqlite_master WHERE name LIKE 'changeover\\_%' ESCAPE '\\' ORDER BY name")

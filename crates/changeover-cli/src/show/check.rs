@@ -1,0 +1,154 @@
+//! What a check found: the plan, what stands in the way, what wouldn't come back, the locks, and the SQL that undoes it
+//! all by hand.
+
+use changeover_api::Spec;
+use changeover_control::jobs::CheckReport;
+use changeover_tables::data::{TableData, Trouble};
+use serde_json::{Value, json};
+
+use super::block::{self, Facts};
+use super::{findings, plan, words};
+use crate::error::CliError;
+use crate::terminal::Terminal;
+
+/// Shows a check; `data`: the rows were read as well.
+///
+/// # Errors
+/// If standard output can't be written.
+pub(crate) fn show(report: &CheckReport, spec: &Spec, data: bool, terminal: &Terminal) -> Result<(), CliError> {
+    if terminal.json {
+        return terminal.answer_json(&as_json(report, spec, data));
+    }
+    terminal.answer(&text(report, spec, data, terminal))?;
+    let file = spec.file().display();
+    if report.is_clean() {
+        terminal.say(terminal.err.good("Nothing stands in the way."));
+        if !data {
+            terminal.say(format_args!("What the rows say: changeover check {file} --data"));
+        }
+        terminal.say(format_args!("Try it on copies: changeover rehearse {file}. Begin: changeover run {file}"));
+    } else {
+        terminal.say(terminal.err.bad("It can't be run like this: see what stands above as error."));
+    }
+    Ok(())
+}
+
+fn text(report: &CheckReport, spec: &Spec, data: bool, terminal: &Terminal) -> String {
+    let paint = terminal.out;
+    let tables: Vec<String> = report.tables.iter().map(|table| plan::text(&table.plan, table.rows, terminal)).collect();
+    let mut text = tables.join("\n");
+    let mut section = |title: &str, body: String| {
+        if !body.is_empty() {
+            if !text.is_empty() {
+                text.push('\n');
+            }
+            text.push_str(&format!("{}\n{body}", paint.strong(title)));
+        }
+    };
+    section("Found", findings::text(&report.findings, spec, terminal));
+    if data {
+        section("In the rows", rows(report, spec, terminal));
+    }
+    let mut locks = Facts::new();
+    for lock in &report.locks {
+        locks.add(&lock.when, &lock.lock);
+    }
+    section("Locks", locks.render(terminal, paint));
+    for (table, sql) in &report.missing {
+        section(&format!("The new table of {table} is missing; this would make one"), indented(sql));
+    }
+    for (store, sql) in report.removal.iter().filter(|(_, sql)| !sql.is_empty()) {
+        section(&format!("To remove everything from {store} by hand"), indented(sql));
+    }
+    text
+}
+
+/// SQL as it is to be copied: whole lines.
+fn indented(sql: &str) -> String {
+    sql.lines().map(|line| format!("  {line}\n")).collect()
+}
+
+fn rows(report: &CheckReport, spec: &Spec, terminal: &Terminal) -> String {
+    let mut text = String::new();
+    for data in &report.data {
+        let size = format!("{}, {}", words::counted(data.rows, "row"), words::bytes(data.bytes));
+        text.push_str(&block::paragraph(&format!("{}: {size} can be carried", data.table), 2, terminal));
+        for (what, troubles) in kinds(data) {
+            for trouble in troubles {
+                let line = format!("{}: {what}: {}", words::counted(trouble.rows, "row"), words::one_line(&trouble.why));
+                let line = if what == BACKWARD { terminal.out.warn(line) } else { terminal.out.bad(line) };
+                text.push_str(&block::paragraph(&line, 4, terminal));
+                let examples = examples(trouble, data, spec);
+                text.push_str(&block::paragraph(&format!("as in {}", examples.join(", ")), 6, terminal));
+            }
+        }
+    }
+    text
+}
+
+const BACKWARD: &str = "doesn't come back";
+
+fn kinds(data: &TableData) -> [(&'static str, &[Trouble]); 4] {
+    [
+        ("can't be carried", &data.forward),
+        ("would be there twice", &data.duplicates),
+        ("has a key of another mapping's row", &data.collisions),
+        (BACKWARD, &data.backward),
+    ]
+}
+
+/// Some rows, with the value at fault where it may be shown.
+fn examples(trouble: &Trouble, data: &TableData, spec: &Spec) -> Vec<String> {
+    let hidden = trouble.column.as_ref().is_some_and(|column| spec.evidence.redacts(&data.table, column));
+    trouble
+        .examples
+        .iter()
+        .map(|example| match &example.value {
+            Some(value) if !hidden => format!("{} with {}", example.key, words::one_line(&value.to_string())),
+            _ => example.key.to_string(),
+        })
+        .collect()
+}
+
+fn as_json(report: &CheckReport, spec: &Spec, data: bool) -> Value {
+    let tables: Vec<Value> = report.tables.iter().map(|table| plan::json(&table.plan, table.rows)).collect();
+    let locks: Vec<Value> =
+        report.locks.iter().map(|lock| json!({ "when": lock.when, "lock": lock.lock })).collect();
+    let missing: Vec<Value> =
+        report.missing.iter().map(|(table, sql)| json!({ "table": table, "create": sql })).collect();
+    let trouble = |trouble: &Trouble, data: &TableData| {
+        json!({
+            "column": trouble.column,
+            "why": trouble.why,
+            "rows": trouble.rows,
+            "examples": examples(trouble, data, spec),
+        })
+    };
+    let of = |list: &[Trouble], data: &TableData| -> Vec<Value> { list.iter().map(|one| trouble(one, data)).collect() };
+    let seen: Vec<Value> = report
+        .data
+        .iter()
+        .map(|data| {
+            json!({
+                "table": data.table,
+                "rows": data.rows,
+                "bytes": data.bytes,
+                "forward": of(&data.forward, data),
+                "duplicates": of(&data.duplicates, data),
+                "collisions": of(&data.collisions, data),
+                "backward": of(&data.backward, data),
+            })
+        })
+        .collect();
+    json!({
+        "migration": spec.name,
+        "clean": report.is_clean(),
+        "tables": tables,
+        "findings": findings::json(&report.findings, spec),
+        "locks": locks,
+        "missing": missing,
+        "data": if data { Value::from(seen) } else { Value::Null },
+        "removal": report.removal,
+        "bytes": report.bytes,
+    })
+}
