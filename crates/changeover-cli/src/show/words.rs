@@ -111,13 +111,6 @@ fn moment_in(ms: u64, now_ms: u64, zone: &TimeZone) -> String {
     }
 }
 
-/// A moment as programs and logs want it: `2026-11-21T03:12:00.123Z`.
-pub(crate) fn instant(ms: u64) -> String {
-    let ms = i64::try_from(ms).unwrap_or(i64::MAX);
-    let at = Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH);
-    format!("{at:.3}")
-}
-
 /// The present, in milliseconds since 1970.
 pub(crate) fn now_ms() -> u64 {
     u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0)
@@ -180,7 +173,6 @@ mod tests {
         assert_eq!(moment_in(now + 3_600_000, now + 7_200_000, &zone), "01:00:00");
         assert_eq!(moment_in(now - 3_600_000, now, &zone), "20 Nov 23:00");
         assert_eq!(moment_in(0, now, &zone), "1970-01-01 00:00");
-        assert_eq!(instant(now), "2026-11-21T00:00:00.000Z");
     }
 
     #[test]
