@@ -161,6 +161,17 @@ impl Connected {
     }
 }
 
+/// The mappings of a spec, linked: for a service that writes both sides itself, whose mirror is
+/// [`TableMirror`](changeover::engine::TableMirror) over them.
+///
+/// # Errors
+/// What stands in the way: a plan that can't be carried out, a store that can't be reached.
+pub async fn links(spec: &Spec) -> Result<Arc<Links>, ControlError> {
+    let connected = Connected::open(spec, Mirroring::Capture, &Elsewhere::new()).await?;
+    connected.check()?;
+    Ok(connected.sides(&spec.name).await?.links)
+}
+
 /// Several mappings of one table are one's own, and lock it once: its whole, if any of them does.
 fn add(tables: &mut Vec<(String, OwnershipScope)>, table: &str, scope: OwnershipScope) {
     let same = |known: &(String, OwnershipScope)| known.0 == table && known.1 == scope;

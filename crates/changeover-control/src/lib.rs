@@ -30,6 +30,7 @@ pub use api::wire_error;
 pub use clock::Clock;
 pub use comparison::{DifferenceReport, RefusalReport, TableReport};
 pub use conductor::{Conductor, Moved, Plan};
+pub use connect::links;
 pub use error::{ControlError, ErrorClass};
 pub use run::{DEFAULT_LISTEN, Farewell, Run, RunOptions};
 pub use status::of_file as status_of_file;

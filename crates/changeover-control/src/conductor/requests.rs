@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use changeover::Side;
+use changeover::faults::fault_point;
 use changeover_protocol::control::{ControlEvent, MoveReport, Outcome};
+use changeover_protocol::fault::FaultPoint;
 use changeover_protocol::gate::{Judgement, Override, Verdict};
 use changeover_protocol::moves::{Mirror, WayBack};
 use changeover_protocol::{InstanceId, Phase, Place, Share};
@@ -127,8 +129,11 @@ impl Conductor {
         if to == Phase::Shadow {
             self.note(AuditKind::Install, "capture is installed on the old side".to_owned()).await;
         }
-        if mirror == Mirror::Capture && record.place.phase.step().is_mirrored() && to > record.place.phase {
-            self.catch_up(record.place.phase.step().authority()).await?;
+        if crosses && mirror == Mirror::Capture {
+            if from.step().is_mirrored() {
+                self.catch_up(from.step().authority()).await?;
+            }
+            fault_point(FaultPoint::ForwardPreconditionsHeld).await?;
         }
         Ok(())
     }
@@ -173,6 +178,9 @@ impl Conductor {
         };
         if at.phase == Phase::New && to < Phase::New {
             self.prepare_way_back(record.way_back).await?;
+        }
+        if at.phase.step().authority() == Side::New && self.plan.settings.mirror == Mirror::Capture {
+            fault_point(FaultPoint::BackPreconditionsHeld).await?;
         }
         let leave = leave_behind.is_some();
         if let Some(file) = leave_behind {

@@ -12,7 +12,7 @@ use changeover_protocol::gate;
 use changeover_protocol::moves::{
     Mirror, RollbackFacts, RollbackKind, RollbackSafety, UncleanEvent, WayBack, rollback_safety,
 };
-use changeover_protocol::{Control, Phase, Share};
+use changeover_protocol::{Control, Millis, Phase, Share};
 
 use super::{Conductor, install};
 use crate::error::ControlError;
@@ -240,7 +240,7 @@ impl Conductor {
             dirty_keys: if progress.troubles.contains_key("watch") { None } else { progress.dirty(authority).or(Some(0)) }
                 .map(|logged| logged + record.instances.values().map(|i| i.vitals.dirty_keys).sum::<u64>()),
             drainable_keys: self.drainable_of(progress.sync_rate),
-            dirty_since: changeover_protocol::Millis(progress.dirty_since_ms),
+            dirty_since: Millis(progress.dirty_since_ms),
             silent: record.silent(now).map(ToString::to_string).collect(),
             silent_since: heard_last(&record, now),
             backfill_toward_old: record.backfill.is_some_and(|b| b.toward == Side::Old && !b.done),
@@ -320,7 +320,7 @@ pub(super) const fn fence_name(state: FenceState) -> &'static str {
 }
 
 /// When the first of those that are silent was heard last; now, if nobody is silent.
-fn heard_last(record: &changeover_protocol::Control, now: changeover_protocol::Millis) -> changeover_protocol::Millis {
+fn heard_last(record: &Control, now: Millis) -> Millis {
     let silent = record.silent(now).filter_map(|id| record.instances.get(id));
     silent.map(|instance| instance.heard).min().unwrap_or(now)
 }

@@ -29,11 +29,14 @@ pub async fn copy(spec: &Spec, told: Told<'_>) -> Result<JobReport, ControlError
     connected.check()?;
     let _owned = connected.own(&spec.name).await?;
     let sides = connected.sides(&spec.name).await?;
+    refuse_beside_a_run(&sides, &spec.name).await?;
     let watch = Watch::begin(&connected)?;
     let (mut copied, bytes) = copy_rows(&sides, spec, told).await?;
     let copy_took = began.elapsed();
     // The copy is whole: its marks have done their work.
-    sides.forget_generations_below(u64::MAX).await?;
+    for (_, keeper) in sides.keepers.iter().filter(|(side, _)| *side == Side::New) {
+        keeper.remove_installed().await?;
+    }
     let mut tables = compare_for(&sides, spec, told).await?;
     for table in &mut tables {
         if let Some(at) = copied.iter().position(|(name, _)| *name == table.table) {
@@ -42,6 +45,20 @@ pub async fn copy(spec: &Spec, told: Told<'_>) -> Result<JobReport, ControlError
     }
     let changed_meanwhile = watch.changed()?;
     Ok(JobReport { tables, took: began.elapsed(), copy_took, bytes, changed_meanwhile })
+}
+
+/// A migration that a run has begun is the run's to go on with: a copy would take its marks and triggers away.
+async fn refuse_beside_a_run(sides: &Sides, migration: &str) -> Result<(), ControlError> {
+    for (side, keeper) in &sides.keepers {
+        let of_a_run = |what: &String| !what.contains("changeover_chunk") && !what.contains("changeover_meta");
+        if let Some(what) = keeper.installed().await?.iter().find(|what| of_a_run(what)) {
+            return Err(ControlError::Refused(format!(
+                "a run of `{migration}` has begun: {what} is installed on the {side} side. Go on with `changeover run`, or \
+                 end it by `changeover abort`, and then copy"
+            )));
+        }
+    }
+    Ok(())
 }
 
 async fn copy_rows(

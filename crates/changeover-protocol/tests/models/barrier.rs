@@ -155,6 +155,15 @@ fn a_dead_instances_write_must_not_outlive_its_lifetime() {
 }
 
 #[test]
+fn the_backfill_waits_for_a_dead_instances_unmirrored_write() {
+    let filled = World { values: [0, 9], ..world(Phase::Old, &[advance(Phase::Shadow)], Phase::Shadow) };
+    let crash = World { crash: true, passes: 1, ..filled };
+    check("backfill, one crash", small(crash.clone()), Expect::Sound);
+    let variant = Variant { writes_outlive: true, ..Variant::default() };
+    check("backfill, a dead write lands late", small(World { variant, ..crash }), SIDES);
+}
+
+#[test]
 fn a_worker_that_was_overtaken_by_a_move_must_notice_it() {
     let two = World { crash: true, passes: 1, workers: 2, reads: 0, ..forward() };
     check("two workers, one overtaken", two.clone(), Expect::Sound);
