@@ -20,6 +20,21 @@ async fn raw(run: &Run, head: &str) -> String {
     answer
 }
 
+/// A post by hand, with the token.
+async fn post(run: &Run, rest: &str, body: &str) -> String {
+    let head = format!(
+        "POST /v1/migrations/bookings/{rest} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\
+         Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        run.token(),
+        body.len()
+    );
+    let mut stream = tokio::net::TcpStream::connect(run.address()).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_token_nothing_but_the_flag_is_told() {
     let world = World::new(5);
@@ -37,12 +52,7 @@ async fn without_the_token_nothing_but_the_flag_is_told() {
     let metrics = format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}", run.token());
     let metrics = raw(&run, &metrics).await;
     assert!(metrics.contains("changeover_flag{migration=\"bookings\"} 0"), "{metrics}");
-    let slip = format!(
-        "POST /v1/migrations/bookings/advance HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\
-         Content-Length: 11\r\n\r\n{{\"too\":\"x\"}}",
-        run.token()
-    );
-    let answer = raw(&run, &slip).await;
+    let answer = post(&run, "advance", "{\"too\":\"x\"}").await;
     assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("bad-request"), "{answer}");
     run.stop().await;
 }
@@ -229,4 +239,48 @@ async fn pause_lets_the_mirror_go_on() {
     assert!(common::status(&run).await.paused);
     drop(run);
     tokio::time::timeout(Duration::from_secs(30), world.run()).await.unwrap().stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_instance_that_falls_silent_is_named_and_can_be_forgotten() {
+    let world = World::new(50);
+    world.write_spec("patience = \"1s\"\nwrite_lifetime = \"1s\"");
+    let run = world.run().await;
+    let registered = post(&run, "instances", "{\"instance\":\"web-1\",\"expected\":1}").await;
+    assert!(registered.starts_with("HTTP/1.1 200"), "{registered}");
+    let error = run.conductor().advance(Some(Phase::Shadow), Share::ALL, &[]).await.unwrap_err();
+    assert!(matches!(error, ControlError::GivenUp { .. }) && error.to_string().contains("web-1"), "{error}");
+    until("nothing stays installed", async || world.installed("old.db").is_empty()).await;
+    run.conductor().forget("web-1").await.unwrap();
+    let beat = post(&run, "instances/web-1/heartbeat", "{\"acked\":1}").await;
+    assert!(beat.starts_with("HTTP/1.1 410") && beat.contains("unknown-instance"), "{beat}");
+    forward(run.conductor(), Phase::Shadow).await;
+    run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_of_events_begins_with_the_present_target_and_ends_with_the_run() {
+    let world = World::new(5);
+    let run = world.run().await;
+    let mut stream = tokio::net::TcpStream::connect(run.address()).await.unwrap();
+    let head = format!(
+        "GET /v1/migrations/bookings/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\r\n",
+        run.token()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut seen = String::new();
+    let mut buffer = [0_u8; 4096];
+    while !seen.contains("\"step\":\"old\"") {
+        let n = stream.read(&mut buffer).await.unwrap();
+        assert!(n > 0, "the stream ended: {seen}");
+        seen.push_str(&String::from_utf8_lossy(&buffer[..n]));
+    }
+    assert!(seen.contains("event: target") && seen.contains("id: 1"), "{seen}");
+    forward(run.conductor(), Phase::Shadow).await;
+    while !seen.contains("\"step\":\"shadow\"") {
+        let n = stream.read(&mut buffer).await.unwrap();
+        assert!(n > 0, "the stream ended: {seen}");
+        seen.push_str(&String::from_utf8_lossy(&buffer[..n]));
+    }
+    tokio::time::timeout(Duration::from_secs(10), run.stop()).await.unwrap();
 }
