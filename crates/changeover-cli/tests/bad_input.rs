@@ -1,6 +1,8 @@
 //! Bad input, as real as it can be made: a clear error that names the thing and the remedy, the right exit code, and
 //! nothing lost.
 
+#![allow(clippy::expect_used, clippy::panic, unreachable_pub, reason = "tests say what they expect by panicking")]
+
 mod support;
 
 use std::os::unix::fs::PermissionsExt as _;

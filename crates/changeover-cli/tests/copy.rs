@@ -1,5 +1,7 @@
 //! `copy` and `verify` on real databases: what they copy, what they find, what they repair, and how they say so.
 
+#![allow(clippy::expect_used, clippy::panic, unreachable_pub, reason = "tests say what they expect by panicking")]
+
 mod support;
 
 use serde_json::Value;

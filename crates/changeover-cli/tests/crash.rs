@@ -2,6 +2,7 @@
 //! goes on, and both sides are equal. Needs the feature `faults`.
 
 #![cfg(feature = "faults")]
+#![allow(clippy::expect_used, clippy::panic, unreachable_pub, reason = "tests say what they expect by panicking")]
 
 mod support;
 

@@ -1,6 +1,8 @@
 //! The life of a migration as its owner sees it: forward, back, forward again, retired; and every way that it ends
 //! before.
 
+#![allow(clippy::expect_used, clippy::panic, unreachable_pub, reason = "tests say what they expect by panicking")]
+
 mod support;
 
 use serde_json::Value;
