@@ -127,7 +127,10 @@ impl Conductor {
     /// Stops everything but the mirror until `adopt`: the state and the databases disagree.
     pub(crate) async fn stop(&self, problem: &str) {
         let is_new = self.progress.send_if_modified(|progress| {
-            progress.stopped.replace(problem.to_owned()).as_deref() != Some(problem)
+            // What was found first is what explains the rest.
+            let is_new = progress.stopped.is_none();
+            progress.stopped.get_or_insert_with(|| problem.to_owned());
+            is_new
         });
         if is_new {
             self.note(AuditKind::Alert, format!("{problem}. The databases win; nothing is done until `changeover adopt`"))

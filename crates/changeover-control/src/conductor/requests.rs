@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use changeover::Side;
+use changeover::faults::fault_point;
 use changeover_protocol::control::{ControlEvent, MoveReport, Outcome};
+use changeover_protocol::fault::FaultPoint;
 use changeover_protocol::gate::{Judgement, Override, Verdict};
 use changeover_protocol::moves::{Mirror, WayBack};
 use changeover_protocol::{InstanceId, Phase, Place, Share};
@@ -103,6 +105,7 @@ impl Conductor {
             self.note(AuditKind::Override, format!("the gate {} into {to} is overridden: {reason}", result.gate)).await;
         }
         self.prepare(to).await?;
+        self.pass_preconditions(record.place.phase, to).await?;
         let event = ControlEvent::Advance { to, share };
         let went = self.go(event, format!("advance to {to}, share {share}")).await;
         let now = self.barrier.record();
@@ -127,8 +130,11 @@ impl Conductor {
         if to == Phase::Shadow {
             self.note(AuditKind::Install, "capture is installed on the old side".to_owned()).await;
         }
-        if mirror == Mirror::Capture && record.place.phase.step().is_mirrored() && to > record.place.phase {
-            self.catch_up(record.place.phase.step().authority()).await?;
+        if crosses && mirror == Mirror::Capture {
+            if from.step().is_mirrored() {
+                self.catch_up(from.step().authority()).await?;
+            }
+            fault_point(FaultPoint::ForwardPreconditionsHeld).await?;
         }
         Ok(())
     }
@@ -174,15 +180,32 @@ impl Conductor {
         if at.phase == Phase::New && to < Phase::New {
             self.prepare_way_back(record.way_back).await?;
         }
+        if at.phase.step().authority() == Side::New && self.plan.settings.mirror == Mirror::Capture {
+            fault_point(FaultPoint::BackPreconditionsHeld).await?;
+        }
         let leave = leave_behind.is_some();
         if let Some(file) = leave_behind {
             // Found out now, not when there is something to write.
             left_behind::check(&file)?;
             self.set_leave_behind(Some(file));
         }
+        self.pass_preconditions(at.phase, to).await?;
         let event = ControlEvent::Rollback { to, share, leave_behind: leave };
         let how = if leave { ", leaving keys behind" } else { "" };
         self.go(event, format!("rollback to {to}{how}")).await
+    }
+
+    /// The gap between a fence's preconditions and the record of its move.
+    async fn pass_preconditions(&self, from: Phase, to: Phase) -> Result<(), ControlError> {
+        let (near, far) = (from.step().authority(), to.step().authority());
+        if near == far || self.plan.settings.mirror != Mirror::Capture {
+            return Ok(());
+        }
+        let point = match near {
+            Side::Old => FaultPoint::ForwardPreconditionsHeld,
+            Side::New => FaultPoint::BackPreconditionsHeld,
+        };
+        Ok(fault_point(point).await?)
     }
 
     /// Without the log that the way back needs, the new side's changes must be logged before the old side is filled anew.
