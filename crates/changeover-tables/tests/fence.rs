@@ -1,5 +1,11 @@
 //! The fence: who is refused and who isn't, the lock and what its holder can do, and who owns a migration.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests say what they expect by panicking, their helpers too"
+)]
+
 mod common;
 
 use std::time::Duration;

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use changeover::store::capture::{CaptureOptions, Claim, Depth};
-use changeover::{Key, Slot, Value};
+use changeover::{Key, Slot, SlotRange, Value};
 use rusqlite::{Connection, Row as SqlRow};
 
 use super::install::{self, log_name};
@@ -232,7 +232,8 @@ impl<'i> Log<'i> {
         let sql = format!(
             "SELECT (SELECT count(*) FROM {0} WHERE id > 0 AND mapping IS NOT NULL), \
              (SELECT at FROM {0} WHERE id > 0 AND mapping IS NOT NULL ORDER BY id LIMIT 1), \
-             (SELECT max(id) FROM {0}) - (SELECT min(id) FROM {0} WHERE id > 0), \
+             (SELECT id FROM {0} WHERE mapping IS NOT NULL ORDER BY id DESC LIMIT 1) \
+             - (SELECT id FROM {0} WHERE id > 0 AND mapping IS NOT NULL ORDER BY id LIMIT 1), \
              EXISTS (SELECT 1 FROM {0} WHERE id = -1), \
              julianday('now')",
             self.table
@@ -251,12 +252,20 @@ impl<'i> Log<'i> {
         })
     }
 
-    /// How many entries there are in these slots.
-    pub(super) fn dirty_in(&self, slots: changeover::SlotRange) -> rusqlite::Result<u64> {
-        if slots == changeover::SlotRange::ALL || !self.exists()? {
-            return self.depth().map(|depth| depth.entries);
+    /// How many keys of these slots are in the log. SQLite sorts them, on disk if need be.
+    pub(super) fn dirty_in(&self, slots: SlotRange) -> rusqlite::Result<u64> {
+        if !self.exists()? {
+            return Ok(0);
         }
-        let sql = format!("{} WHERE id > 0 AND mapping IS NOT NULL", self.select());
+        let keys: String = (1..=self.keys).map(|n| format!(", k{n}")).collect();
+        let entries = format!("FROM {} WHERE id > 0 AND mapping IS NOT NULL", self.table);
+        if slots == SlotRange::ALL {
+            let sql = format!("SELECT count(*) FROM (SELECT DISTINCT mapping{keys} {entries})");
+            let dirty: i64 = self.connection.prepare_cached(&sql)?.query_row([], |row| row.get(0))?;
+            return Ok(u64::try_from(dirty).unwrap_or_default());
+        }
+        // In the shape of an entry, but each key once.
+        let sql = format!("SELECT DISTINCT 0, mapping, NULL, slot{keys} {entries}");
         let mut statement = self.connection.prepare_cached(&sql)?;
         let mut rows = statement.query([])?;
         let mut dirty = 0;
