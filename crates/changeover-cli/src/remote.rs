@@ -76,7 +76,11 @@ impl Remote {
         Ok(self.client.forget(instance).await?)
     }
 
-    pub(crate) async fn mismatches(&self, operation: Option<&str>, limit: u32) -> Result<Mismatches, CliError> {
+    pub(crate) async fn mismatches(
+        &self,
+        operation: Option<&str>,
+        limit: u32,
+    ) -> Result<Mismatches, CliError> {
         let operation = operation.map(str::to_owned);
         Ok(self.client.mismatches(&MismatchQuery { operation, limit: Some(limit) }).await?)
     }

@@ -13,6 +13,7 @@
 pub mod conformance;
 pub mod memory;
 pub mod random;
+pub mod simulation;
 
 pub use memory::{Collation, Mapping, MemoryStore, MemoryTable};
 pub use random::Random;

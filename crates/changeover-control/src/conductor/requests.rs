@@ -111,6 +111,7 @@ impl Conductor {
             .await;
         }
         self.prepare(to).await?;
+        self.pass_preconditions(record.place.phase, to).await?;
         let event = ControlEvent::Advance { to, share };
         let went = self.go(event, format!("advance to {to}, share {share}")).await;
         let now = self.barrier.record();
@@ -198,9 +199,23 @@ impl Conductor {
             left_behind::check(&file)?;
             self.set_leave_behind(Some(file));
         }
+        self.pass_preconditions(at.phase, to).await?;
         let event = ControlEvent::Rollback { to, share, leave_behind: leave };
         let how = if leave { ", leaving keys behind" } else { "" };
         self.go(event, format!("rollback to {to}{how}")).await
+    }
+
+    /// The gap between a fence's preconditions and the record of its move.
+    async fn pass_preconditions(&self, from: Phase, to: Phase) -> Result<(), ControlError> {
+        let (near, far) = (from.step().authority(), to.step().authority());
+        if near == far || self.plan.settings.mirror != Mirror::Capture {
+            return Ok(());
+        }
+        let point = match near {
+            Side::Old => FaultPoint::ForwardPreconditionsHeld,
+            Side::New => FaultPoint::BackPreconditionsHeld,
+        };
+        Ok(fault_point(point).await?)
     }
 
     /// Without the log that the way back needs, the new side's changes must be logged before the old side is filled anew.

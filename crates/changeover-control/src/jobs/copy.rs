@@ -19,6 +19,9 @@ use crate::error::ControlError;
 /// The generation that a copy's chunk marks have. A run's begin anew with another number, and forget them.
 const GENERATION: u64 = 1;
 
+/// So many failures in a row, each of which might pass, end a copy; a run has more patience.
+const FAILURES_MAX: u32 = 3;
+
 /// Copies everything to the new side and compares it. Cut off, it goes on when called again, from what was applied.
 ///
 /// # Errors
@@ -72,6 +75,8 @@ async fn copy_rows(
         rows_per_second_max: pace.rate,
         response_max: pace.give_way,
         reading: Some(Reading::Logged),
+        // Somebody waits for it, and may call again: it goes on from here.
+        failures_max: FAILURES_MAX,
         ..BackfillOptions::default()
     };
     sides.links.cover(Side::New, Coverage::Generation(GENERATION));
@@ -87,6 +92,7 @@ async fn copy_rows(
                 rows_all: seen.estimate(),
                 rows_per_second: seen.rows_per_second,
                 left: seen.left,
+                waiting: seen.waiting,
             });
             if progress.changed().await.is_err() {
                 std::future::pending::<()>().await;
@@ -122,6 +128,7 @@ pub(super) fn verify_progress(progress: &changeover::engine::VerifyProgress) -> 
         rows_all,
         rows_per_second: progress.rows_per_second / 2.0,
         left: progress.left,
+        waiting: None,
     }
 }
 

@@ -159,6 +159,7 @@ fn show(conductor: &Conductor, told: Told<'_>) {
             rows_all: copy.rows_all,
             rows_per_second: copy.rows_per_second,
             left: copy.left_ms.map(Duration::from_millis),
+            waiting: None,
         });
     } else if let Some(verify) = progress.verify {
         told(&JobProgress {
@@ -167,6 +168,7 @@ fn show(conductor: &Conductor, told: Told<'_>) {
             rows_all: verify.rows_all,
             rows_per_second: 0.0,
             left: None,
+            waiting: None,
         });
     }
 }

@@ -127,11 +127,14 @@ impl Stack {
 impl SqliteDatabase {
     /// Begins a transaction of the writer's.
     pub(super) async fn begin(self: &Arc<Self>, doing: &'static str) -> Result<Transaction, StoreError> {
-        let (inside, permit) = match self.writer.within() {
-            Some((lock, turns)) => (Some(lock), turns.acquire_owned().await),
-            None => (None, Arc::clone(&self.writer.turn).acquire_owned().await),
+        let (inside, turns) = match self.writer.within() {
+            Some((lock, turns)) => (Some(lock), turns),
+            None => (None, Arc::clone(&self.writer.turn)),
         };
-        let permit = permit.map_err(|_| self.place.busy("the fence's lock ended; the database", None))?;
+        let permit = tokio::time::timeout(self.lock_wait(), turns.acquire_owned())
+            .await
+            .map_err(|_| self.own_write_under_way())?
+            .map_err(|_| self.place.busy("the fence's lock ended; the database", None))?;
         self.open_transaction(doing, permit, inside, self.lock_wait(), None).await
     }
 
@@ -146,16 +149,18 @@ impl SqliteDatabase {
         let until = Instant::now() + wait;
         let permit = tokio::time::timeout(wait, turn.acquire_owned())
             .await
-            .map_err(|_| {
-                self.place
-                    .busy(format!("{}: a write of Changeover's own is under way", self.place.file), None)
-            })?
+            .map_err(|_| self.own_write_under_way())?
             .map_err(|_| self.place.gone(doing, "it was closed"))?;
         let left = until.saturating_duration_since(Instant::now());
         let mut transaction = self.open_transaction(doing, permit, None, left, Some(stall)).await?;
         transaction.is_lock = true;
         self.writer.set_within(Some((transaction.id, Arc::new(Semaphore::new(1)))));
         Ok(transaction)
+    }
+
+    fn own_write_under_way(&self) -> StoreError {
+        let holder = Some("another write of this process's own".to_owned());
+        self.place.busy(format!("the database file {}", self.place.file), holder)
     }
 
     async fn open_transaction(
@@ -256,9 +261,12 @@ impl Transaction {
         if self.is_lock {
             // Whoever writes within the lock ends first; nobody begins any more.
             if let Some((_, turns)) = self.database.writer.within() {
-                let last = turns.acquire().await;
+                let wait = self.database.lock_wait();
+                let last = tokio::time::timeout(wait, turns.acquire()).await;
                 turns.close();
-                drop(last);
+                if last.is_err() {
+                    return Err(self.database.own_write_under_way());
+                }
             }
         }
         let done = self.run(doing, |session| Ok(session.stack.commit(&session.connection)?)).await;

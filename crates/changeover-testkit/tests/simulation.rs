@@ -1,0 +1,24 @@
+//! A few seeds of the simulation; and each broken variant is found out. `cargo xtask soak` runs many more.
+
+use changeover_testkit::simulation::{Broken, simulate};
+
+#[test]
+fn whole_migrations_keep_every_promise() {
+    let (mut writes, mut moves, mut crashes) = (0, 0, 0);
+    for seed in 0..12 {
+        let done = simulate(seed, Broken::Nothing).unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}"));
+        writes += done.writes;
+        moves += done.moves;
+        crashes += done.crashes;
+    }
+    // Otherwise nothing would have been tried.
+    assert!(writes > 1_000 && moves > 20 && crashes > 3, "{writes} writes, {moves} moves, {crashes} crashes");
+}
+
+#[test]
+fn every_broken_variant_is_found_out() {
+    for broken in Broken::ALL {
+        let found = (0..40).find_map(|seed| simulate(seed, broken).err());
+        assert!(found.is_some(), "{broken:?} passes all seeds");
+    }
+}
