@@ -31,11 +31,11 @@ use changeover_protocol::control::ControlEvent;
 use tokio::sync::watch as channel;
 
 pub(crate) use self::gates::{Chunks, gather, window};
-pub(crate) use self::sides::{Keeper, Sides};
-pub(crate) use self::start::{Conducting, Parts};
+pub use self::plan::Plan;
 pub(crate) use self::progress::Progress;
 pub use self::requests::Moved;
-pub use self::plan::Plan;
+pub(crate) use self::sides::{Keeper, Sides};
+pub(crate) use self::start::{Conducting, Parts};
 use crate::barrier::Barrier;
 use crate::clock::Clock;
 use crate::error::ControlError;
@@ -133,8 +133,11 @@ impl Conductor {
             is_new
         });
         if is_new {
-            self.note(AuditKind::Alert, format!("{problem}. The databases win; nothing is done until `changeover adopt`"))
-                .await;
+            self.note(
+                AuditKind::Alert,
+                format!("{problem}. The databases win; nothing is done until `changeover adopt`"),
+            )
+            .await;
         }
     }
 

@@ -184,7 +184,9 @@ fn refuse(findings: &[Finding]) -> Result<(), ControlError> {
 /// Several mappings of one table are one's own, and lock it once: its whole, if any of them does.
 fn add(tables: &mut Vec<(String, OwnershipScope)>, table: &str, scope: OwnershipScope) {
     let same = |known: &(String, OwnershipScope)| known.0 == table && known.1 == scope;
-    if tables.iter().any(|known| known.0 == table && known.1 == OwnershipScope::Whole) || tables.iter().any(same) {
+    if tables.iter().any(|known| known.0 == table && known.1 == OwnershipScope::Whole)
+        || tables.iter().any(same)
+    {
         return;
     }
     if scope == OwnershipScope::Whole {

@@ -49,7 +49,8 @@ async fn without_the_token_nothing_but_the_flag_is_told() {
     assert!(flag.contains("{\"flag\":0,\"phase\":\"old\"}"), "{flag}");
     let rebound = raw(&run, "GET /v1/migrations/bookings/flag HTTP/1.1\r\nHost: evil.example").await;
     assert!(rebound.starts_with("HTTP/1.1 421"), "{rebound}");
-    let metrics = format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}", run.token());
+    let metrics =
+        format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}", run.token());
     let metrics = raw(&run, &metrics).await;
     assert!(metrics.contains("changeover_flag{migration=\"bookings\"} 0"), "{metrics}");
     let answer = post(&run, "advance", "{\"too\":\"x\"}").await;
@@ -85,7 +86,11 @@ async fn a_gate_that_is_shut_says_what_it_needs_over_the_wire_too() {
     assert_eq!(status.source, StatusSource::Run);
     assert!(status.rollback.safe, "{:?}", status.rollback);
     assert!(status.next.unwrap().blocked_by().count() >= 1);
-    assert!(status.installed.iter().any(|thing| thing.what.contains("changeover_log")), "{:?}", status.installed);
+    assert!(
+        status.installed.iter().any(|thing| thing.what.contains("changeover_log")),
+        "{:?}",
+        status.installed
+    );
     run.stop().await;
 }
 
@@ -126,7 +131,9 @@ async fn a_stop_says_what_stays_and_how_to_go_on() {
     forward(run.conductor(), Phase::Shadow).await;
     until("the log was looked at", async || !common::status(&run).await.logs.is_empty()).await;
     let said = run.stop().await.lines.join("\n");
-    for part in ["stays installed", "changeover_log_old", "goes on filling", "changeover run", "changeover abort"] {
+    for part in
+        ["stays installed", "changeover_log_old", "goes on filling", "changeover run", "changeover abort"]
+    {
         assert!(said.contains(part), "{part}: {said}");
     }
 }

@@ -14,6 +14,7 @@ use changeover_control::Run;
 use changeover_protocol::{Phase, Share};
 use common::{World, forward, no_bake, until};
 use rusqlite::{Connection, params};
+use tokio::sync::oneshot::error::TryRecvError;
 
 /// Why a request failed.
 #[derive(Debug)]
@@ -83,7 +84,8 @@ impl Service {
                     Side::Old => (old, "SELECT seats FROM bookings WHERE id = ?1"),
                     Side::New => (new, "SELECT seats FROM booking WHERE booking_id = ?1"),
                 };
-                off_the_runtime(move || connection.lock().unwrap().query_row(sql, [id], |row| row.get(0))).await
+                off_the_runtime(move || connection.lock().unwrap().query_row(sql, [id], |row| row.get(0)))
+                    .await
             }
         })
         .await
@@ -91,12 +93,15 @@ impl Service {
 }
 
 /// A load on a service: its own keys, each set to a rising number and read back at once.
-fn load(service: Arc<Service>, keys: Vec<i64>) -> (tokio::sync::oneshot::Sender<()>, tokio::task::JoinHandle<BTreeMap<i64, i64>>) {
+fn load(
+    service: Arc<Service>,
+    keys: Vec<i64>,
+) -> (tokio::sync::oneshot::Sender<()>, tokio::task::JoinHandle<BTreeMap<i64, i64>>) {
     let (stop, mut stopped) = tokio::sync::oneshot::channel();
     let task = tokio::spawn(async move {
         let mut last = BTreeMap::new();
         let mut n = 0;
-        while stopped.try_recv().is_err() {
+        while matches!(stopped.try_recv(), Err(TryRecvError::Empty)) {
             n += 1;
             for &id in &keys {
                 service.set(id, n).await.unwrap();
@@ -131,7 +136,9 @@ async fn shares_rollback_and_the_whole_way_under_load_lose_nothing_and_refuse_no
     let back = conductor.rollback(None, Share::ALL, None).await.unwrap();
     assert_eq!(back.place.phase, Phase::Shadow);
     conductor.advance(None, Share::ALL, &no_bake()).await.unwrap();
-    let compared = async || common::status(&run).await.comparisons.iter().any(|c| c.operation == "booking.get" && c.matches > 0);
+    let compared = async || {
+        common::status(&run).await.comparisons.iter().any(|c| c.operation == "booking.get" && c.matches > 0)
+    };
     until("evidence arrives", compared).await;
     forward(conductor, Phase::New).await;
 

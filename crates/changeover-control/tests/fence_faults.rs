@@ -16,7 +16,8 @@ use common::{World, forward, no_bake, until};
 /// Which side takes an application's write, by trying.
 fn open_side(world: &World) -> &'static str {
     let old = world.open("old.db").execute("UPDATE bookings SET seats = seats + 1 WHERE id = 5", []).is_ok();
-    let new = world.open("new.db").execute("UPDATE booking SET seats = seats + 1 WHERE booking_id = 5", []).is_ok();
+    let new =
+        world.open("new.db").execute("UPDATE booking SET seats = seats + 1 WHERE booking_id = 5", []).is_ok();
     match (old, new) {
         (true, false) => "old",
         (false, true) => "new",
@@ -53,7 +54,8 @@ async fn ask(run: &Run, area: Area) {
 
 /// Whatever happened: one side is open before long, and from there the whole way can be gone, with nothing lost.
 async fn recovers(world: &World, run: &Run, point: FaultPoint) {
-    until(&format!("{point}: no move is under way"), async || common::status(run).await.moving.is_none()).await;
+    until(&format!("{point}: no move is under way"), async || common::status(run).await.moving.is_none())
+        .await;
     let phase = common::status(run).await.phase;
     let expected = if phase == Phase::Shadow { "old" } else { "new" };
     assert_eq!(open_side(world), expected, "{point}, in {phase}");

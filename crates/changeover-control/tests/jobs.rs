@@ -12,7 +12,10 @@ async fn a_copy_is_whole_verified_and_installs_nothing_on_the_old_side() {
     let report = jobs::copy(&world.spec(), &mut |progress| stages.push(progress.stage)).await.unwrap();
     assert!(report.is_clean(), "{report:?}");
     let table = &report.tables[0];
-    assert_eq!((table.rows_old, table.rows_new, table.rows_copied, table.rows_compared), (3_000, 3_000, 3_000, 3_000));
+    assert_eq!(
+        (table.rows_old, table.rows_new, table.rows_copied, table.rows_compared),
+        (3_000, 3_000, 3_000, 3_000)
+    );
     assert_eq!(world.rows("new"), world.rows("old"));
     assert!(world.installed("old.db").is_empty() && world.installed("new.db").is_empty());
     assert!(stages.contains(&Stage::Copy) && stages.contains(&Stage::Verify));
@@ -63,7 +66,8 @@ async fn what_the_spec_redacts_is_not_in_a_report() {
     jobs::copy(&world.spec(), &mut |_| {}).await.unwrap();
     world.open("new.db").execute("UPDATE booking SET status = 'SECRET' WHERE booking_id = 1", []).unwrap();
     let text = std::fs::read_to_string(world.path("bookings.toml")).unwrap();
-    std::fs::write(world.path("bookings.toml"), format!("{text}\n[evidence]\nredact = [\"status\"]\n")).unwrap();
+    std::fs::write(world.path("bookings.toml"), format!("{text}\n[evidence]\nredact = [\"status\"]\n"))
+        .unwrap();
     let report = jobs::verify(&world.spec(), false, &mut |_| {}).await.unwrap();
     assert_eq!(report.tables[0].differences[0].new.as_deref(), Some("(redacted)"));
 }

@@ -92,7 +92,9 @@ impl Conductor {
             ControlAction::BeginGeneration { generation, toward, in_hold } => {
                 end(&mut jobs.copy).await;
                 jobs.copy =
-                    Some(tokio::spawn(async move { this.make_generation(generation, toward, in_hold).await }));
+                    Some(tokio::spawn(
+                        async move { this.make_generation(generation, toward, in_hold).await },
+                    ));
             }
             ControlAction::EndGeneration { generation } => {
                 end(&mut jobs.copy).await;
@@ -147,11 +149,15 @@ impl Conductor {
         let started = self.fence_driver().start(epoch, from, &settings).await;
         let moved = match started {
             Ok(Started::Moved { left_behind: 0 }) => Ok(None),
-            Ok(Started::Moved { left_behind }) => Ok(Some(UncleanEvent::LeftBehind { keys: Some(left_behind) })),
+            Ok(Started::Moved { left_behind }) => {
+                Ok(Some(UncleanEvent::LeftBehind { keys: Some(left_behind) }))
+            }
             Ok(Started::Failed(because)) => Err(because),
             Err(ControlError::Store(StoreError::Unreachable { cause, .. })) if leave_behind => {
                 let abandoned = self.abandon(epoch, from, &cause).await;
-                abandoned.map(|()| Some(UncleanEvent::LeftBehind { keys: None })).map_err(|error| error.to_string())
+                abandoned
+                    .map(|()| Some(UncleanEvent::LeftBehind { keys: None }))
+                    .map_err(|error| error.to_string())
             }
             Err(error @ ControlError::Disagreement { .. }) => {
                 self.stop(&error.to_string()).await;
@@ -226,7 +232,11 @@ impl Conductor {
             install::fence_of(&**store)?.set(FenceWord::Moved, epoch).await?;
         }
         self.state.set(FENCE_OWED, None).await?;
-        self.note(AuditKind::Move, format!("the {side} side is in reach again: its fence is shut, epoch {epoch}")).await;
+        self.note(
+            AuditKind::Move,
+            format!("the {side} side is in reach again: its fence is shut, epoch {epoch}"),
+        )
+        .await;
         Ok(())
     }
 
@@ -349,7 +359,8 @@ impl Conductor {
                 Ok(0) => {}
                 Ok(keys) => {
                     self.tell(ControlEvent::Unclean(UncleanEvent::LeftBehind { keys: Some(keys) })).await;
-                    self.note(AuditKind::Alert, format!("{keys} keys were left behind: {}", file.display())).await;
+                    self.note(AuditKind::Alert, format!("{keys} keys were left behind: {}", file.display()))
+                        .await;
                 }
                 Err(error) => self.trouble("left behind", &error.to_string()).await,
             }
@@ -383,7 +394,10 @@ impl Conductor {
             match install::patiently(|| keeper.retire()).await {
                 Ok(renamed) => {
                     for (from, to) in renamed {
-                        let text = format!("store {}: table {from} is renamed to {to}; drop it when nobody misses it", keeper.store());
+                        let text = format!(
+                            "store {}: table {from} is renamed to {to}; drop it when nobody misses it",
+                            keeper.store()
+                        );
                         self.note(AuditKind::Install, text).await;
                     }
                 }

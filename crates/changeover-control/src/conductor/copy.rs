@@ -10,9 +10,9 @@ use changeover::Side;
 use changeover::engine::{Backfill, BackfillHandle, BackfillProgress, BackfillReport, Coverage};
 use changeover_protocol::control::{ControlEvent, Generation};
 
-use super::progress::CopyProgress;
 use super::Conductor;
 use super::install::patiently;
+use super::progress::CopyProgress;
 use crate::error::ControlError;
 use crate::state::{AuditKind, GenerationRecord};
 

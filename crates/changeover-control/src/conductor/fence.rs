@@ -143,11 +143,8 @@ impl<'c> FenceDriver<'c> {
     /// the run ends. `abandoned`: the side that is left is out of reach, and isn't asked.
     pub(super) async fn open(&self, epoch: Epoch, side: Side, abandoned: bool) -> Result<(), ControlError> {
         let direction = direction(side.other());
-        let near = if abandoned {
-            SideFence { open: false, epoch }
-        } else {
-            self.word(side.other(), epoch).await?
-        };
+        let near =
+            if abandoned { SideFence { open: false, epoch } } else { self.word(side.other(), epoch).await? };
         for store in self.stores(side) {
             let fence = fence_of(&**store, side)?;
             let far = word(fence.look().await?);

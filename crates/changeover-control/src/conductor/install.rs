@@ -147,7 +147,7 @@ pub(super) fn log_of(store: &dyn Store) -> Result<&dyn CaptureLog, ControlError>
 
 pub(super) fn fence_of(store: &dyn Store) -> Result<&dyn Fence, ControlError> {
     let name = &store.info().name;
-    store
-        .fence()
-        .ok_or_else(|| ControlError::Spec(format!("store {name} has no fence, which mirror = \"capture\" needs")))
+    store.fence().ok_or_else(|| {
+        ControlError::Spec(format!("store {name} has no fence, which mirror = \"capture\" needs"))
+    })
 }

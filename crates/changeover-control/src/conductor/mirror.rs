@@ -93,7 +93,8 @@ impl Conductor {
                 if store.capture().is_none() {
                     continue;
                 }
-                let made = Drain::new(Arc::clone(&self.sides.links), Arc::clone(store), DrainOptions::default());
+                let made =
+                    Drain::new(Arc::clone(&self.sides.links), Arc::clone(store), DrainOptions::default());
                 match made {
                     Ok((drain, handle)) => {
                         let task = tokio::spawn(drain.run());
@@ -115,7 +116,8 @@ impl Conductor {
                 failing = Some(error);
             }
             for refusal in status.refusals.iter().take(10) {
-                self.alert(format!("{} can't be carried, and stays dirty: {}", refusal.key, refusal.why)).await;
+                self.alert(format!("{} can't be carried, and stays dirty: {}", refusal.key, refusal.why))
+                    .await;
             }
             if draining.task.is_finished() {
                 failing = Some("the drain of a log ended by itself".to_owned());
@@ -141,7 +143,8 @@ impl Conductor {
             let changes = progress.changes_per_second.get_or_insert(seen);
             *changes = *changes * 0.9 + seen * 0.1;
             if synced - before >= RATE_KEYS {
-                progress.sync_rate = Some(progress.sync_rate.map_or(seen, |rate| (rate * 0.9 + seen * 0.1).max(seen)));
+                progress.sync_rate =
+                    Some(progress.sync_rate.map_or(seen, |rate| (rate * 0.9 + seen * 0.1).max(seen)));
             }
         });
     }

@@ -55,7 +55,8 @@ impl Sides {
     pub(crate) fn cover(&self, record: &Control) {
         for side in [Side::Old, Side::New] {
             let filling = record.backfill.filter(|backfill| backfill.toward == side && !backfill.done);
-            let coverage = filling.map_or(Coverage::All, |backfill| Coverage::Generation(backfill.generation.0));
+            let coverage =
+                filling.map_or(Coverage::All, |backfill| Coverage::Generation(backfill.generation.0));
             self.links.cover(side, coverage);
         }
     }

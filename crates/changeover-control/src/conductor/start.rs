@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use changeover_api::spec::Fingerprint;
-use changeover_protocol::moves::{Mirror, UncleanEvent};
 use changeover_protocol::control::ControlEvent;
+use changeover_protocol::moves::{Mirror, UncleanEvent};
 use changeover_protocol::{Control, Phase};
 use tokio::sync::watch;
 use tokio::task::JoinSet;

@@ -150,13 +150,16 @@ impl Conductor {
                 let why = if too_long { "its time is over" } else { "its log is at its bound" };
                 self.tell(ControlEvent::WayBackEnded).await;
                 install::remove_capture(&self.sides, Side::New).await?;
-                self.alert(format!("the way back from new has ended, because {why}: a rollback fills the old side anew"))
-                    .await;
+                self.alert(format!(
+                    "the way back from new has ended, because {why}: a rollback fills the old side anew"
+                ))
+                .await;
                 return Ok(());
             }
         }
         if depth.bound > 0 && depth.span >= depth.bound / 2 {
-            self.alert(format!("the {side} side's log is over half of its bound of {} changes", depth.bound)).await;
+            self.alert(format!("the {side} side's log is over half of its bound of {} changes", depth.bound))
+                .await;
         }
         Ok(())
     }
@@ -237,8 +240,12 @@ impl Conductor {
             entered: record.since,
             mirror: record.settings.mirror,
             way_back: record.way_back,
-            dirty_keys: if progress.troubles.contains_key("watch") { None } else { progress.dirty(authority).or(Some(0)) }
-                .map(|logged| logged + record.instances.values().map(|i| i.vitals.dirty_keys).sum::<u64>()),
+            dirty_keys: if progress.troubles.contains_key("watch") {
+                None
+            } else {
+                progress.dirty(authority).or(Some(0))
+            }
+            .map(|logged| logged + record.instances.values().map(|i| i.vitals.dirty_keys).sum::<u64>()),
             drainable_keys: self.drainable_of(progress.sync_rate),
             dirty_since: Millis(progress.dirty_since_ms),
             silent: record.silent(now).map(ToString::to_string).collect(),

@@ -53,7 +53,8 @@ pub async fn copy(spec: &Spec, told: Told<'_>) -> Result<JobReport, ControlError
 /// A migration that a run has begun is the run's to go on with: a copy would take its marks and triggers away.
 async fn refuse_beside_a_run(sides: &Sides, migration: &str) -> Result<(), ControlError> {
     for (side, keeper) in &sides.keepers {
-        let of_a_run = |what: &String| !what.contains("changeover_chunk") && !what.contains("changeover_meta");
+        let of_a_run =
+            |what: &String| !what.contains("changeover_chunk") && !what.contains("changeover_meta");
         if let Some(what) = keeper.installed().await?.iter().find(|what| of_a_run(what)) {
             return Err(ControlError::Refused(format!(
                 "a run of `{migration}` has begun: {what} is installed on the {side} side. Go on with `changeover run`, or \
@@ -79,7 +80,8 @@ async fn copy_rows(
         ..BackfillOptions::default()
     };
     sides.links.cover(Side::New, Coverage::Generation(GENERATION));
-    let (backfill, handle) = Backfill::new(std::sync::Arc::clone(&sides.links), Side::New, GENERATION, options);
+    let (backfill, handle) =
+        Backfill::new(std::sync::Arc::clone(&sides.links), Side::New, GENERATION, options);
     let mut progress = handle.subscribe();
     let follow = async {
         loop {
@@ -168,6 +170,8 @@ impl Watch {
 fn data_version(connection: &Connection, path: &Path) -> Result<i64, ControlError> {
     let fail = |cause: rusqlite::Error| ControlError::file(path, "it can't be watched", &cause);
     // A read first: without one the number may be that of a page cache long gone.
-    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0)).map_err(fail)?;
+    connection
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))
+        .map_err(fail)?;
     connection.pragma_query_value(None, "data_version", |row| row.get(0)).map_err(fail)
 }
