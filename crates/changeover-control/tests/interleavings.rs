@@ -48,6 +48,37 @@ async fn advance(conductor: &Conductor) -> Result<Moved, ControlError> {
     conductor.advance(Some(Phase::ReverseShadow), Share::ALL, &no_bake()).await
 }
 
+/// The copy reads a chunk; an instance changes a row of it and deletes another, levels both and clears the log behind it.
+#[tokio::test]
+async fn what_an_instance_levels_while_its_chunk_is_copied_is_not_undone() {
+    let world = World::new(500);
+    world.write_spec("mirror = \"dual-write\"");
+    let mirror = instance(&world).await;
+    let old = world.open("old.db");
+    let (done, mut levelled) = tokio::sync::mpsc::channel(1);
+    let write = once(move || async move {
+        old.execute_batch("UPDATE bookings SET seats = 777 WHERE id = 1; DELETE FROM bookings WHERE id = 2").unwrap();
+        drop(old);
+        let level = tokio::spawn(async move {
+            let keys = [Key::new(TABLE, 1_i64), Key::new(TABLE, 2_i64)];
+            let left = mirror.level(Side::Old, &keys).await;
+            done.send(left.map(|left| left.synced)).await.unwrap();
+        });
+        // Under the chunk's guard it has to wait until the chunk is written.
+        let _ = tokio::time::timeout(Duration::from_millis(500), level).await;
+    });
+    let _plan = FaultPlan::new().with(FaultPoint::ChunkRead, 1, write).install();
+    let run = world.run().await;
+    forward(run.conductor(), Phase::Shadow).await;
+    assert_eq!(levelled.recv().await.unwrap().unwrap(), 2);
+    until("the copy is made", async || world.rows("new").len() >= 499).await;
+    settled(&world).await;
+    let new = world.rows("new");
+    assert_eq!(new.get(&1).map(|row| row.1), Some(777), "the copy put an older value over the instance's");
+    assert_eq!(new.get(&2), None, "the copy brought a deleted row back");
+    run.stop().await;
+}
+
 /// Somebody drops a trigger just before the fence: the writes since then are in no log.
 #[tokio::test]
 async fn a_move_is_given_up_where_capture_is_not_whole() {

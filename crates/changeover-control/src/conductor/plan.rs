@@ -8,6 +8,7 @@ use changeover::engine::BackfillOptions;
 use changeover_api::Spec;
 use changeover_api::spec::{Effect, Fingerprint, PaceSpec};
 use changeover_protocol::chunk::Reading;
+use changeover_protocol::moves::Mirror;
 use changeover_protocol::gate::{CallLimit, Limits, MismatchLimit};
 use changeover_protocol::{Millis, Phase, Settings};
 
@@ -70,7 +71,9 @@ impl Plan {
         }
     }
 
-    /// How the backfill runs. In a hold nobody writes, so nothing needs to be guarded, and nobody is in its way.
+    /// How the backfill runs. In a hold nobody writes, so nothing needs to be guarded, and nobody is in its way. With
+    /// dual write the instances sync their keys whatever the chunks' states are, and clear the log behind them: so a
+    /// chunk is read under the guard of its range, and never from the log's protection.
     pub(crate) fn backfill(&self, in_hold: bool) -> BackfillOptions {
         let pace = &self.spec.backfill;
         let default = BackfillOptions::default();
@@ -83,7 +86,11 @@ impl Plan {
             chunk_bytes_max: usize::try_from(pace.chunk_bytes).unwrap_or(usize::MAX).max(1 << 20),
             rows_per_second_max: if in_hold { None } else { pace.rate },
             response_max: if in_hold { None } else { pace.give_way.or(default.response_max) },
-            reading: in_hold.then_some(Reading::Logged),
+            reading: match (in_hold, self.settings.mirror) {
+                (true, _) => Some(Reading::Logged),
+                (false, Mirror::DualWrite) => Some(Reading::Guarded),
+                (false, Mirror::Capture) => None,
+            },
             ..default
         }
     }
