@@ -166,3 +166,27 @@ async fn until_given_up_or_moved(conductor: &Conductor) -> Result<Moved, Control
         }
     }
 }
+
+/// Back over the phases, the old side's changes are logged from the first moment on that it is the authority again.
+#[tokio::test]
+async fn on_a_dual_write_s_way_back_the_old_side_is_captured_before_it_is_written() {
+    let world = World::new(50);
+    world.write_spec("mirror = \"dual-write\"");
+    let run = world.run().await;
+    let conductor = run.conductor();
+    for phase in [Phase::Shadow, Phase::ReverseShadow, Phase::New] {
+        forward(conductor, phase).await;
+    }
+    until("capture is removed", async || !world.installed("old.db").iter().any(|name| name.contains("_update_"))).await;
+    conductor.rollback(Some(Phase::ReverseShadow), Share::ALL, None).await.unwrap();
+    conductor.rollback(Some(Phase::Shadow), Share::ALL, None).await.unwrap();
+    world.open("old.db").execute("UPDATE bookings SET seats = 300 WHERE id = 1", []).unwrap();
+    until("the new side follows", async || world.rows("new")[&1].1 == 300).await;
+    let audit = world.open(".changeover/bookings.db");
+    assert_eq!(
+        common::one(&audit, "SELECT count(*) FROM audit WHERE text LIKE '%capture was removed or changed%'"),
+        Some(0),
+        "it was installed only when the watch missed it"
+    );
+    run.stop().await;
+}
