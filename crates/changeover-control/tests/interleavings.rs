@@ -1,5 +1,12 @@
 //! Interleavings that would lose a row or bring one back: each is made by a fault point, on the one thread of its test.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests say what they expect by panicking"
+)]
+
 mod common;
 
 use std::future::Future;

@@ -1,5 +1,12 @@
 //! A few seeds of the simulation; and each broken variant is found out. `cargo xtask soak` runs many more.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests say what they expect by panicking"
+)]
+
 use changeover_testkit::simulation::{Broken, simulate};
 
 #[test]
