@@ -52,6 +52,11 @@ impl Writer {
         }
     }
 
+    /// Lets the thread end, once its jobs are done.
+    pub(super) async fn close(&self) {
+        self.thread.lock().await.take();
+    }
+
     fn within(&self) -> Option<(u64, Arc<Semaphore>)> {
         self.within.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
