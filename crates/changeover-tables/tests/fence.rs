@@ -8,6 +8,7 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use changeover::store::fence::{Fence, FenceAt, FenceState};
@@ -227,8 +228,8 @@ async fn both_sides_in_one_file_move_in_one_transaction() {
     m.new.store = "one".into();
     let plan = plan(&[m], &[database.catalog().await.unwrap()], Mirroring::Capture);
     assert!(plan.is_sound(), "{:?}", plan.findings);
-    let old = SqliteStore::new(database.clone(), "move", Side::Old, &plan).await.unwrap();
-    let new = SqliteStore::new(database.clone(), "move", Side::New, &plan).await.unwrap();
+    let old = SqliteStore::new(Arc::clone(&database), "move", Side::Old, &plan).await.unwrap();
+    let new = SqliteStore::new(Arc::clone(&database), "move", Side::New, &plan).await.unwrap();
     old.capture().unwrap().install(CAPTURE).await.unwrap();
     app.execute_batch("INSERT INTO a VALUES (1,'x')").unwrap();
     for give_up in [true, false] {
