@@ -63,6 +63,7 @@ impl<'i> Log<'i> {
         let (migration, side) = (&self.inner.migration, self.inner.info.side);
         install::drop_triggers(self.connection, &triggers::KINDS, migration, side)?;
         self.connection.execute_batch(&format!("DROP TABLE IF EXISTS {}", self.table))?;
+        self.inner.forget_newest();
         if install::exists(self.connection, install::META)? {
             self.connection.execute(
                 "DELETE FROM changeover_meta WHERE migration = ?1 AND key = ?2",
@@ -235,11 +236,12 @@ impl<'i> Log<'i> {
              (SELECT id FROM {0} WHERE mapping IS NOT NULL ORDER BY id DESC LIMIT 1) \
              - (SELECT id FROM {0} WHERE id > 0 AND mapping IS NOT NULL ORDER BY id LIMIT 1), \
              EXISTS (SELECT 1 FROM {0} WHERE id = -1), \
-             julianday('now')",
+             julianday('now'), (SELECT coalesce(max(id), 0) FROM {0})",
             self.table
         );
         self.connection.prepare_cached(&sql)?.query_row([], |row| {
             let unsigned = |n: i64| u64::try_from(n).unwrap_or_default();
+            self.inner.saw_newest(row.get(5)?);
             let oldest: Option<f64> = row.get(1)?;
             let now: f64 = row.get(4)?;
             Ok(Depth {

@@ -40,6 +40,8 @@ struct Within {
 #[derive(Debug, Default)]
 pub(super) struct Stack {
     open: Vec<u64>,
+    /// Whether commits needn't outlive a power cut just now.
+    relaxed: bool,
     stall: Option<(Duration, Instant)>,
 }
 
@@ -62,6 +64,11 @@ impl Writer {
             thread: tokio::sync::Mutex::new(None),
             next: AtomicU64::new(1),
         }
+    }
+
+    /// Lets the thread end, once its jobs are done.
+    pub(super) async fn close(&self) {
+        self.thread.lock().await.take();
     }
 
     fn within(&self) -> Option<Within> {
@@ -93,9 +100,22 @@ impl Stack {
         }
     }
 
-    fn begin(&mut self, connection: &Connection, id: u64, inside: Option<u64>) -> rusqlite::Result<bool> {
+    fn begin(
+        &mut self,
+        connection: &Connection,
+        id: u64,
+        inside: Option<u64>,
+        durable: bool,
+    ) -> rusqlite::Result<bool> {
         match inside {
-            None => connection.execute_batch("BEGIN IMMEDIATE")?,
+            None => {
+                if self.relaxed == durable {
+                    // Outside of a transaction: within one, SQLite wouldn't take it.
+                    connection.pragma_update(None, "synchronous", if durable { "FULL" } else { "NORMAL" })?;
+                    self.relaxed = !durable;
+                }
+                connection.execute_batch("BEGIN IMMEDIATE")?;
+            }
             Some(outer) if self.open.as_slice() == [outer] => {
                 connection.execute_batch("SAVEPOINT changeover_within")?
             }
@@ -144,6 +164,14 @@ impl Stack {
 impl SqliteDatabase {
     /// Begins a transaction of the writer's.
     pub(super) async fn begin(self: &Arc<Self>, doing: &'static str) -> Result<Transaction, StoreError> {
+        self.begin_as(doing, true).await
+    }
+
+    async fn begin_as(
+        self: &Arc<Self>,
+        doing: &'static str,
+        durable: bool,
+    ) -> Result<Transaction, StoreError> {
         let (inside, turns) = match self.writer.within_own() {
             Some(within) => (Some(within.lock), within.turns),
             None => (None, Arc::clone(&self.writer.turn)),
@@ -152,7 +180,7 @@ impl SqliteDatabase {
             .await
             .map_err(|_| self.own_write_under_way())?
             .map_err(|_| self.place.busy("the fence's lock ended; the database", None))?;
-        self.open_transaction(doing, permit, inside, self.lock_wait(), None).await
+        self.open_transaction(doing, permit, (inside, durable), self.lock_wait(), None).await
     }
 
     /// Takes the fence's lock: a transaction within which its holder may write, and which ends when its holder stalls. Who
@@ -171,10 +199,10 @@ impl SqliteDatabase {
             .map_err(|_| self.own_write_under_way())?
             .map_err(|_| self.place.busy("the fence's lock ended; the database", None))?;
         if let Some(within) = own {
-            return self.open_transaction(doing, permit, Some(within.lock), wait, None).await;
+            return self.open_transaction(doing, permit, (Some(within.lock), true), wait, None).await;
         }
         let left = until.saturating_duration_since(Instant::now());
-        let mut transaction = self.open_transaction(doing, permit, None, left, Some(stall)).await?;
+        let mut transaction = self.open_transaction(doing, permit, (None, true), left, Some(stall)).await?;
         transaction.is_lock = true;
         let turns = Arc::new(Semaphore::new(1));
         let holder = tokio::task::try_id();
@@ -191,7 +219,7 @@ impl SqliteDatabase {
         self: &Arc<Self>,
         doing: &'static str,
         permit: OwnedSemaphorePermit,
-        inside: Option<u64>,
+        (inside, durable): (Option<u64>, bool),
         wait: Duration,
         stall: Option<Duration>,
     ) -> Result<Transaction, StoreError> {
@@ -211,7 +239,7 @@ impl SqliteDatabase {
         let began = transaction
             .send(doing, move |session| {
                 session.connection.busy_timeout(wait)?;
-                let began = session.stack.begin(&session.connection, id, inside)?;
+                let began = session.stack.begin(&session.connection, id, inside, durable)?;
                 session.stack.stall = stall.map(|stall| (stall, Instant::now())).or(session.stack.stall);
                 Ok(began)
             })
@@ -221,6 +249,23 @@ impl SqliteDatabase {
         } else {
             Err(self.place.busy("the fence's lock ended; the database", None))
         }
+    }
+
+    /// As [`SqliteDatabase::write`], for what may be lost in a power cut: it costs the application's file no waiting for the
+    /// disk, and its lock is shorter.
+    pub(super) async fn write_relaxed<T, F>(
+        self: &Arc<Self>,
+        doing: &'static str,
+        work: F,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Session) -> Result<T, WriteError> + Send + 'static,
+    {
+        let transaction = self.begin_as(doing, false).await?;
+        let made = transaction.run(doing, work).await?;
+        transaction.commit(doing).await?;
+        Ok(made)
     }
 
     /// Runs something in one transaction of the writer's, and commits.
