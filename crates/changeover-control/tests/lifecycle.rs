@@ -4,7 +4,7 @@ mod common;
 
 use changeover_control::Run;
 use changeover_protocol::{Phase, Share};
-use common::{Writer, World, forward, until};
+use common::{World, Writer, forward, until};
 
 /// The sides are equal once the logs are drained.
 async fn equal(world: &World, run: &Run) {
@@ -40,7 +40,9 @@ async fn forward_back_forward_and_retired_under_writes_loses_nothing() {
     forward(conductor, Phase::Retired).await;
     let gone = async || world.installed("old.db").is_empty() && world.installed("new.db").is_empty();
     until("nothing stays installed", gone).await;
-    let renamed = async || common::one(&world.open("old.db"), "SELECT 1 FROM sqlite_schema WHERE name = 'bookings_retired'");
+    let renamed = async || {
+        common::one(&world.open("old.db"), "SELECT 1 FROM sqlite_schema WHERE name = 'bookings_retired'")
+    };
     until("the old table is renamed", async || renamed().await.is_some()).await;
     assert_eq!(std::fs::read_to_string(&flag).unwrap(), "3\n");
     let farewell = run.stop().await;
@@ -87,7 +89,8 @@ async fn shadow_to_old_and_again_copies_anew_what_changed_meanwhile() {
     run.conductor().rollback(Some(Phase::Old), Share::ALL, None).await.unwrap();
     until("nothing stays installed", async || world.installed("old.db").is_empty()).await;
     let old = world.open("old.db");
-    old.execute_batch("DELETE FROM bookings WHERE id <= 10; UPDATE bookings SET seats = 77 WHERE id = 20;").unwrap();
+    old.execute_batch("DELETE FROM bookings WHERE id <= 10; UPDATE bookings SET seats = 77 WHERE id = 20;")
+        .unwrap();
     forward(run.conductor(), Phase::Shadow).await;
     forward(run.conductor(), Phase::ReverseShadow).await;
     assert_eq!(world.rows("new"), world.rows("old"));

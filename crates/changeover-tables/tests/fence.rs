@@ -1,5 +1,11 @@
 //! The fence: who is refused and who isn't, the lock and what its holder can do, and who owns a migration.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests say what they expect by panicking, their helpers too"
+)]
+
 mod common;
 
 use std::time::Duration;
@@ -341,4 +347,53 @@ async fn a_file_that_is_missing_no_database_or_not_to_be_written_is_told_apart()
         matches!(wrong, StoreError::Refused { .. }) && wrong.to_string().contains("no SQLite database"),
         "{wrong}"
     );
+}
+
+/// Whatever is under way, a future that is dropped leaves no lock, no transaction and no thread behind.
+#[tokio::test]
+async fn a_future_that_is_dropped_at_any_await_leaves_nothing_held() {
+    let pair = Pair::new(T, T);
+    let stores = pair.stores(&[mapping("t", "t")]).await;
+    pair.old_app.execute_batch("INSERT INTO t VALUES (1,'a')").unwrap();
+    let change = [Change { key: key("t", 1), row: Some(row(vec![1.into(), "a".into()])), back: None }];
+    for polls in 0..12 {
+        let work = async {
+            let mut lock = stores.old.lock(WAIT, WAIT).await.unwrap();
+            let mut tx = stores.new.begin(Scope::Marks).await.unwrap();
+            tx.apply(&change).await.unwrap();
+            lock.set(FenceState::Shut, 1).await.unwrap();
+            stores.old.read(&"t".into(), &[key("t", 1)], Image::Canonical).await.unwrap();
+            std::future::pending::<()>().await;
+        };
+        poll_some(work, polls).await;
+        // Both are free, and as they were.
+        pair.old_app.execute_batch("BEGIN IMMEDIATE; COMMIT").unwrap();
+        pair.new_app.execute_batch("BEGIN IMMEDIATE; COMMIT").unwrap();
+        assert_eq!(stores.old.look().await.unwrap().epoch, 0);
+        assert_eq!(ask(&pair.new_app, "SELECT count(*) FROM t"), ["0"]);
+    }
+}
+
+/// Polls a future so many times, each time once it was woken (or a while has gone by), and drops it.
+async fn poll_some(work: impl Future<Output = ()>, polls: usize) {
+    let mut work = Box::pin(work);
+    let mut left = polls;
+    let some = std::future::poll_fn(|context| {
+        if left == 0 {
+            return std::task::Poll::Ready(());
+        }
+        left -= 1;
+        work.as_mut().poll(context)
+    });
+    let _ = tokio::time::timeout(Duration::from_millis(100), some).await;
+}
+
+#[tokio::test]
+async fn whoever_stands_in_the_way_is_named() {
+    let pair = Pair::new(T, T);
+    let stores = pair.stores(&[mapping("t", "t")]).await;
+    pair.old_app.execute_batch("BEGIN IMMEDIATE; INSERT INTO t VALUES (1,'a')").unwrap();
+    let busy = stores.old_fence().lock(Duration::from_millis(30), WAIT).await.err().unwrap();
+    let StoreError::Busy { holder, .. } = &busy else { panic!("{busy}") };
+    assert_eq!(holder.as_deref(), Some("another connection of this process"), "{busy}");
 }

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use changeover_api::spec::Fingerprint;
-use changeover_protocol::moves::{Mirror, UncleanEvent};
 use changeover_protocol::control::ControlEvent;
+use changeover_protocol::moves::{Mirror, UncleanEvent};
 use changeover_protocol::{Control, Phase};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::mirror::Drains;
 use super::plan::SpecChange;
 use super::progress::Progress;
 use super::requests::PAUSED;
@@ -71,6 +72,7 @@ impl Conducting {
             watchdog,
             progress: watch::Sender::new(progress),
             paused: watch::Sender::new(paused),
+            drains: Drains::default(),
             draining_way_back: watch::Sender::new(false),
             moving: tokio::sync::Mutex::new(()),
             leave_behind: Mutex::new(None),

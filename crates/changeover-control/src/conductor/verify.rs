@@ -65,7 +65,8 @@ impl Conductor {
                         self.forget_repair().await;
                     } else if repairs {
                         // What was repaired is looked at once more.
-                        self.verify_now.send_modify(|due| *due = due.sooner(Due { now: true, repairs: false }));
+                        self.verify_now
+                            .send_modify(|due| *due = due.sooner(Due { now: true, repairs: false }));
                         self.forget_repair().await;
                     }
                 }
@@ -164,11 +165,8 @@ impl Conductor {
             refused: found.refused,
         };
         self.progress.send_modify(|all| all.verify = None);
-        let result = VerificationRecord {
-            ended_ms: self.clock.now().0,
-            evidence,
-            report: found.report.to_string(),
-        };
+        let result =
+            VerificationRecord { ended_ms: self.clock.now().0, evidence, report: found.report.to_string() };
         self.state.put_verification(&result).await?;
         self.note(AuditKind::Copy, sentence(&result.evidence, self.clock.now().since(began), repairs)).await;
         Ok(result)
@@ -182,7 +180,9 @@ fn sentence(found: &VerificationEvidence, took: Millis, repairs: bool) -> String
         (0, 0) => format!("verified: {rows} rows, no difference, in {ms} ms"),
         (differences, refused) => {
             let done = if repairs { ", repaired where it could be" } else { "" };
-            format!("verified: {rows} rows, {differences} differ, {refused} can't be compared{done}, in {ms} ms")
+            format!(
+                "verified: {rows} rows, {differences} differ, {refused} can't be compared{done}, in {ms} ms"
+            )
         }
     }
 }

@@ -128,7 +128,14 @@ impl Conductor {
 
     /// Changes weren't logged. The log begins anew, and the verification that follows repairs what was missed: it reads
     /// every row after the log began, so that nothing falls between.
+    ///
+    /// Never within a move, nor while one is being judged: an emptied log would say that no key is dirty. Until then the log's
+    /// mark keeps the move from going on.
     async fn overflowed(&self, side: Side) -> Result<(), ControlError> {
+        let Ok(_nobody_moves) = self.moving.try_lock() else { return Ok(()) };
+        if self.barrier.record().shift.is_some() {
+            return Ok(());
+        }
         let bounds = self.plan.bounds;
         for store in self.sides.of(side) {
             let Some(log) = store.capture() else { continue };
@@ -150,13 +157,16 @@ impl Conductor {
                 let why = if too_long { "its time is over" } else { "its log is at its bound" };
                 self.tell(ControlEvent::WayBackEnded).await;
                 install::remove_capture(&self.sides, Side::New).await?;
-                self.alert(format!("the way back from new has ended, because {why}: a rollback fills the old side anew"))
-                    .await;
+                self.alert(format!(
+                    "the way back from new has ended, because {why}: a rollback fills the old side anew"
+                ))
+                .await;
                 return Ok(());
             }
         }
         if depth.bound > 0 && depth.span >= depth.bound / 2 {
-            self.alert(format!("the {side} side's log is over half of its bound of {} changes", depth.bound)).await;
+            self.alert(format!("the {side} side's log is over half of its bound of {} changes", depth.bound))
+                .await;
         }
         Ok(())
     }
@@ -237,8 +247,12 @@ impl Conductor {
             entered: record.since,
             mirror: record.settings.mirror,
             way_back: record.way_back,
-            dirty_keys: if progress.troubles.contains_key("watch") { None } else { progress.dirty(authority).or(Some(0)) }
-                .map(|logged| logged + record.instances.values().map(|i| i.vitals.dirty_keys).sum::<u64>()),
+            dirty_keys: if progress.troubles.contains_key("watch") {
+                None
+            } else {
+                progress.dirty(authority).or(Some(0))
+            }
+            .map(|logged| logged + record.instances.values().map(|i| i.vitals.dirty_keys).sum::<u64>()),
             drainable_keys: self.drainable_of(progress.sync_rate),
             dirty_since: Millis(progress.dirty_since_ms),
             silent: record.silent(now).map(ToString::to_string).collect(),
@@ -287,7 +301,7 @@ fn needs_log(record: &Control, side: Side) -> bool {
 }
 
 /// Whether a side's capture must be there, or changes are lost.
-fn must_capture(record: &Control, side: Side) -> bool {
+pub(super) fn must_capture(record: &Control, side: Side) -> bool {
     match (record.place.phase, record.settings.mirror) {
         (Phase::Shadow, _) => side == Side::Old,
         (Phase::ReverseShadow, Mirror::DualWrite) => record.place.is_partial() || side == Side::New,

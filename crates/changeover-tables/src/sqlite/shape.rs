@@ -83,6 +83,8 @@ pub(super) struct ImageColumn {
     pub(super) at: usize,
     /// The column that it is on its way to; `None` where it is there already.
     pub(super) target: Option<Target>,
+    /// Whether that column changes values as it stores them, other than the one that they come from.
+    pub(super) converts: bool,
 }
 
 impl SideTable {
@@ -268,7 +270,9 @@ fn canonical_image(plan: &TablePlan, side: Side, key: &[KeyColumn]) -> ImageSql 
             list.len() - 1
         });
         let target = (side == Side::Old).then(|| column.target.clone());
-        columns.push(ImageColumn { at, target });
+        // The key's values are converted already.
+        let converts = at >= key.len() && converts(&column.source, &plan.old_info, &column.target);
+        columns.push(ImageColumn { at, target, converts });
     }
     ImageSql { select: list.join(", "), columns }
 }
@@ -283,9 +287,18 @@ fn back_image(plan: &TablePlan, key: &[KeyColumn]) -> ImageSql {
             list.push(source_sql(&column.source));
             list.len() - 1
         };
-        columns.push(ImageColumn { at, target: Some(column.target.clone()) });
+        let converts = converts(&column.source, &plan.new_info, &column.target);
+        columns.push(ImageColumn { at, target: Some(column.target.clone()), converts });
     }
     ImageSql { select: list.join(", "), columns }
+}
+
+/// A column of the same kind holds its values as the target would.
+fn converts(source: &Source, from: &TableInfo, target: &Target) -> bool {
+    match source {
+        Source::Column(name) => from.column(name).map(|c| c.domain) != Some(target.domain),
+        Source::Sql(_) | Source::Const(_) => true,
+    }
 }
 
 fn source_sql(source: &Source) -> String {

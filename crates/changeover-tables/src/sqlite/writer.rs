@@ -1,8 +1,9 @@
 //! The one writer of a file: whose turn it is, and which transactions are open on its connection.
 //!
-//! SQLite lets one connection write at a time, so `BEGIN IMMEDIATE` is the guard, and the fence's lock. While the fence's
-//! lock on a file is held, guarded transactions on the same file (both sides may live in one) are savepoints within it:
-//! they stand or fall with the lock's commit.
+//! SQLite lets one connection write at a time, so `BEGIN IMMEDIATE` is the guard, and the fence's lock. Both sides may live
+//! in one file: while the fence's lock on it is held, the holder's own guarded transactions, and its lock of the other
+//! side, are savepoints within it, and stand or fall with its commit. The holder is a task. Everybody else waits: a sync of
+//! theirs would be undone with the lock when they have discarded its claims already.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,10 +19,21 @@ use super::pool::{Purpose, Session, SqliteDatabase, Thread};
 #[derive(Debug)]
 pub(super) struct Writer {
     turn: Arc<Semaphore>,
-    /// While the fence's lock is held: the turns within it, and the lock's transaction.
-    within: Mutex<Option<(u64, Arc<Semaphore>)>>,
+    /// While the fence's lock is held.
+    within: Mutex<Option<Within>>,
     thread: tokio::sync::Mutex<Option<Thread>>,
     next: AtomicU64,
+}
+
+/// What may be done within the fence's lock, and by whom.
+#[derive(Debug, Clone)]
+struct Within {
+    /// The lock's transaction.
+    lock: u64,
+    /// Whose turn it is.
+    turns: Arc<Semaphore>,
+    /// The task that holds the lock; none outside of tasks.
+    holder: Option<tokio::task::Id>,
 }
 
 /// The transactions that are open on the writer's connection, outermost first.
@@ -52,11 +64,16 @@ impl Writer {
         }
     }
 
-    fn within(&self) -> Option<(u64, Arc<Semaphore>)> {
+    fn within(&self) -> Option<Within> {
         self.within.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn set_within(&self, within: Option<(u64, Arc<Semaphore>)>) {
+    /// The lock that is held by whoever asks.
+    fn within_own(&self) -> Option<Within> {
+        self.within().filter(|within| within.holder == tokio::task::try_id())
+    }
+
+    fn set_within(&self, within: Option<Within>) {
         *self.within.lock().unwrap_or_else(PoisonError::into_inner) = within;
     }
 }
@@ -127,35 +144,47 @@ impl Stack {
 impl SqliteDatabase {
     /// Begins a transaction of the writer's.
     pub(super) async fn begin(self: &Arc<Self>, doing: &'static str) -> Result<Transaction, StoreError> {
-        let (inside, permit) = match self.writer.within() {
-            Some((lock, turns)) => (Some(lock), turns.acquire_owned().await),
-            None => (None, Arc::clone(&self.writer.turn).acquire_owned().await),
+        let (inside, turns) = match self.writer.within_own() {
+            Some(within) => (Some(within.lock), within.turns),
+            None => (None, Arc::clone(&self.writer.turn)),
         };
-        let permit = permit.map_err(|_| self.place.busy("the fence's lock ended; the database", None))?;
+        let permit = tokio::time::timeout(self.lock_wait(), turns.acquire_owned())
+            .await
+            .map_err(|_| self.own_write_under_way())?
+            .map_err(|_| self.place.busy("the fence's lock ended; the database", None))?;
         self.open_transaction(doing, permit, inside, self.lock_wait(), None).await
     }
 
-    /// Takes the fence's lock: a transaction within which others may write, and which ends when its holder stalls.
+    /// Takes the fence's lock: a transaction within which its holder may write, and which ends when its holder stalls. Who
+    /// holds it already, for the other side's tables in the same file, gets a part of it.
     pub(super) async fn begin_lock(
         self: &Arc<Self>,
         doing: &'static str,
         wait: Duration,
         stall: Duration,
     ) -> Result<Transaction, StoreError> {
-        let turn = Arc::clone(&self.writer.turn);
+        let own = self.writer.within_own();
+        let turn = own.as_ref().map_or(&self.writer.turn, |within| &within.turns);
         let until = Instant::now() + wait;
-        let permit = tokio::time::timeout(wait, turn.acquire_owned())
+        let permit = tokio::time::timeout(wait, Arc::clone(turn).acquire_owned())
             .await
-            .map_err(|_| {
-                self.place
-                    .busy(format!("{}: a write of Changeover's own is under way", self.place.file), None)
-            })?
-            .map_err(|_| self.place.gone(doing, "it was closed"))?;
+            .map_err(|_| self.own_write_under_way())?
+            .map_err(|_| self.place.busy("the fence's lock ended; the database", None))?;
+        if let Some(within) = own {
+            return self.open_transaction(doing, permit, Some(within.lock), wait, None).await;
+        }
         let left = until.saturating_duration_since(Instant::now());
         let mut transaction = self.open_transaction(doing, permit, None, left, Some(stall)).await?;
         transaction.is_lock = true;
-        self.writer.set_within(Some((transaction.id, Arc::new(Semaphore::new(1)))));
+        let turns = Arc::new(Semaphore::new(1));
+        let holder = tokio::task::try_id();
+        self.writer.set_within(Some(Within { lock: transaction.id, turns, holder }));
         Ok(transaction)
+    }
+
+    fn own_write_under_way(&self) -> StoreError {
+        let holder = Some("another write of this process's own".to_owned());
+        self.place.busy(format!("the database file {}", self.place.file), holder)
     }
 
     async fn open_transaction(
@@ -255,10 +284,13 @@ impl Transaction {
     pub(super) async fn commit(mut self, doing: &'static str) -> Result<(), StoreError> {
         if self.is_lock {
             // Whoever writes within the lock ends first; nobody begins any more.
-            if let Some((_, turns)) = self.database.writer.within() {
-                let last = turns.acquire().await;
+            if let Some(Within { turns, .. }) = self.database.writer.within() {
+                let wait = self.database.lock_wait();
+                let last = tokio::time::timeout(wait, turns.acquire()).await;
                 turns.close();
-                drop(last);
+                if last.is_err() {
+                    return Err(self.database.own_write_under_way());
+                }
             }
         }
         let done = self.run(doing, |session| Ok(session.stack.commit(&session.connection)?)).await;
@@ -271,7 +303,7 @@ impl Transaction {
     /// Gives the turn to the next.
     fn leave(&mut self) {
         if self.is_lock {
-            if let Some((_, turns)) = self.database.writer.within() {
+            if let Some(Within { turns, .. }) = self.database.writer.within() {
                 turns.close();
             }
             self.database.writer.set_within(None);
@@ -305,7 +337,7 @@ impl Drop for Transaction {
     fn drop(&mut self) {
         let Some(permit) = self.permit.take() else { return };
         let (id, database, is_lock) = (self.id, Arc::clone(&self.database), self.is_lock);
-        if is_lock && let Some((_, turns)) = database.writer.within() {
+        if is_lock && let Some(Within { turns, .. }) = database.writer.within() {
             turns.close();
         }
         let sent = self.thread.send(Box::new(move |session: &mut Session| {

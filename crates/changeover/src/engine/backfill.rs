@@ -215,7 +215,8 @@ impl Backfill {
         self.reporter.resume(&chunks);
         chunks.iter().for_each(|chunk| copier.note(chunk));
         let mut course = Course::after(&chunks);
-        copier.replace = self.has_rows(link, &chunks).await?;
+        // Read under the guard, a chunk may hold rows that somebody has synced before it was begun.
+        copier.replace = reading == Reading::Guarded || self.has_rows(link, &chunks).await?;
         for chunk in chunks.into_iter().filter(|chunk| chunk.state == ChunkState::Begun) {
             let chunk = Chunk { rows: 0, ..chunk };
             let copied = copier.copy_again(&chunk).await?;

@@ -1,0 +1,17 @@
+//! Every fault point, one after the other: the real binary is killed at it while a service writes, is started again, and
+//! completes the migration; both sides hold exactly what the service was told. Errors and pauses are met in-process.
+//!
+//! `CHANGEOVER_SOAK=1` runs the whole matrix, and more seeds. Needs the feature `faults`.
+
+#![cfg(feature = "faults")]
+
+#[path = "../live/mod.rs"]
+mod live;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod in_process;
+mod kill;
+mod pool;
+mod reach;
+mod world;
