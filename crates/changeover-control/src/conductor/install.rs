@@ -18,7 +18,7 @@ use super::sides::Sides;
 use crate::error::ControlError;
 
 /// How often, with pauses from this on that double, a lock is tried for.
-const TRIES: u32 = 7;
+const TRIES: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 /// Tries again while the store is busy; gives up with the name of whoever stood in the way.

@@ -47,18 +47,9 @@ impl Conducting {
     /// If the spec changed in a way that can't be gone on with, or the state or a store can't be asked.
     pub(crate) async fn begin(parts: Parts) -> Result<Self, ControlError> {
         let Parts { plan, sides, state, watchdog, clock } = parts;
-        let known = barrier::load(&*state).await;
-        let (known, unread) = match known {
-            Ok(known) => (known.map(|(_, control)| control), None),
-            Err(ControlError::Disagreement { problem }) => (None, Some(problem)),
-            Err(error) => return Err(error),
-        };
+        let known = barrier::load(&*state).await?.map(|(_, control)| control);
         let change = check_spec(&plan, &*state, known.as_ref()).await?;
-        let stopped = match unread {
-            // The record is put aside, and `adopt` makes another.
-            Some(problem) => Some(problem),
-            None => disagreement(&plan, &sides, known.as_ref()).await?,
-        };
+        let stopped = disagreement(&plan, &sides, known.as_ref()).await?;
         let begun = Barrier::begin(Arc::clone(&state), plan.settings, clock).await?;
         let paused = state.setting(PAUSED).await?.is_some();
         let progress = Progress { stopped: stopped.clone(), ..Progress::default() };
