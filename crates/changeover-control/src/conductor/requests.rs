@@ -136,6 +136,9 @@ impl Conductor {
             // On the simple path the new side has been open to everybody until now.
             install::shut_follower(&self.sides, to.step().authority(), record.epoch).await?;
         }
+        if from == Phase::Old && to != Phase::Old {
+            self.note_identities().await?;
+        }
         if to == Phase::Shadow {
             self.note(AuditKind::Install, "capture is installed on the old side".to_owned()).await;
         }

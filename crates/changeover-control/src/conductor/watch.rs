@@ -193,13 +193,19 @@ impl Conductor {
         Ok(())
     }
 
+    /// What the databases are as a migration begins: whatever they are later is held against that.
+    pub(super) async fn note_identities(&self) -> Result<(), ControlError> {
+        for side in [Side::Old, Side::New] {
+            for store in self.sides.of(side) {
+                let (name, now) = identity(&**store, side).await?;
+                self.state.set(&name, Some(&now.to_string())).await?;
+            }
+        }
+        Ok(())
+    }
+
     async fn look_at_identity(&self, store: &dyn Store, side: Side) -> Result<(), ControlError> {
-        let seen = store.identity().await?;
-        let name = format!("identity {} {side}", store.info().name);
-        let now = serde_json::json!({
-            "server": seen.server,
-            "tables": seen.tables.iter().map(|(t, d)| (t.as_str().to_owned(), d.clone())).collect::<Vec<_>>(),
-        });
+        let (name, now) = identity(store, side).await?;
         let known = self.state.setting(&name).await?.and_then(|text| serde_json::from_str(&text).ok());
         let Some(known): Option<serde_json::Value> = known else {
             return self.state.set(&name, Some(&now.to_string())).await;
@@ -212,7 +218,7 @@ impl Conductor {
             let detail = format!("{}, expected {}", now["server"], known["server"]);
             UncleanEvent::ServerChanged { side, detail }
         } else {
-            let table = format!("{} ({side})", store.info().name);
+            let table = format!("{} ({side} side, store {})", changed_tables(&known, &now), store.info().name);
             UncleanEvent::TableChanged { table, detail: "its definition is another than it was".to_owned() }
         };
         self.tell(ControlEvent::Unclean(event)).await;
@@ -288,6 +294,23 @@ impl Conductor {
         }
         Ok(())
     }
+}
+
+/// The mappings whose tables have another definition than they had.
+fn changed_tables(known: &serde_json::Value, now: &serde_json::Value) -> String {
+    let list = |identity: &serde_json::Value| identity["tables"].as_array().cloned().unwrap_or_default();
+    let before = list(known);
+    let changed = list(now).into_iter().filter(|table| !before.contains(table));
+    let names: Vec<String> = changed.filter_map(|table| table[0].as_str().map(str::to_owned)).collect();
+    names.join(", ")
+}
+
+/// The setting that a store's identity is kept by, and the identity.
+async fn identity(store: &dyn Store, side: Side) -> Result<(String, serde_json::Value), ControlError> {
+    let seen = store.identity().await?;
+    let tables: Vec<_> = seen.tables.iter().map(|(table, is)| (table.as_str().to_owned(), is.clone())).collect();
+    let now = serde_json::json!({ "server": seen.server, "tables": tables });
+    Ok((format!("identity {} {side}", store.info().name), now))
 }
 
 /// Whether a side may have a log in this place.
