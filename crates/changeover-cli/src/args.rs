@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::demo;
 use crate::commands::{
-    abort, adopt, advance, audit, check, copy, init, instances, mismatches, pause, rehearse, retire, rollback, run,
-    spec, status, verify,
+    abort, adopt, advance, audit, check, copy, init, instances, mismatches, pause, rehearse, retire,
+    rollback, run, spec, status, verify,
 };
+use crate::demo;
 
 const ABOUT: &str = "Moves a live service from its old database to the new one: no downtime, nothing lost, \
                      and a way back at every step.";
@@ -47,7 +47,14 @@ pub(crate) struct Cli {
     pub(crate) verbose: u8,
 
     /// Colours: auto (on a terminal, unless NO_COLOR is set), always, never
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN", help_heading = "Everywhere")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "WHEN",
+        help_heading = "Everywhere"
+    )]
     #[arg(hide_possible_values = true, hide_default_value = true)]
     pub(crate) color: Color,
 }

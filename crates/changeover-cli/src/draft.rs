@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use changeover_api::spec::{Draft, DraftColumn, DraftStore, DraftTable, Source, StoreUrl, TableRef, UrlSource};
+use changeover_api::spec::{
+    Draft, DraftColumn, DraftStore, DraftTable, Source, StoreUrl, TableRef, UrlSource,
+};
 use changeover_protocol::moves::Mirror;
 use changeover_tables::catalog::Catalog;
 use changeover_tables::guess::{Certainty, GuessedColumn, GuessedTable, Guesses};
@@ -18,7 +20,11 @@ pub(crate) struct Sides<'c> {
 /// What the stores are called: as their files, if that makes two names.
 pub(crate) fn store_names(old: &Path, new: &Path) -> (String, String) {
     let (old, new) = (plain_stem(old), plain_stem(new));
-    if old.is_empty() || new.is_empty() || old == new { ("old".to_owned(), "new".to_owned()) } else { (old, new) }
+    if old.is_empty() || new.is_empty() || old == new {
+        ("old".to_owned(), "new".to_owned())
+    } else {
+        (old, new)
+    }
 }
 
 /// What the migration is called: as its only table, else as the old database.
@@ -45,7 +51,8 @@ fn plain_stem(path: &Path) -> String {
 
 /// The letters, digits, `-` and `_` of a text, from its first letter or digit on.
 fn plain(text: &str) -> String {
-    let plain: String = text.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-' || *c == '_').collect();
+    let plain: String =
+        text.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-' || *c == '_').collect();
     plain.trim_start_matches(['-', '_']).chars().take(63).collect()
 }
 
@@ -63,12 +70,16 @@ pub(crate) fn draft(name: &str, guesses: &Guesses, sides: &Sides<'_>) -> Draft {
         }));
     }
     if guesses.tables.is_empty() {
-        left_out.push("No table of one side resembles one of the other: write a [[table]] with old, new and key.".to_owned());
+        left_out.push(
+            "No table of one side resembles one of the other: write a [[table]] with old, new and key."
+                .to_owned(),
+        );
     }
     Draft {
         intro: vec![
             format!("The migration `{name}`, as `changeover init` guessed it from both databases."),
-            "Look at each line that says guess, and at what is commented out. Then: changeover check".to_owned(),
+            "Look at each line that says guess, and at what is commented out. Then: changeover check"
+                .to_owned(),
         ],
         name: name.to_owned(),
         mirror: Mirror::Capture,
@@ -93,16 +104,25 @@ fn table(guessed: &GuessedTable, sides: &Sides<'_>) -> DraftTable {
     let mut back: Vec<DraftColumn> = renamed
         .filter_map(|column| {
             let old = column.old.as_ref()?;
-            Some(DraftColumn { column: old.clone(), from: Some(sql(&column.new)), note: Some("guess".to_owned()) })
+            Some(DraftColumn {
+                column: old.clone(),
+                from: Some(sql(&column.new)),
+                note: Some("guess".to_owned()),
+            })
         })
         .collect();
-    back.extend(guessed.left_behind.iter().filter(|name| !guessed.key.iter().any(|part| part.old == **name)).map(
-        |column| DraftColumn {
-            column: column.clone(),
-            from: None,
-            note: Some("no new column is made of it; without this line it keeps its value on the way back".to_owned()),
-        },
-    ));
+    back.extend(
+        guessed.left_behind.iter().filter(|name| !guessed.key.iter().any(|part| part.old == **name)).map(
+            |column| DraftColumn {
+                column: column.clone(),
+                from: None,
+                note: Some(
+                    "no new column is made of it; without this line it keeps its value on the way back"
+                        .to_owned(),
+                ),
+            },
+        ),
+    );
     let kinds = notes_on_types(&columns, sides);
     notes.extend(kinds);
     DraftTable {
@@ -124,7 +144,11 @@ fn set_column(column: &GuessedColumn) -> Option<DraftColumn> {
         note => format!("guess: a like name; {note}"),
     };
     match &column.old {
-        Some(old) => Some(DraftColumn { column: column.new.clone(), from: Some(sql(old)), note: Some(guess(&column.note)) }),
+        Some(old) => Some(DraftColumn {
+            column: column.new.clone(),
+            from: Some(sql(old)),
+            note: Some(guess(&column.note)),
+        }),
         None if column.needed => Some(DraftColumn {
             column: column.new.clone(),
             from: None,

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use changeover::StoreError;
 use changeover_api::ClientError;
-use changeover_api::spec::{SpecError, SpecErrors};
+use changeover_api::spec::SpecErrors;
 use changeover_control::{ControlError, ErrorClass};
 
 /// How a command ends. Scripts rely on these.
@@ -172,12 +172,5 @@ impl CliError {
             Self::Spec(errors) => Some(errors),
             _ => None,
         }
-    }
-}
-
-impl CliError {
-    /// One error of a spec, with the text it points into.
-    pub(crate) fn spec(error: SpecError, text: std::sync::Arc<str>) -> Self {
-        Self::Spec(SpecErrors { text, errors: vec![error] })
     }
 }

@@ -48,7 +48,11 @@ impl Found {
 
     /// The error of a command that needs a run, where there is none.
     pub(crate) fn not_running(&self) -> CliError {
-        let known = if self.state.exists() { "its state is there, and it goes on from it" } else { "it has no state here" };
+        let known = if self.state.exists() {
+            "its state is there, and it goes on from it"
+        } else {
+            "it has no state here"
+        };
         CliError::NotRunning {
             message: format!("{} isn't running: there is no {}", self.name, self.run.display()),
             hint: format!("Start it with `changeover run SPEC` ({known})."),
@@ -96,7 +100,10 @@ fn find_from(which: &Which, here: &Path) -> Result<Found, CliError> {
     let names = if running.is_empty() { known(&folder) } else { running };
     match names.as_slice() {
         [name] => Ok(Found::in_folder(&folder, name)),
-        [] => Err(CliError::NotRunning { message: "no migration is known in this folder".to_owned(), hint: nothing_here() }),
+        [] => Err(CliError::NotRunning {
+            message: "no migration is known in this folder".to_owned(),
+            hint: nothing_here(),
+        }),
         names => Err(CliError::usage(
             format!("there are {} migrations here: {}", names.len(), names.join(", ")),
             "Say which: give its name, or its spec by --spec FILE.",

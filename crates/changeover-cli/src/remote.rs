@@ -72,11 +72,19 @@ impl Remote {
         Ok(if paused { self.client.pause().await? } else { self.client.resume().await? })
     }
 
+    pub(crate) async fn mended(&self, reason: &str) -> Result<Done, CliError> {
+        Ok(self.client.mended(reason).await?)
+    }
+
     pub(crate) async fn forget(&self, instance: &str) -> Result<Done, CliError> {
         Ok(self.client.forget(instance).await?)
     }
 
-    pub(crate) async fn mismatches(&self, operation: Option<&str>, limit: u32) -> Result<Mismatches, CliError> {
+    pub(crate) async fn mismatches(
+        &self,
+        operation: Option<&str>,
+        limit: u32,
+    ) -> Result<Mismatches, CliError> {
         let operation = operation.map(str::to_owned);
         Ok(self.client.mismatches(&MismatchQuery { operation, limit: Some(limit) }).await?)
     }

@@ -27,5 +27,9 @@ use crate::terminal::Terminal;
 /// # Errors
 /// If standard output can't be written.
 pub(crate) fn done(done: &Done, terminal: &Terminal) -> Result<(), CliError> {
-    if terminal.json { terminal.answer_json(done) } else { terminal.answer(&block::paragraph(&done.text, 0, terminal)) }
+    if terminal.json {
+        terminal.answer_json(done)
+    } else {
+        terminal.answer(&block::paragraph(&done.text, 0, terminal))
+    }
 }

@@ -31,7 +31,9 @@ pub(crate) struct Terminal {
 
 impl Terminal {
     pub(crate) fn new(json: bool, color: Color) -> Self {
-        let paint = |is_terminal: bool| Paint { on: wants_colour(color, is_terminal, &|name| std::env::var_os(name)) };
+        let paint = |is_terminal: bool| Paint {
+            on: wants_colour(color, is_terminal, &|name| std::env::var_os(name)),
+        };
         Self {
             json,
             out: paint(io::stdout().is_terminal()),
@@ -119,7 +121,11 @@ impl Paint {
 }
 
 /// Whether colours are wanted: the flag first, then the environment's customs, then the terminal.
-fn wants_colour(color: Color, is_terminal: bool, variable: &dyn Fn(&str) -> Option<std::ffi::OsString>) -> bool {
+fn wants_colour(
+    color: Color,
+    is_terminal: bool,
+    variable: &dyn Fn(&str) -> Option<std::ffi::OsString>,
+) -> bool {
     let is_set = |name: &str| variable(name).is_some_and(|value| !value.is_empty() && value != "0");
     match color {
         Color::Always => true,
@@ -133,7 +139,9 @@ fn wants_colour(color: Color, is_terminal: bool, variable: &dyn Fn(&str) -> Opti
 fn width() -> usize {
     let told = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
     let seen = || {
-        let size = |fd: &dyn std::os::fd::AsFd| rustix::termios::tcgetwinsize(fd.as_fd()).ok().map(|size| size.ws_col);
+        let size = |fd: &dyn std::os::fd::AsFd| {
+            rustix::termios::tcgetwinsize(fd.as_fd()).ok().map(|size| size.ws_col)
+        };
         size(&io::stdout()).or_else(|| size(&io::stderr())).map(usize::from)
     };
     told.or_else(seen).filter(|width| *width > 0).unwrap_or(USUAL).clamp(40, WIDEST)

@@ -1,6 +1,15 @@
 //! Bad input, as real as it can be made: a clear error that names the thing and the remedy, the right exit code, and
 //! nothing lost.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests say what they expect by panicking"
+)]
+
+#![allow(clippy::expect_used, clippy::panic, unreachable_pub, reason = "tests say what they expect by panicking")]
+
 mod support;
 
 use std::os::unix::fs::PermissionsExt as _;
@@ -57,7 +66,9 @@ fn a_database_that_can_not_be_written_is_named() {
     if is_root() {
         // Root may write everything: the immutable flag is the one thing that stops it, where the file system has it.
         let place = Place::with_bookings(3);
-        let set = |flag: &str| Command::new("chattr").arg(flag).arg(place.path("new.db")).stderr(Stdio::null()).status();
+        let set = |flag: &str| {
+            Command::new("chattr").arg(flag).arg(place.path("new.db")).stderr(Stdio::null()).status()
+        };
         if !set("+i").is_ok_and(|status| status.success()) {
             eprintln!("neither an ordinary user nor an immutable file can be had here");
             return;
@@ -146,7 +157,9 @@ fn a_taken_port_is_named_with_the_option_that_helps() {
 #[test]
 fn commands_that_need_a_run_say_how_to_start_one() {
     let place = Place::with_bookings(3);
-    for command in ["advance", "rollback", "pause", "resume", "adopt", "retire", "abort", "mismatches", "instances"] {
+    for command in
+        ["advance", "rollback", "pause", "resume", "adopt", "retire", "abort", "mismatches", "instances"]
+    {
         let ended = place.changeover(&[command]).expect(3);
         ended.says("changeover run");
         assert_eq!(place.json(&[command], 3)["error"]["exit"], 3);

@@ -1,5 +1,14 @@
 //! `copy` and `verify` on real databases: what they copy, what they find, what they repair, and how they say so.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests say what they expect by panicking"
+)]
+
+#![allow(clippy::expect_used, clippy::panic, unreachable_pub, reason = "tests say what they expect by panicking")]
+
 mod support;
 
 use serde_json::Value;
@@ -50,7 +59,10 @@ fn copy_tells_a_person_what_it_did() {
 fn copy_again_after_changes_levels_both_sides() {
     let place = Place::with_bookings(300);
     place.changeover(&["copy", "bookings.toml"]).expect(0);
-    place.sql("old.db", "DELETE FROM bookings WHERE id % 10 = 0; UPDATE bookings SET price = 1 WHERE id % 7 = 0");
+    place.sql(
+        "old.db",
+        "DELETE FROM bookings WHERE id % 10 = 0; UPDATE bookings SET price = 1 WHERE id % 7 = 0",
+    );
     place.sql("old.db", &bookings(1_000, 1_010));
     place.changeover(&["copy", "bookings.toml"]).expect(0);
     place.assert_equal_sides();
@@ -67,10 +79,15 @@ fn verify_finds_every_kind_of_difference_and_names_it() {
     place.sql("old.db", "UPDATE bookings SET price = 77 WHERE id = 1000");
     let report = place.json(&["verify", "bookings.toml"], 1);
     let told = table(&report);
-    assert_eq!((&told["differing"], &told["missing"], &told["extra"]), (&2.into(), &1.into(), &1.into()), "{report}");
+    assert_eq!(
+        (&told["differing"], &told["missing"], &told["extra"]),
+        (&2.into(), &1.into(), &1.into()),
+        "{report}"
+    );
     let differences = report["differences"].as_array().expect("differences");
     let of = |key: i64| {
-        let found = differences.iter().find(|difference| difference["key"].to_string().contains(&key.to_string()));
+        let found =
+            differences.iter().find(|difference| difference["key"].to_string().contains(&key.to_string()));
         found.unwrap_or_else(|| panic!("{key}: {report}"))
     };
     assert_eq!(of(1)["table"], "bookings");
@@ -80,7 +97,11 @@ fn verify_finds_every_kind_of_difference_and_names_it() {
     assert_eq!(differences.len(), 4, "{report}");
 
     let ended = place.changeover(&["verify", "bookings.toml"]).expect(1);
-    assert!(ended.out.contains("nobody") && ended.out.contains("2000") && ended.out.contains("-5"), "{}", ended.out);
+    assert!(
+        ended.out.contains("nobody") && ended.out.contains("2000") && ended.out.contains("-5"),
+        "{}",
+        ended.out
+    );
 }
 
 #[test]
@@ -106,14 +127,20 @@ fn values_are_redacted_as_the_spec_says() {
     for arguments in [&["verify", "bookings.toml"][..], &["verify", "bookings.toml", "--json"]] {
         let ended = place.changeover(arguments).expect(1);
         let all = format!("{}{}", ended.out, ended.err);
-        assert!(all.contains("passenger") && !all.contains("secret name") && !all.contains("passenger 7"), "{all}");
+        assert!(
+            all.contains("passenger") && !all.contains("secret name") && !all.contains("passenger 7"),
+            "{all}"
+        );
     }
 }
 
 #[test]
 fn rows_that_count_as_equal_by_a_rule_are_counted() {
     let place = Place::with_bookings(50);
-    place.write("bookings.toml", SPEC.replace("back = {", "rules = [{ column = \"note\", ignore = true }]\nback = {"));
+    place.write(
+        "bookings.toml",
+        SPEC.replace("back = {", "rules = [{ column = \"note\", ignore = true }]\nback = {"),
+    );
     place.changeover(&["copy", "bookings.toml"]).expect(0);
     place.sql("new.db", "UPDATE booking SET note = x'00' WHERE booking_id <= 3");
     let report = place.json(&["verify", "bookings.toml"], 0);
@@ -132,7 +159,10 @@ fn a_value_that_does_not_fit_is_refused_by_name_and_never_dropped() {
     assert!(report.to_string().contains("carry"), "the remedy: {report}");
     assert_eq!(place.number("new.db", "SELECT count(*) FROM booking"), 2);
 
-    place.write("bookings.toml", SPEC.replace("back = {", "rules = [{ column = \"price\", carry = true }]\nback = {"));
+    place.write(
+        "bookings.toml",
+        SPEC.replace("back = {", "rules = [{ column = \"price\", carry = true }]\nback = {"),
+    );
     place.changeover(&["copy", "bookings.toml"]).expect(0);
     assert_eq!(place.rows("new.db", "SELECT price FROM booking WHERE booking_id = 3"), ["Text(\"twelve\")"]);
 }
@@ -142,7 +172,8 @@ fn a_copy_that_was_killed_goes_on() {
     let place = Place::with_bookings(60_000);
     let mut child = place.command(&["copy", "bookings.toml"]).spawn().expect("it starts");
     support::wait_for("some rows are copied", || {
-        place.number("new.db", "SELECT count(*) FROM booking") > 0 || child.try_wait().is_ok_and(|end| end.is_some())
+        place.number("new.db", "SELECT count(*) FROM booking") > 0
+            || child.try_wait().is_ok_and(|end| end.is_some())
     });
     let _ = child.kill();
     let _ = child.wait();
@@ -154,7 +185,11 @@ fn a_copy_that_was_killed_goes_on() {
 fn what_changed_during_the_copy_is_said_and_is_not_success() {
     let place = Place::with_bookings(60_000);
     let mut child = place.command(&["copy", "bookings.toml", "--json"]);
-    let child = child.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().expect("it starts");
+    let child = child
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("it starts");
     support::wait_for("it has begun", || place.number("new.db", "SELECT count(*) FROM booking") > 0);
     place.sql("old.db", "UPDATE bookings SET price = price + 1 WHERE id IN (1, 2, 3)");
     let output = child.wait_with_output().expect("it ends");

@@ -1,7 +1,15 @@
 //! `kill -9` at the named gaps of the fence, the claims and the chunks, in the real binary; then it is started again,
 //! goes on, and both sides are equal. Needs the feature `faults`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests say what they expect by panicking"
+)]
+
 #![cfg(feature = "faults")]
+#![allow(clippy::expect_used, clippy::panic, unreachable_pub, reason = "tests say what they expect by panicking")]
 
 mod support;
 
@@ -31,7 +39,9 @@ fn killed_at(place: &Place, point: &str, act: impl Fn(&Place)) {
 
 /// The application's writes, on whichever side takes them: at most one does at any time.
 fn write_anywhere(place: &Place) {
-    let old = place.open("old.db").execute_batch("UPDATE bookings SET price = coalesce(price, 0) + 1 WHERE id % 9 = 0");
+    let old = place
+        .open("old.db")
+        .execute_batch("UPDATE bookings SET price = coalesce(price, 0) + 1 WHERE id % 9 = 0");
     let new = place
         .open("new.db")
         .execute_batch("UPDATE booking SET price = coalesce(price, 0) + 1 WHERE booking_id % 9 = 1");
@@ -77,8 +87,11 @@ fn the_mirror_goes_on_after_a_kill_at_every_gap() {
 
 #[test]
 fn a_move_goes_on_or_back_after_a_kill_at_every_gap_of_the_fence() {
-    for gap in ["preconditions-held", "recorded", "locked", "drained", "prepared", "moved", "crossed", "opened"] {
-        for (way, from, command) in [("forward", "shadow", "advance"), ("back", "reverse-shadow", "rollback")] {
+    for gap in
+        ["preconditions-held", "recorded", "locked", "drained", "prepared", "moved", "crossed", "opened"]
+    {
+        for (way, from, command) in [("forward", "shadow", "advance"), ("back", "reverse-shadow", "rollback")]
+        {
             let point = format!("{way}-{gap}");
             let place = Place::with_bookings(100);
             let run = place.run();
@@ -94,7 +107,10 @@ fn a_move_goes_on_or_back_after_a_kill_at_every_gap_of_the_fence() {
             });
             let run = place.run();
             let status = run.until(&point, is_settled);
-            assert!(matches!(status["phase"].as_str(), Some("shadow" | "reverse-shadow")), "{point}: {status}");
+            assert!(
+                matches!(status["phase"].as_str(), Some("shadow" | "reverse-shadow")),
+                "{point}: {status}"
+            );
             write_anywhere(&place);
             run.until(&point, is_settled);
             place.assert_equal_sides();

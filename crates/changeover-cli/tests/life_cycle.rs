@@ -1,6 +1,13 @@
 //! Start, rollback, start, complete: through the real binary, under a service that writes all the time, for each kind of
 //! migration that a spec can say.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests say what they expect by panicking"
+)]
+
 #[path = "life_cycle/kinds.rs"]
 mod kinds;
 mod live;

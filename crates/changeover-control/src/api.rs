@@ -23,10 +23,10 @@ use changeover_api::wire::ErrorCode;
 use changeover_api::wire::path::ROOT;
 use tokio::sync::watch;
 
-pub use self::failure::wire_error;
-pub(crate) use self::listen::Bound;
 use self::failure::Failure;
+pub use self::failure::wire_error;
 use self::guard::Guard;
+pub(crate) use self::listen::Bound;
 use crate::conductor::Conductor;
 
 /// The longest body that is read: a batch of evidence, with room.

@@ -191,7 +191,9 @@ pub async fn load(state: &dyn StateStore) -> Result<Option<(Revision, Control)>,
     match serde_json::from_str(&saved.record) {
         Ok(control) => Ok(Some((saved.revision, control))),
         Err(cause) => Err(ControlError::Disagreement {
-            problem: format!("the control record in the state isn't understood ({cause})"),
+            problem: format!(
+                "the control record in the state isn't understood ({cause}): move the state's file away and run again"
+            ),
         }),
     }
 }

@@ -175,7 +175,8 @@ impl Comparison<'_> {
                 continue;
             }
             for column in &difference.columns {
-                let value = |value: &Option<Value>| value.as_ref().map(|v| self.value(name, &column.column, v));
+                let value =
+                    |value: &Option<Value>| value.as_ref().map(|v| self.value(name, &column.column, v));
                 table.differences.push(line(
                     Some(column.column.clone()),
                     value(&column.old),

@@ -31,11 +31,11 @@ use changeover_protocol::control::ControlEvent;
 use tokio::sync::watch as channel;
 
 pub(crate) use self::gates::{Chunks, gather, window};
-pub(crate) use self::sides::{Keeper, Sides};
-pub(crate) use self::start::{Conducting, Parts};
+pub use self::plan::Plan;
 pub(crate) use self::progress::Progress;
 pub use self::requests::Moved;
-pub use self::plan::Plan;
+pub(crate) use self::sides::{Keeper, Sides};
+pub(crate) use self::start::{Conducting, Parts};
 use crate::barrier::Barrier;
 use crate::clock::Clock;
 use crate::error::ControlError;
@@ -56,6 +56,8 @@ pub struct Conductor {
     pub(crate) progress: channel::Sender<Progress>,
     /// Whether backfill and verification rest. The mirror never does.
     pub(crate) paused: channel::Sender<bool>,
+    /// The drains of the logs.
+    drains: mirror::Drains,
     /// The log kept for the way back is to be drained.
     pub(crate) draining_way_back: channel::Sender<bool>,
     /// One who asks for a move at a time.
@@ -127,11 +129,17 @@ impl Conductor {
     /// Stops everything but the mirror until `adopt`: the state and the databases disagree.
     pub(crate) async fn stop(&self, problem: &str) {
         let is_new = self.progress.send_if_modified(|progress| {
-            progress.stopped.replace(problem.to_owned()).as_deref() != Some(problem)
+            // What was found first is what explains the rest.
+            let is_new = progress.stopped.is_none();
+            progress.stopped.get_or_insert_with(|| problem.to_owned());
+            is_new
         });
         if is_new {
-            self.note(AuditKind::Alert, format!("{problem}. The databases win; nothing is done until `changeover adopt`"))
-                .await;
+            self.note(
+                AuditKind::Alert,
+                format!("{problem}. The databases win; nothing is done until `changeover adopt`"),
+            )
+            .await;
         }
     }
 

@@ -12,14 +12,14 @@ use changeover_api::Spec;
 use changeover_api::spec::StoreUrl;
 use changeover_tables::catalog::Catalog;
 use changeover_tables::mapping::TableMapping;
-use changeover_tables::plan::{Mirroring, Plan, Severity};
+use changeover_tables::plan::{Finding, Mirroring, Plan, Severity};
 use changeover_tables::sqlite::{
     Ownership, OwnershipScope, SqliteDatabase, SqliteOptions, SqliteStore, installed,
 };
 
 use crate::conductor::{Keeper, Sides};
 use crate::error::ControlError;
-use crate::mapping;
+
 
 /// The databases of a spec, open.
 pub(crate) struct Connected {
@@ -64,7 +64,7 @@ impl Connected {
             catalogs.push(database.catalog().await?);
             databases.insert(name, database);
         }
-        let mappings = mapping::mappings(&spec.tables);
+        let mappings = spec.mappings();
         let plan = changeover_tables::plan::plan(&mappings, &catalogs, mirroring);
         Ok(Self { databases, catalogs, mappings, plan })
     }
@@ -74,23 +74,14 @@ impl Connected {
     /// # Errors
     /// [`ControlError::Spec`] with every finding that is an error, and its remedy.
     pub(crate) fn check(&self) -> Result<(), ControlError> {
-        let errors: Vec<String> = self
-            .plan
-            .findings
-            .iter()
-            .filter(|finding| finding.severity == Severity::Error)
-            .map(|finding| {
-                let column = finding.column.as_ref().map(|column| format!(".{column}")).unwrap_or_default();
-                format!("{}{column}: {}. {}", finding.table, finding.what, finding.remedy)
-            })
-            .collect();
-        if errors.is_empty() { Ok(()) } else { Err(ControlError::Spec(errors.join("\n"))) }
+        refuse(&self.plan.findings)
     }
 
     /// The stores, linked.
     ///
     /// # Errors
-    /// If a file can't be opened once more, or a mapping's two sides don't fit.
+    /// If a file can't be opened once more, a mapping's two sides don't fit, or an expression of the spec's can't be
+    /// computed.
     pub(crate) async fn sides(&self, migration: &str) -> Result<Sides, ControlError> {
         let mut stores: BTreeMap<(String, Side), Arc<SqliteStore>> = BTreeMap::new();
         let mut keepers: Vec<(Side, Arc<dyn Keeper>)> = Vec::new();
@@ -115,6 +106,11 @@ impl Connected {
             let (old, new) = (of(Side::Old).await?, of(Side::New).await?);
             pairs.push(Pair { table: table.name.clone(), old, new, rules: table.rules.clone() });
         }
+        let mut wrong = Vec::new();
+        for store in stores.values() {
+            wrong.extend(store.check_expressions(&self.plan.tables).await?);
+        }
+        refuse(&wrong)?;
         Ok(Sides::new(Links::new(pairs)?, keepers))
     }
 
@@ -161,10 +157,36 @@ impl Connected {
     }
 }
 
+/// The mappings of a spec, linked: for a service that writes both sides itself, whose mirror is
+/// [`TableMirror`](changeover::engine::TableMirror) over them.
+///
+/// # Errors
+/// What stands in the way: a plan that can't be carried out, a store that can't be reached.
+pub async fn links(spec: &Spec) -> Result<Arc<Links>, ControlError> {
+    let connected = Connected::open(spec, Mirroring::Capture, &Elsewhere::new()).await?;
+    connected.check()?;
+    Ok(connected.sides(&spec.name).await?.links)
+}
+
+/// Every finding that is an error, as one.
+fn refuse(findings: &[Finding]) -> Result<(), ControlError> {
+    let errors: Vec<String> = findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Error)
+        .map(|finding| {
+            let column = finding.column.as_ref().map(|column| format!(".{column}")).unwrap_or_default();
+            format!("{}{column}: {}. {}", finding.table, finding.what, finding.remedy)
+        })
+        .collect();
+    if errors.is_empty() { Ok(()) } else { Err(ControlError::Spec(errors.join("\n"))) }
+}
+
 /// Several mappings of one table are one's own, and lock it once: its whole, if any of them does.
 fn add(tables: &mut Vec<(String, OwnershipScope)>, table: &str, scope: OwnershipScope) {
     let same = |known: &(String, OwnershipScope)| known.0 == table && known.1 == scope;
-    if tables.iter().any(|known| known.0 == table && known.1 == OwnershipScope::Whole) || tables.iter().any(same) {
+    if tables.iter().any(|known| known.0 == table && known.1 == OwnershipScope::Whole)
+        || tables.iter().any(same)
+    {
         return;
     }
     if scope == OwnershipScope::Whole {

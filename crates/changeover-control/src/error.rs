@@ -45,7 +45,9 @@ pub enum ControlError {
         known: u32,
     },
     /// Somebody else wrote the control record meanwhile.
-    #[error("the control record changed meanwhile (expected revision {expected}): another run may be at work")]
+    #[error(
+        "the control record changed meanwhile (expected revision {expected}): another run may be at work"
+    )]
     Outdated {
         /// The revision that was expected.
         expected: u64,
@@ -140,7 +142,9 @@ impl ControlError {
     pub const fn class(&self) -> ErrorClass {
         match self {
             Self::Spec(_) | Self::NewerState { .. } | Self::Listen { .. } => ErrorClass::Usage,
-            Self::Store(StoreError::Unreachable { .. } | StoreError::BrokenOff { .. }) => ErrorClass::OutOfReach,
+            Self::Store(StoreError::Unreachable { .. } | StoreError::BrokenOff { .. }) => {
+                ErrorClass::OutOfReach
+            }
             Self::State { .. } | Self::File { .. } | Self::Stopped { .. } => ErrorClass::OutOfReach,
             _ => ErrorClass::No,
         }

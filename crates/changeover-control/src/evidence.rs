@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 
 use changeover::Side;
 use changeover::evidence::Cohort;
-use changeover_api::wire::{EventReport, EvidenceBatch, EvidenceTaken, MAX_EVENTS, MAX_SAMPLES, OperationEvidence};
+use changeover_api::wire::{
+    EventReport, EvidenceBatch, EvidenceTaken, MAX_EVENTS, MAX_SAMPLES, OperationEvidence,
+};
 use changeover_protocol::control::ControlEvent;
 use changeover_protocol::moves::UncleanEvent;
 
@@ -29,7 +31,11 @@ impl Conductor {
     ///
     /// # Errors
     /// If it is larger than a batch may be, or the state can't be written: then it is to be sent again.
-    pub async fn take_evidence(&self, instance: &str, batch: EvidenceBatch) -> Result<EvidenceTaken, ControlError> {
+    pub async fn take_evidence(
+        &self,
+        instance: &str,
+        batch: EvidenceBatch,
+    ) -> Result<EvidenceTaken, ControlError> {
         let too_large = batch.samples.len() > MAX_SAMPLES
             || batch.events.len() > MAX_EVENTS
             || batch.operations.len() > OPERATIONS_MAX;

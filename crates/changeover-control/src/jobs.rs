@@ -37,7 +37,7 @@ impl Stage {
 }
 
 /// How far a job is.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct JobProgress {
     /// What it is at.
     pub stage: Stage,
@@ -49,6 +49,8 @@ pub struct JobProgress {
     pub rows_per_second: f64,
     /// About how much time is left for this stage; nothing before that can be told.
     pub left: Option<Duration>,
+    /// What it waits for, after an error that may pass.
+    pub waiting: Option<String>,
 }
 
 /// What a job tells its progress to.

@@ -6,7 +6,12 @@
 
 #![cfg_attr(
     test,
-    allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests say what they expect by panicking")
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests say what they expect by panicking"
+    )
 )]
 
 mod api;
@@ -19,7 +24,6 @@ mod error;
 mod evidence;
 mod files;
 pub mod jobs;
-mod mapping;
 mod run;
 mod secret;
 pub mod state;
@@ -30,6 +34,7 @@ pub use api::wire_error;
 pub use clock::Clock;
 pub use comparison::{DifferenceReport, RefusalReport, TableReport};
 pub use conductor::{Conductor, Moved, Plan};
+pub use connect::links;
 pub use error::{ControlError, ErrorClass};
 pub use run::{DEFAULT_LISTEN, Farewell, Run, RunOptions};
 pub use status::of_file as status_of_file;

@@ -56,7 +56,14 @@ impl RunOptions {
     /// A run of this spec, by the defaults, that nobody watches.
     #[must_use]
     pub fn new(spec: Spec) -> Self {
-        Self { spec, state: None, listen: None, flag_file: None, watchdog: Watchdog::none(), clock: Clock::system() }
+        Self {
+            spec,
+            state: None,
+            listen: None,
+            flag_file: None,
+            watchdog: Watchdog::none(),
+            clock: Clock::system(),
+        }
     }
 }
 
@@ -270,7 +277,10 @@ fn fills(conductor: &Conductor) -> Vec<String> {
         // Positive; a century is as good as for ever.
         Some(rate) => {
             let seconds = (room as f64 / rate).min(3.0e9) as u64;
-            format!("about {} at the {rate:.1} changes a second seen", show_duration(Duration::from_secs(seconds)))
+            format!(
+                "about {} at the {rate:.1} changes a second seen",
+                show_duration(Duration::from_secs(seconds))
+            )
         }
         None => "no changes were seen, so how long that takes isn't known".to_owned(),
     };

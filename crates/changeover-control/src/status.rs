@@ -5,8 +5,8 @@ use std::path::Path;
 use changeover::Side;
 use changeover_api::Spec;
 use changeover_api::wire::{
-    Alert, BackfillStatus, ComparisonStatus, GateStatus, Ghost, Installed, InstanceStatus, LogStatus, Moving, Next,
-    RollbackStatus, Status, StatusSource, Trouble, VerificationResult, VerificationStatus,
+    Alert, BackfillStatus, ComparisonStatus, GateStatus, Ghost, Installed, InstanceStatus, LogStatus, Moving,
+    Next, RollbackStatus, Status, StatusSource, Trouble, VerificationResult, VerificationStatus,
 };
 use changeover_protocol::gate::{self, Evidence, Verdict};
 use changeover_protocol::moves::{RollbackFacts, RollbackKind, RollbackSafety, rollback_safety};
@@ -53,7 +53,10 @@ pub(crate) async fn of_run(conductor: &Conductor) -> Result<Status, ControlError
         for what in keeper.installed().await.unwrap_or_default() {
             let thing = Installed { side: *side, store: keeper.store().to_owned(), what };
             // Both sides in one database see the same things.
-            if !installed.iter().any(|known: &Installed| known.store == thing.store && known.what == thing.what) {
+            if !installed
+                .iter()
+                .any(|known: &Installed| known.store == thing.store && known.what == thing.what)
+            {
                 installed.push(thing);
             }
         }
@@ -86,7 +89,8 @@ pub async fn of_file(spec: Spec, path: &Path) -> Result<Option<Status>, ControlE
     let control = barrier::load(&state).await?.map_or_else(|| Control::new(plan.settings, now), |(_, c)| c);
     let evidence = gather(&state, &control, now, Chunks::default()).await?;
     let verification = state.verifications(1).await?.pop();
-    let because = "no run is there: nothing is mirrored or watched, and what the databases say isn't known".to_owned();
+    let because =
+        "no run is there: nothing is mirrored or watched, and what the databases say isn't known".to_owned();
     let safety = match control.place.phase {
         Phase::Old => rollback_safety(&facts_without_a_run(&control)),
         Phase::Retired => rollback_safety(&facts_without_a_run(&control)),
@@ -132,7 +136,9 @@ fn takes_ms(control: &Control, progress: &Progress, safety: &RollbackSafety) -> 
     match safety.kind {
         RollbackKind::Instant => Some(BARRIER_MS + sync_ms + slowest),
         RollbackKind::Slow => progress.copy.and_then(|copy| copy.left_ms),
-        RollbackKind::Nothing | RollbackKind::Waits | RollbackKind::LeavesBehind | RollbackKind::Never => None,
+        RollbackKind::Nothing | RollbackKind::Waits | RollbackKind::LeavesBehind | RollbackKind::Never => {
+            None
+        }
     }
 }
 
@@ -194,11 +200,8 @@ fn assemble(facts: Facts<'_>) -> Status {
 fn next(facts: &Facts<'_>) -> Option<Next> {
     let (plan, control) = (facts.plan, facts.control);
     let phases = plan.settings.phases;
-    let phase = if control.place.is_partial() {
-        control.place.phase
-    } else {
-        phases.after(control.place.phase)?
-    };
+    let phase =
+        if control.place.is_partial() { control.place.phase } else { phases.after(control.place.phase)? };
     let judgement = gate::judge(phase, phases, facts.evidence, &plan.limits, &[]);
     Some(Next { phase, gates: judgement.gates.into_iter().map(GateStatus::from).collect() })
 }
@@ -277,7 +280,8 @@ fn backfill(control: &Control, progress: &Progress) -> Option<BackfillStatus> {
         rows_all: progress.copy.map(|copy| copy.rows_all),
         refused: copy.refused,
         // Positive, and far below what a u64 holds.
-        rows_per_second: (!backfill.done && copy.rows_per_second > 0.0).then_some(copy.rows_per_second as u64),
+        rows_per_second: (!backfill.done && copy.rows_per_second > 0.0)
+            .then_some(copy.rows_per_second as u64),
         left_ms: if backfill.done { None } else { copy.left_ms },
     })
 }

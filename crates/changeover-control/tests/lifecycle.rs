@@ -1,10 +1,17 @@
 //! A whole migration over SQLite files, under a writer whose outcome is predicted: start, rollback, start, complete.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests say what they expect by panicking"
+)]
+
 mod common;
 
 use changeover_control::Run;
 use changeover_protocol::{Phase, Share};
-use common::{Writer, World, forward, until};
+use common::{World, Writer, forward, until};
 
 /// The sides are equal once the logs are drained.
 async fn equal(world: &World, run: &Run) {
@@ -40,7 +47,9 @@ async fn forward_back_forward_and_retired_under_writes_loses_nothing() {
     forward(conductor, Phase::Retired).await;
     let gone = async || world.installed("old.db").is_empty() && world.installed("new.db").is_empty();
     until("nothing stays installed", gone).await;
-    let renamed = async || common::one(&world.open("old.db"), "SELECT 1 FROM sqlite_schema WHERE name = 'bookings_retired'");
+    let renamed = async || {
+        common::one(&world.open("old.db"), "SELECT 1 FROM sqlite_schema WHERE name = 'bookings_retired'")
+    };
     until("the old table is renamed", async || renamed().await.is_some()).await;
     assert_eq!(std::fs::read_to_string(&flag).unwrap(), "3\n");
     let farewell = run.stop().await;
@@ -87,7 +96,8 @@ async fn shadow_to_old_and_again_copies_anew_what_changed_meanwhile() {
     run.conductor().rollback(Some(Phase::Old), Share::ALL, None).await.unwrap();
     until("nothing stays installed", async || world.installed("old.db").is_empty()).await;
     let old = world.open("old.db");
-    old.execute_batch("DELETE FROM bookings WHERE id <= 10; UPDATE bookings SET seats = 77 WHERE id = 20;").unwrap();
+    old.execute_batch("DELETE FROM bookings WHERE id <= 10; UPDATE bookings SET seats = 77 WHERE id = 20;")
+        .unwrap();
     forward(run.conductor(), Phase::Shadow).await;
     forward(run.conductor(), Phase::ReverseShadow).await;
     assert_eq!(world.rows("new"), world.rows("old"));
@@ -121,5 +131,29 @@ async fn abort_removes_everything_and_leaves_the_new_side_s_rows() {
     assert_eq!(world.installed("old.db"), Vec::<String>::new());
     assert_eq!(world.installed("new.db"), Vec::<String>::new());
     assert_eq!(world.rows("new").len(), 300);
+    run.stop().await;
+}
+
+/// A transaction that read before the fence was moved and writes after it: its snapshot is older than the move.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_from_before_the_fence_cannot_write_after_it_in_either_direction() {
+    let world = World::new(50);
+    let run = world.run().await;
+    forward(run.conductor(), Phase::Shadow).await;
+    until("the copy is verified", async || common::status(&run).await.verification.counts).await;
+    let old = world.open("old.db");
+    old.execute_batch("BEGIN; SELECT count(*) FROM bookings;").unwrap();
+    assert!(common::one(&old, "SELECT count(*) FROM bookings").is_some());
+    forward(run.conductor(), Phase::ReverseShadow).await;
+    assert!(old.execute("UPDATE bookings SET seats = 1 WHERE id = 1", []).is_err(), "taken and lost");
+    old.execute_batch("ROLLBACK").unwrap();
+
+    let new = world.open("new.db");
+    new.execute_batch("BEGIN").unwrap();
+    assert!(common::one(&new, "SELECT count(*) FROM booking").is_some());
+    run.conductor().rollback(None, Share::ALL, None).await.unwrap();
+    assert!(new.execute("UPDATE booking SET seats = 1 WHERE booking_id = 1", []).is_err(), "taken and lost");
+    new.execute_batch("ROLLBACK").unwrap();
+    equal(&world, &run).await;
     run.stop().await;
 }

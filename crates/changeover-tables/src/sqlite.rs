@@ -12,6 +12,7 @@ mod claims;
 mod errors;
 mod fence;
 mod guard;
+mod holder;
 mod install;
 mod keycode;
 mod links;

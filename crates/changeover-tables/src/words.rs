@@ -72,7 +72,8 @@ pub fn locks(mirroring: Mirroring) -> Vec<LockWords> {
         locks.push(lock(
             "into shadow",
             "the old file against writers, once, while the triggers are made: milliseconds; and, as long as the mirror runs, \
-             whenever entries of the log are discarded: well below a millisecond",
+             whenever entries of the log are discarded: well below a millisecond; an application that sets no busy_timeout \
+             is told SQLITE_BUSY then, and has to try again",
         ));
         locks.push(lock(
             "into reverse-shadow, and on a rollback",

@@ -1,7 +1,14 @@
 //! The fence: who is refused and who isn't, the lock and what its holder can do, and who owns a migration.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests say what they expect by panicking, their helpers too"
+)]
+
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use changeover::store::fence::{Fence, FenceAt, FenceState};
@@ -221,8 +228,8 @@ async fn both_sides_in_one_file_move_in_one_transaction() {
     m.new.store = "one".into();
     let plan = plan(&[m], &[database.catalog().await.unwrap()], Mirroring::Capture);
     assert!(plan.is_sound(), "{:?}", plan.findings);
-    let old = SqliteStore::new(database.clone(), "move", Side::Old, &plan).await.unwrap();
-    let new = SqliteStore::new(database.clone(), "move", Side::New, &plan).await.unwrap();
+    let old = SqliteStore::new(Arc::clone(&database), "move", Side::Old, &plan).await.unwrap();
+    let new = SqliteStore::new(Arc::clone(&database), "move", Side::New, &plan).await.unwrap();
     old.capture().unwrap().install(CAPTURE).await.unwrap();
     app.execute_batch("INSERT INTO a VALUES (1,'x')").unwrap();
     for give_up in [true, false] {
@@ -341,4 +348,90 @@ async fn a_file_that_is_missing_no_database_or_not_to_be_written_is_told_apart()
         matches!(wrong, StoreError::Refused { .. }) && wrong.to_string().contains("no SQLite database"),
         "{wrong}"
     );
+}
+
+/// Whatever is under way, a future that is dropped leaves no lock, no transaction and no thread behind.
+#[tokio::test]
+async fn a_future_that_is_dropped_at_any_await_leaves_nothing_held() {
+    let pair = Pair::new(T, T);
+    let stores = pair.stores(&[mapping("t", "t")]).await;
+    pair.old_app.execute_batch("INSERT INTO t VALUES (1,'a')").unwrap();
+    let change = [Change { key: key("t", 1), row: Some(row(vec![1.into(), "a".into()])), back: None }];
+    for polls in 0..12 {
+        let work = async {
+            let mut lock = stores.old.lock(WAIT, WAIT).await.unwrap();
+            let mut tx = stores.new.begin(Scope::Marks).await.unwrap();
+            tx.apply(&change).await.unwrap();
+            lock.set(FenceState::Shut, 1).await.unwrap();
+            stores.old.read(&"t".into(), &[key("t", 1)], Image::Canonical).await.unwrap();
+            std::future::pending::<()>().await;
+        };
+        poll_some(work, polls).await;
+        // Both are free, and as they were.
+        pair.old_app.execute_batch("BEGIN IMMEDIATE; COMMIT").unwrap();
+        pair.new_app.execute_batch("BEGIN IMMEDIATE; COMMIT").unwrap();
+        assert_eq!(stores.old.look().await.unwrap().epoch, 0);
+        assert_eq!(ask(&pair.new_app, "SELECT count(*) FROM t"), ["0"]);
+    }
+}
+
+/// Polls a future so many times, each time once it was woken (or a while has gone by), and drops it.
+async fn poll_some(work: impl Future<Output = ()>, polls: usize) {
+    let mut work = Box::pin(work);
+    let mut left = polls;
+    let some = std::future::poll_fn(|context| {
+        if left == 0 {
+            return std::task::Poll::Ready(());
+        }
+        left -= 1;
+        work.as_mut().poll(context)
+    });
+    let _ = tokio::time::timeout(Duration::from_millis(100), some).await;
+}
+
+#[tokio::test]
+async fn whoever_stands_in_the_way_is_named() {
+    let pair = Pair::new(T, T);
+    let stores = pair.stores(&[mapping("t", "t")]).await;
+    pair.old_app.execute_batch("BEGIN IMMEDIATE; INSERT INTO t VALUES (1,'a')").unwrap();
+    let busy = stores.old_fence().lock(Duration::from_millis(30), WAIT).await.err().unwrap();
+    let StoreError::Busy { holder, .. } = &busy else { panic!("{busy}") };
+    assert_eq!(holder.as_deref(), Some("another connection of this process"), "{busy}");
+}
+
+#[tokio::test]
+async fn an_older_content_of_the_file_is_noticed_though_the_file_is_the_same() {
+    let pair = Pair::new(T, T);
+    let stores = pair.stores(&[mapping("t", "t")]).await;
+    stores.old_log().install(CAPTURE).await.unwrap();
+    pair.old_app.execute_batch("INSERT INTO t VALUES (1,'a'),(2,'b')").unwrap();
+    stores.old_log().depth().await.unwrap();
+    let before = stores.old.identity().await.unwrap();
+    // As the log stands in a backup from before these writes.
+    pair.old_app.execute_batch("DELETE FROM \"changeover_log_old:move\" WHERE id > 1").unwrap();
+    stores.old_log().depth().await.unwrap();
+    assert_ne!(stores.old.identity().await.unwrap().server, before.server);
+}
+
+#[tokio::test]
+async fn closing_leaves_one_file_that_has_everything() {
+    let pair = Pair::new(T, T);
+    let stores = pair.stores(&[mapping("t", "t")]).await;
+    stores.new_fence().set(FenceState::Shut, 1).await.unwrap();
+    let path = pair.new_path();
+    let database = shared(&stores.new);
+    drop(pair.new_app);
+    drop(stores);
+    database.close().await;
+    let wal = path.with_file_name("new.db-wal");
+    for _ in 0..1_000 {
+        if !wal.exists() {
+            break;
+        }
+        // The store's own poller closes by itself.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(!wal.exists());
+    let copied = Connection::open(&path).unwrap();
+    assert_eq!(ask(&copied, "SELECT state FROM changeover_fence"), ["'shut'"]);
 }

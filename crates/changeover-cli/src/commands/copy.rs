@@ -49,10 +49,15 @@ pub(crate) async fn answer(args: &CopyArgs, terminal: &Terminal) -> Result<Exit,
     }
     match report.wrong() {
         0 if report.clean => {
-            terminal.say(terminal.err.good(format_args!("Everything is copied and equal. {}.", report.speed())));
+            terminal
+                .say(terminal.err.good(format_args!("Everything is copied and equal. {}.", report.speed())));
         }
         0 => {}
-        n => terminal.say(terminal.err.bad(format_args!("{} not as they should be. {}.", rows_are(n), report.speed()))),
+        n => terminal.say(terminal.err.bad(format_args!(
+            "{} not as they should be. {}.",
+            rows_are(n),
+            report.speed()
+        ))),
     }
     Ok(if report.clean { Exit::Done } else { Exit::No })
 }

@@ -54,7 +54,8 @@ pub(crate) async fn answer(args: &InitArgs, terminal: &Terminal) -> Result<Exit,
         ));
     }
     let (old_name, new_name) = draft::store_names(&old, &new);
-    let open = async |name: &str, path: &Path| SqliteDatabase::open(name, path, SqliteOptions::default()).await;
+    let open =
+        async |name: &str, path: &Path| SqliteDatabase::open(name, path, SqliteOptions::default()).await;
     let old_catalog = open(&old_name, &old).await?.catalog().await?;
     let new_catalog = open(&new_name, &new).await?.catalog().await?;
     let guesses = guess(&old_catalog, &new_catalog);
@@ -85,7 +86,9 @@ fn database(given: &str) -> Result<PathBuf, CliError> {
     }
     match StoreUrl::parse(given) {
         Ok(StoreUrl::Sqlite { path }) => Ok(path),
-        Ok(other) => Err(CliError::usage(format!("{other} can't be looked at"), "Give a SQLite file, or sqlite:PATH.")),
+        Ok(other) => {
+            Err(CliError::usage(format!("{other} can't be looked at"), "Give a SQLite file, or sqlite:PATH."))
+        }
         // A path with a colon in it.
         Err(_) if Path::new(given).exists() => Ok(PathBuf::from(given)),
         Err(error) => Err(CliError::usage(error.message, error.hint)),

@@ -42,10 +42,14 @@ pub(crate) async fn answer(args: &RollbackArgs, terminal: &Terminal) -> Result<E
     let remote = Remote::find(&args.which)?;
     // The run has a working folder of its own.
     let file = args.leave_behind.as_ref().map(std::path::absolute).transpose();
-    let file = file.map_err(|cause| CliError::usage(format!("--leave-behind: {cause}"), "Give the path of a file"))?;
+    let file =
+        file.map_err(|cause| CliError::usage(format!("--leave-behind: {cause}"), "Give the path of a file"))?;
     if let Some(taken) = file.as_ref().filter(|file| file.exists()) {
         let message = format!("{} is there already", taken.display());
-        return Err(CliError::usage(message, "Name a file that isn't: what is left behind is not to be mixed up."));
+        return Err(CliError::usage(
+            message,
+            "Name a file that isn't: what is left behind is not to be mixed up.",
+        ));
     }
     let moved = remote.rollback(args.to, file).await?;
     show::moved::show(&moved, terminal)?;

@@ -55,8 +55,10 @@ pub(crate) struct RunArgs {
 pub(crate) async fn answer(args: &RunArgs, terminal: &Terminal) -> Result<Exit, CliError> {
     // Told here once, and not by each worker that is started.
     Spec::read(&args.spec)?.resolve_stores()?;
-    let program = std::env::current_exe()
-        .map_err(|cause| CliError::Machine { doing: "finding this program's own file", cause: cause.to_string() })?;
+    let program = std::env::current_exe().map_err(|cause| CliError::Machine {
+        doing: "finding this program's own file",
+        cause: cause.to_string(),
+    })?;
     let worker = Supervised { program, arguments: worker_arguments(std::env::args_os().skip(1)) };
     let mut signals = Signals::listen()?;
     let (stop, stopped) = watch::channel(false);
@@ -125,11 +127,15 @@ async fn work_until_stopped(args: RunArgs, watchdog: &Watchdog, terminal: &Termi
     };
     watchdog.tell(&Word::Up);
     if terminal.json {
-        let up = json!({ "event": "up", "migration": name, "address": run.address(), "run_file": run.run_file() });
+        let up =
+            json!({ "event": "up", "migration": name, "address": run.address(), "run_file": run.run_file() });
         watchdog.tell(&Word::Out(up.to_string()));
     } else {
         let address = terminal.err.strong(format_args!("http://{}", run.address()));
-        terminal.say(format_args!("{name} runs; its API is at {address}, its token in {}.", run.run_file().display()));
+        terminal.say(format_args!(
+            "{name} runs; its API is at {address}, its token in {}.",
+            run.run_file().display()
+        ));
         terminal.say("Where it stands: changeover status. Ctrl-C stops it.");
     }
     // The parent's end is a stop as well.
@@ -168,7 +174,10 @@ struct Signals {
 impl Signals {
     fn listen() -> Result<Self, CliError> {
         let listen = |kind| {
-            signal(kind).map_err(|cause| CliError::Machine { doing: "listening to signals", cause: cause.to_string() })
+            signal(kind).map_err(|cause| CliError::Machine {
+                doing: "listening to signals",
+                cause: cause.to_string(),
+            })
         };
         Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
     }

@@ -38,7 +38,8 @@ pub(crate) fn show(audit: &Audit, terminal: &Terminal) -> Result<(), CliError> {
     }
     terminal.answer(&table.render())?;
     if let Some(oldest) = audit.entries.last().filter(|entry| entry.id > 1) {
-        terminal.say(terminal.err.faint(format_args!("Further back: changeover audit --before {}", oldest.id)));
+        terminal
+            .say(terminal.err.faint(format_args!("Further back: changeover audit --before {}", oldest.id)));
     }
     Ok(())
 }

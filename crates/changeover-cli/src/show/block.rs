@@ -232,7 +232,9 @@ mod tests {
     #[test]
     fn facts_hang_below_their_name() {
         let mut facts = Facts::new();
-        facts.add("next", "reverse-shadow").add("blocked by", "the backfill isn't complete: 3 of 9 chunks are done");
+        facts
+            .add("next", "reverse-shadow")
+            .add("blocked by", "the backfill isn't complete: 3 of 9 chunks are done");
         let text = facts.render(&terminal(40), Paint { on: false });
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "  next        reverse-shadow");

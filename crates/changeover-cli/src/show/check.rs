@@ -15,7 +15,12 @@ use crate::terminal::Terminal;
 ///
 /// # Errors
 /// If standard output can't be written.
-pub(crate) fn show(report: &CheckReport, spec: &Spec, data: bool, terminal: &Terminal) -> Result<(), CliError> {
+pub(crate) fn show(
+    report: &CheckReport,
+    spec: &Spec,
+    data: bool,
+    terminal: &Terminal,
+) -> Result<(), CliError> {
     if terminal.json {
         return terminal.answer_json(&as_json(report, spec, data));
     }
@@ -26,7 +31,8 @@ pub(crate) fn show(report: &CheckReport, spec: &Spec, data: bool, terminal: &Ter
         if !data {
             terminal.say(format_args!("What the rows say: changeover check {file} --data"));
         }
-        terminal.say(format_args!("Try it on copies: changeover rehearse {file}. Begin: changeover run {file}"));
+        terminal
+            .say(format_args!("Try it on copies: changeover rehearse {file}. Begin: changeover run {file}"));
     } else {
         terminal.say(terminal.err.bad("It can't be run like this: see what stands above as error."));
     }
@@ -35,7 +41,8 @@ pub(crate) fn show(report: &CheckReport, spec: &Spec, data: bool, terminal: &Ter
 
 fn text(report: &CheckReport, spec: &Spec, data: bool, terminal: &Terminal) -> String {
     let paint = terminal.out;
-    let tables: Vec<String> = report.tables.iter().map(|table| plan::text(&table.plan, table.rows, terminal)).collect();
+    let tables: Vec<String> =
+        report.tables.iter().map(|table| plan::text(&table.plan, table.rows, terminal)).collect();
     let mut text = tables.join("\n");
     let mut section = |title: &str, body: String| {
         if !body.is_empty() {
@@ -75,7 +82,11 @@ fn rows(report: &CheckReport, spec: &Spec, terminal: &Terminal) -> String {
         text.push_str(&block::paragraph(&format!("{}: {size} can be carried", data.table), 2, terminal));
         for (what, troubles) in kinds(data) {
             for trouble in troubles {
-                let line = format!("{}: {what}: {}", words::counted(trouble.rows, "row"), words::one_line(&trouble.why));
+                let line = format!(
+                    "{}: {what}: {}",
+                    words::counted(trouble.rows, "row"),
+                    words::one_line(&trouble.why)
+                );
                 let line = if what == BACKWARD { terminal.out.warn(line) } else { terminal.out.bad(line) };
                 text.push_str(&block::paragraph(&line, 4, terminal));
                 let examples = examples(trouble, data, spec);
@@ -124,7 +135,9 @@ fn as_json(report: &CheckReport, spec: &Spec, data: bool) -> Value {
             "examples": examples(trouble, data, spec),
         })
     };
-    let of = |list: &[Trouble], data: &TableData| -> Vec<Value> { list.iter().map(|one| trouble(one, data)).collect() };
+    let of = |list: &[Trouble], data: &TableData| -> Vec<Value> {
+        list.iter().map(|one| trouble(one, data)).collect()
+    };
     let seen: Vec<Value> = report
         .data
         .iter()

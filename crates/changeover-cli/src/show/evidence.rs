@@ -43,7 +43,11 @@ fn backfill(backfill: &BackfillStatus) -> String {
         (true, Some(_)) => text.push_str(&format!("complete: {}", words::counted(rows, "row"))),
         (false, Some(all)) => {
             let share = words::percent(rows, all.max(rows));
-            text.push_str(&format!("{share}: {} of {} rows", words::count(rows), words::count(all.max(rows))));
+            text.push_str(&format!(
+                "{share}: {} of {} rows",
+                words::count(rows),
+                words::count(all.max(rows))
+            ));
         }
         (false, None) => text.push_str(&words::counted(rows, "row")),
     }
@@ -65,7 +69,10 @@ fn verification(verification: &VerificationStatus, now: u64) -> Option<String> {
     if let Some((rows, all)) = verification.running {
         let mut part = format!("under way: {} of {} rows", words::count(rows), words::count(all.max(rows)));
         if verification.running_differences > 0 {
-            part.push_str(&format!(", {} so far", words::counted(verification.running_differences, "difference")));
+            part.push_str(&format!(
+                ", {} so far",
+                words::counted(verification.running_differences, "difference")
+            ));
         }
         parts.push(part);
     }
@@ -74,7 +81,11 @@ fn verification(verification: &VerificationStatus, now: u64) -> Option<String> {
             (true, _) => "clean".to_owned(),
             (false, 0) => words::counted(last.differences, "difference"),
             (false, n) => {
-                format!("{}, {} refused", words::counted(last.differences, "difference"), words::counted(n, "row"))
+                format!(
+                    "{}, {} refused",
+                    words::counted(last.differences, "difference"),
+                    words::counted(n, "row")
+                )
             }
         };
         let at = words::moment(last.ended_ms, now);

@@ -20,7 +20,11 @@ pub(crate) fn text(findings: &[Finding], spec: &Spec, terminal: &Terminal) -> St
         };
         let at = place(finding, spec);
         let place = format!("{}:{}:{}", spec.file().display(), at.line, at.column);
-        text.push_str(&block::paragraph(&format!("{severity} {place}: {}", finding.what), 0, terminal));
+        text.push_str(&block::paragraph(
+            &format!("{severity} {place}: {}", finding.what.replace('\n', " ")),
+            0,
+            terminal,
+        ));
         if !finding.remedy.is_empty() {
             text.push_str(&block::paragraph(&finding.remedy, 4, terminal));
         }

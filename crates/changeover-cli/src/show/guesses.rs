@@ -17,13 +17,15 @@ pub(crate) fn show(guesses: &Guesses, name: &str, file: &Path, terminal: &Termin
     if terminal.json {
         return terminal.answer_json(&as_json(guesses, name, file));
     }
-    let mut table = Columns::new(terminal, terminal.out, &["OLD TABLE", "NEW TABLE", "", "KEY", "TO FILL IN"]);
+    let mut table =
+        Columns::new(terminal, terminal.out, &["OLD TABLE", "NEW TABLE", "", "KEY", "TO FILL IN"]);
     for guessed in &guesses.tables {
         let certainty = match guessed.certainty {
             Certainty::SameName => Shown::from("same name").good(),
             Certainty::Guess => Shown::from("guess").warn(),
         };
-        let key: Vec<String> = guessed.key.iter().map(|part| format!("{} -> {}", part.old, part.new)).collect();
+        let key: Vec<String> =
+            guessed.key.iter().map(|part| format!("{} -> {}", part.old, part.new)).collect();
         let key = if key.is_empty() { Shown::from("missing").bad() } else { key.join(", ").into() };
         let open = open(guessed);
         table.row([

@@ -28,14 +28,18 @@ pub(crate) fn show(status: &Status, terminal: &Terminal) -> Result<(), CliError>
 /// The instances as a table.
 pub(crate) fn table(status: &Status, terminal: &Terminal) -> String {
     let now = status.at_ms;
-    let mut table = Columns::new(terminal, terminal.out, &["INSTANCE", "", "HEARD", "#DIRTY KEYS", "#SLOWEST"]);
+    let mut table =
+        Columns::new(terminal, terminal.out, &["INSTANCE", "", "HEARD", "#DIRTY KEYS", "#SLOWEST"]);
     for instance in &status.instances {
         table.row([
             words::one_line(&instance.id).into(),
             standing(instance),
             format!("{} ago", words::ago(instance.heard_ms, now)).into(),
             Shown::from(words::count(instance.dirty_keys)),
-            instance.slowest_ms.map_or_else(String::new, |ms| words::duration(Duration::from_millis(ms))).into(),
+            instance
+                .slowest_ms
+                .map_or_else(String::new, |ms| words::duration(Duration::from_millis(ms)))
+                .into(),
         ]);
     }
     for ghost in &status.ghosts {

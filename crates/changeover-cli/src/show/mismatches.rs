@@ -39,9 +39,13 @@ fn mismatch(one: &Mismatch, now: u64, terminal: &Terminal) -> String {
     let mut facts = Facts::new();
     let seen = format!("{times}, last at {}", words::moment(one.last_ms, now));
     facts.add("seen", seen);
-    for (name, value) in
-        [("key", &one.key), ("input", &one.input), ("old", &one.old), ("new", &one.new), ("detail", &one.detail)]
-    {
+    for (name, value) in [
+        ("key", &one.key),
+        ("input", &one.input),
+        ("old", &one.old),
+        ("new", &one.new),
+        ("detail", &one.detail),
+    ] {
         if let Some(value) = value {
             facts.add(name, words::one_line(value));
         }

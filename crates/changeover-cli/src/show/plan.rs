@@ -15,12 +15,15 @@ pub(crate) fn text(table: &TablePlan, rows: u64, terminal: &Terminal) -> String 
     let mut facts = Facts::new();
     let key: Vec<String> = table.key.iter().map(|part| renamed(&part.old, &part.new)).collect();
     facts.add("key", key.join(", "));
-    facts.add("size", format!("about {}", words::counted(rows, "row")));
+    if rows > 0 {
+        facts.add("size", format!("about {}", words::counted(rows, "row")));
+    }
     if let Some(filter) = &table.where_ {
         facts.add("rows", format!("only those where {filter}"));
     }
     if !table.scope.is_empty() {
-        let scope: Vec<String> = table.scope.iter().map(|(column, value)| format!("{column} = {value}")).collect();
+        let scope: Vec<String> =
+            table.scope.iter().map(|(column, value)| format!("{column} = {value}")).collect();
         facts.add("told apart by", scope.join(", "));
     }
     for rule in &table.rules {
@@ -84,10 +87,9 @@ pub(crate) fn json(table: &TablePlan, rows: u64) -> Value {
         Source::Sql(sql) => json!({ "sql": sql }),
         Source::Const(value) => json!({ "const": value.to_string() }),
     };
-    let column = |target: &str, declared: &str, from: &Source| {
-        json!({ "column": target, "type": declared, "from": source(from) })
-    };
-    let columns = table.columns.iter().map(|one| column(&one.target.column, &one.target.declared, &one.source));
+    let column = |target: &str, declared: &str, from: &Source| json!({ "column": target, "type": declared, "from": source(from) });
+    let columns =
+        table.columns.iter().map(|one| column(&one.target.column, &one.target.declared, &one.source));
     let back = table.back.iter().map(|one| column(&one.target.column, &one.target.declared, &one.source));
     json!({
         "name": table.name.as_str(),

@@ -72,6 +72,9 @@ fn line(progress: &JobProgress) -> String {
     if progress.rows_per_second >= 1.0 {
         text.push_str(&format!(", {}", words::rate(progress.rows_per_second)));
     }
+    if let Some(why) = &progress.waiting {
+        return format!("{text}; waits: {why}");
+    }
     if let Some(left) = progress.left.filter(|left| !left.is_zero()) {
         text.push_str(&format!(", {} left", words::duration(left)));
     }
@@ -85,10 +88,13 @@ mod tests {
     #[test]
     fn a_line_tells_rows_rate_and_time_left() {
         let at = |rows, rows_all, rows_per_second, left| {
-            line(&JobProgress { stage: Stage::Copy, rows, rows_all, rows_per_second, left })
+            line(&JobProgress { stage: Stage::Copy, rows, rows_all, rows_per_second, left, waiting: None })
         };
         let left = Some(Duration::from_secs(15));
-        assert_eq!(at(250_000, 1_000_000, 50_000.0, left), "250,000 of 1,000,000 rows, 50,000 rows/s, 15 s left");
+        assert_eq!(
+            at(250_000, 1_000_000, 50_000.0, left),
+            "250,000 of 1,000,000 rows, 50,000 rows/s, 15 s left"
+        );
         assert_eq!(at(10, 0, 0.0, None), "10 rows");
         assert_eq!(at(12, 10, 0.0, None), "12 of 12 rows");
     }

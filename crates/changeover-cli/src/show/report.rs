@@ -85,7 +85,11 @@ impl Report {
             text.push_str(&refusals(&self.refusals, terminal));
         }
         for (rule, rows) in self.tables.iter().flat_map(|table| &table.by_rule) {
-            let line = format!("Equal only by rule {}: {}.", terminal.out.strong(rule), words::counted(*rows, "row"));
+            let line = format!(
+                "Equal only by rule {}: {}.",
+                terminal.out.strong(rule),
+                words::counted(*rows, "row")
+            );
             text.push_str(&block::paragraph(&line, 0, terminal));
         }
         text
@@ -150,18 +154,22 @@ pub(crate) fn tables(tables: &[TableReport], terminal: &Terminal) -> String {
 
 /// The first differences.
 pub(crate) fn differences(list: &[DifferenceReport], terminal: &Terminal) -> String {
-    let mut table = Columns::new(terminal, terminal.out, &["ROW", "COLUMN", "OLD", "NEW"]);
+    let mut table = Columns::new(terminal, terminal.out, &["ROW", "WHAT", "OLD", "NEW"]);
     for difference in list.iter().take(SHOWN) {
-        let absent = |side: &str| Shown::from(format!("no row on the {side} side")).bad();
-        let value = |value: &Option<String>| Shown::from(words::one_line(value.as_deref().unwrap_or_default()));
-        let is_whole_row = difference.column.is_none();
-        let (old, new) = match (&difference.old, &difference.new) {
-            (old, None) if is_whole_row => (value(old), absent("new")),
-            (None, new) if is_whole_row => (absent("old"), value(new)),
-            (old, new) => (value(old), value(new)),
+        let value =
+            |value: &Option<String>| Shown::from(words::one_line(value.as_deref().unwrap_or_default()));
+        let what = match (&difference.column, difference.kind) {
+            (Some(column), _) => Shown::from(column.clone()),
+            (None, "missing") => Shown::from("the follower lacks the row").bad(),
+            (None, "extra") => Shown::from("only the follower has the row").bad(),
+            (None, kind) => Shown::from(kind).bad(),
         };
-        let column = difference.column.clone().unwrap_or_default();
-        table.row([words::one_line(&difference.key).into(), column.into(), old, new]);
+        table.row([
+            words::one_line(&difference.key).into(),
+            what,
+            value(&difference.old),
+            value(&difference.new),
+        ]);
     }
     table.render() + &more(list.len(), terminal)
 }
@@ -170,7 +178,8 @@ pub(crate) fn differences(list: &[DifferenceReport], terminal: &Terminal) -> Str
 pub(crate) fn refusals(list: &[RefusalReport], terminal: &Terminal) -> String {
     let mut table = Columns::new(terminal, terminal.out, &["ROW", "COLUMN", "WHY"]);
     for refusal in list.iter().take(SHOWN) {
-        let value = refusal.value.as_ref().map(|value| format!("{}: ", words::one_line(value))).unwrap_or_default();
+        let value =
+            refusal.value.as_ref().map(|value| format!("{}: ", words::one_line(value))).unwrap_or_default();
         table.row([
             words::one_line(&refusal.key).into(),
             refusal.column.clone().unwrap_or_default().into(),
@@ -184,6 +193,9 @@ fn more(all: usize, terminal: &Terminal) -> String {
     match all.saturating_sub(SHOWN) {
         0 => String::new(),
         // Far below what a u64 holds.
-        more => format!("  {}\n", terminal.out.faint(format_args!("and {} more: --json has them", words::count(more as u64)))),
+        more => format!(
+            "  {}\n",
+            terminal.out.faint(format_args!("and {} more: --json has them", words::count(more as u64)))
+        ),
     }
 }

@@ -66,7 +66,8 @@ fn lead(status: &Status, paint: Paint) -> Facts {
     }
     match &status.next {
         None => {
-            let end = if status.phase == Phase::Retired { "nothing: the migration is over" } else { "nothing" };
+            let end =
+                if status.phase == Phase::Retired { "nothing: the migration is over" } else { "nothing" };
             facts.add("next", end);
         }
         Some(next) => {
@@ -107,7 +108,8 @@ fn gate(gate: &GateStatus, paint: Paint) -> String {
 fn rollback(rollback: &RollbackStatus, now: u64, paint: Paint) -> String {
     use changeover_protocol::moves::RollbackKind;
     let since = words::moment(rollback.since_ms, now);
-    let takes = rollback.takes_ms.map(|ms| format!(", takes about {}", words::duration(Duration::from_millis(ms))));
+    let takes =
+        rollback.takes_ms.map(|ms| format!(", takes about {}", words::duration(Duration::from_millis(ms))));
     let takes = takes.unwrap_or_default();
     let because = &rollback.because;
     match rollback.kind {
@@ -146,7 +148,8 @@ fn alerts(status: &Status, terminal: &Terminal) -> String {
     let mut facts = Facts::new();
     for trouble in &status.troubles {
         let since = words::moment(trouble.since_ms, status.at_ms);
-        facts.add(since, paint.bad(format_args!("{} fails: {}", trouble.part, words::one_line(&trouble.why))));
+        facts
+            .add(since, paint.bad(format_args!("{} fails: {}", trouble.part, words::one_line(&trouble.why))));
     }
     for alert in &status.alerts {
         facts.add(words::moment(alert.at_ms, status.at_ms), paint.warn(words::one_line(&alert.text)));
@@ -222,6 +225,9 @@ mod tests {
     fn without_a_run_it_says_so_first() {
         let status = Status { source: StatusSource::StateFile, ..status() };
         let text = text(&status, &screen(80, false));
-        assert!(text.lines().nth(1).is_some_and(|line| line.contains("running") && line.contains("state file")), "{text}");
+        assert!(
+            text.lines().nth(1).is_some_and(|line| line.contains("running") && line.contains("state file")),
+            "{text}"
+        );
     }
 }

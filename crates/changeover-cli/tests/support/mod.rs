@@ -53,7 +53,8 @@ bake = { reverse-shadow = "0s", new = "0s" }
 /// Both sides seen through the mapping: what must be equal when all is done.
 pub const OLD_IMAGE: &str = "SELECT id, name, upper(state), price, note FROM bookings ORDER BY id";
 /// The new side of [`OLD_IMAGE`].
-pub const NEW_IMAGE: &str = "SELECT booking_id, passenger, status, price, note FROM booking ORDER BY booking_id";
+pub const NEW_IMAGE: &str =
+    "SELECT booking_id, passenger, status, price, note FROM booking ORDER BY booking_id";
 
 /// A folder for one test.
 pub struct Place {
@@ -113,7 +114,8 @@ impl Place {
         let mut statement = db.prepare(sql).unwrap_or_else(|cause| panic!("{name}: {cause}: {sql}"));
         let columns = statement.column_count();
         let row = |row: &rusqlite::Row<'_>| {
-            let values = (0..columns).map(|n| row.get::<_, rusqlite::types::Value>(n).map(|v| format!("{v:?}")));
+            let values =
+                (0..columns).map(|n| row.get::<_, rusqlite::types::Value>(n).map(|v| format!("{v:?}")));
             Ok(values.collect::<Result<Vec<_>, _>>()?.join(" | "))
         };
         statement.query_map((), row).expect("rows").collect::<Result<_, _>>().expect("rows")
@@ -122,7 +124,9 @@ impl Place {
     /// A single number.
     #[track_caller]
     pub fn number(&self, name: &str, sql: &str) -> i64 {
-        self.open(name).query_row(sql, (), |row| row.get(0)).unwrap_or_else(|cause| panic!("{name}: {cause}: {sql}"))
+        self.open(name)
+            .query_row(sql, (), |row| row.get(0))
+            .unwrap_or_else(|cause| panic!("{name}: {cause}: {sql}"))
     }
 
     /// Both sides hold the same, seen through the mapping.
@@ -147,7 +151,10 @@ impl Place {
 
     /// What is Changeover's in a database.
     pub fn installed(&self, name: &str) -> Vec<String> {
-        self.rows(name, "SELECT type, name FROM sqlite_master WHERE name LIKE 'changeover\\_%' ESCAPE '\\' ORDER BY name")
+        self.rows(
+            name,
+            "SELECT type, name FROM sqlite_master WHERE name LIKE 'changeover\\_%' ESCAPE '\\' ORDER BY name",
+        )
     }
 
     /// The command, ready to be run in this folder with nothing of the tester's environment.
@@ -244,14 +251,22 @@ impl Ended {
     /// It ended with this code, or the test ends with all that it said.
     #[track_caller]
     pub fn expect(self, code: i32) -> Self {
-        assert_eq!(self.code, Some(code), "changeover {}\n--- out\n{}\n--- err\n{}", self.arguments, self.out, self.err);
+        assert_eq!(
+            self.code,
+            Some(code),
+            "changeover {}\n--- out\n{}\n--- err\n{}",
+            self.arguments,
+            self.out,
+            self.err
+        );
         self
     }
 
     /// Its answer.
     #[track_caller]
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|cause| panic!("{}: {cause}: {}", self.arguments, self.out))
+        serde_json::from_str(&self.out)
+            .unwrap_or_else(|cause| panic!("{}: {cause}: {}", self.arguments, self.out))
     }
 
     /// It said this, to the person.

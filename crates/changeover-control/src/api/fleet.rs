@@ -6,8 +6,8 @@ use std::time::Duration;
 use axum::extract::{Path, State};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use changeover_api::wire::{
-    Acknowledge, Done, EvidenceBatch, EvidenceTaken, Flag, Heartbeat, InstanceSettings, Register, Resume, Target,
-    TargetAnswer,
+    Acknowledge, Done, EvidenceBatch, EvidenceTaken, Flag, Heartbeat, InstanceSettings, Register, Resume,
+    Target, TargetAnswer,
 };
 use changeover_protocol::control::ControlEvent;
 use changeover_protocol::{Control, InstanceId, Version};
@@ -27,7 +27,10 @@ const ID_MAX: usize = 100;
 type Answer<T> = Result<axum::Json<T>, Failure>;
 
 fn answer(api: &super::Api, record: &Control) -> TargetAnswer {
-    TargetAnswer { target: Target::from(&record.target), settings: InstanceSettings::of(&api.conductor.plan.spec) }
+    TargetAnswer {
+        target: Target::from(&record.target),
+        settings: InstanceSettings::of(&api.conductor.plan.spec),
+    }
 }
 
 pub(super) async fn flag(State(api): Shared) -> axum::Json<Flag> {
@@ -46,7 +49,8 @@ fn believed(api: &super::Api, id: &str, acked: Version) -> Result<(), Failure> {
     if !api.conductor.barrier.record().instances.contains_key(&known) {
         api.conductor.note_seen(id, acked);
     }
-    let stopped = ControlError::Stopped { part: "the control plane", cause: format!("{problem}: waiting for adopt") };
+    let stopped =
+        ControlError::Stopped { part: "the control plane", cause: format!("{problem}: waiting for adopt") };
     Err(stopped.into())
 }
 
@@ -61,7 +65,8 @@ pub(super) async fn register(State(api): Shared, Json(request): Json<Register>) 
         let cause = format!("{problem}: waiting for adopt");
         return Err(ControlError::Stopped { part: "the control plane", cause }.into());
     }
-    let event = ControlEvent::Register { id: InstanceId::new(id.as_str()), expected: Version(request.expected) };
+    let event =
+        ControlEvent::Register { id: InstanceId::new(id.as_str()), expected: Version(request.expected) };
     let record = api.conductor.barrier.apply(event, line(&api, &id, "registers")).await?;
     Ok(axum::Json(answer(&api, &record)))
 }
@@ -131,9 +136,7 @@ fn line(api: &super::Api, id: &str, what: &str) -> Option<NewAudit> {
 }
 
 /// The targets, as they are published: the present one first. Ends with the run; whoever listens comes again.
-pub(super) async fn events(
-    State(api): Shared,
-) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+pub(super) async fn events(State(api): Shared) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let (mut targets, ending) = (api.conductor.barrier.targets(), api.ending.clone());
     targets.mark_changed();
     let stream = futures_util::stream::unfold((targets, ending.clone()), move |(mut targets, ended)| {

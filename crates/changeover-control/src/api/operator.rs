@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use axum::extract::{Path, Query, State};
 use changeover_api::wire::{
-    Advance, Audit, AuditEntry, AuditQuery, Done, ErrorCode, Mended, Mismatch, MismatchQuery, Mismatches, Moved, Override,
-    Retire, Rollback, Status, Verify,
+    Advance, Audit, AuditEntry, AuditQuery, Done, ErrorCode, Mended, Mismatch, MismatchQuery, Mismatches,
+    Moved, Override, Retire, Rollback, Status, Verify,
 };
 use changeover_protocol::gate;
 use changeover_protocol::{Phase, Share};
@@ -27,8 +27,9 @@ pub(super) async fn status(State(api): Shared) -> Answer<Status> {
 
 fn share(percent: Option<f64>) -> Result<Share, Failure> {
     let Some(percent) = percent else { return Ok(Share::ALL) };
-    Share::percent(percent)
-        .ok_or_else(|| Failure::new(ErrorCode::BadRequest, format!("{percent} is no share: 0 to 100 per cent")))
+    Share::percent(percent).ok_or_else(|| {
+        Failure::new(ErrorCode::BadRequest, format!("{percent} is no share: 0 to 100 per cent"))
+    })
 }
 
 fn overrides(given: Vec<Override>) -> Result<Vec<gate::Override>, Failure> {
@@ -96,19 +97,22 @@ pub(super) async fn mended(State(api): Shared, Json(request): Json<Mended>) -> A
 
 pub(super) async fn verify(State(api): Shared, Json(request): Json<Verify>) -> Answer<Done> {
     api.conductor.ask_verification(request.repair)?;
-    let what = if request.repair { "a full verification begins, and repairs what it finds" } else { "a full verification begins" };
+    let what = if request.repair {
+        "a full verification begins, and repairs what it finds"
+    } else {
+        "a full verification begins"
+    };
     Ok(axum::Json(Done { text: format!("{what}; `changeover status` shows how far it is") }))
 }
 
 pub(super) async fn forget(State(api): Shared, Path(id): Path<String>) -> Answer<Done> {
     api.conductor.forget(&id).await?;
-    Ok(axum::Json(Done { text: format!("instance {id} is forgotten; the last verification no longer counts") }))
+    Ok(axum::Json(Done {
+        text: format!("instance {id} is forgotten; the last verification no longer counts"),
+    }))
 }
 
-pub(super) async fn mismatches(
-    State(api): Shared,
-    Query(query): Query<MismatchQuery>,
-) -> Answer<Mismatches> {
+pub(super) async fn mismatches(State(api): Shared, Query(query): Query<MismatchQuery>) -> Answer<Mismatches> {
     let limit = query.limit.unwrap_or(20).min(PAGE_MAX) as usize;
     let samples = api.conductor.state.samples(query.operation.as_deref(), limit).await?;
     let dropped = api.conductor.state.setting(SAMPLES_DROPPED).await?;
@@ -131,7 +135,10 @@ pub(super) async fn mismatches(
             }
         })
         .collect();
-    Ok(axum::Json(Mismatches { mismatches, dropped: dropped.and_then(|text| text.parse().ok()).unwrap_or(0) }))
+    Ok(axum::Json(Mismatches {
+        mismatches,
+        dropped: dropped.and_then(|text| text.parse().ok()).unwrap_or(0),
+    }))
 }
 
 pub(super) async fn audit(State(api): Shared, Query(query): Query<AuditQuery>) -> Answer<Audit> {

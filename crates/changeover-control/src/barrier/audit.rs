@@ -10,11 +10,15 @@ pub(super) fn line(now: Millis, action: &ControlAction) -> Option<NewAudit> {
     let (kind, text) = match action {
         ControlAction::BeginGeneration { generation, toward, in_hold } => {
             let held = if *in_hold { ", with writes refused meanwhile" } else { "" };
-            (AuditKind::Copy, format!("generation {generation} of the backfill begins, towards {toward}{held}"))
+            (
+                AuditKind::Copy,
+                format!("generation {generation} of the backfill begins, towards {toward}{held}"),
+            )
         }
-        ControlAction::EndGeneration { generation } => {
-            (AuditKind::Copy, format!("generation {generation} of the backfill ends: its chunk marks no longer count"))
-        }
+        ControlAction::EndGeneration { generation } => (
+            AuditKind::Copy,
+            format!("generation {generation} of the backfill ends: its chunk marks no longer count"),
+        ),
         ControlAction::DrainWayBack => {
             (AuditKind::Move, "the log kept for the way back is drained".to_owned())
         }

@@ -135,7 +135,6 @@ async fn a_record_that_is_not_understood_stops_the_migration_and_names_adopt() {
     let folder = tempfile::tempdir().unwrap();
     let state = SqliteState::open(&folder.path().join("b.db"), "bookings").await.unwrap();
     state.save(Revision(0), "{\"nonsense\":1}", &[]).await.unwrap();
-    let error =
-        Barrier::begin(Arc::new(state), Settings::default(), Clock::runtime()).await.unwrap_err();
+    let error = Barrier::begin(Arc::new(state), Settings::default(), Clock::runtime()).await.unwrap_err();
     assert!(error.to_string().contains("changeover adopt"), "{error}");
 }

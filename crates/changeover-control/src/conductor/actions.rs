@@ -12,12 +12,13 @@ use changeover_protocol::control::{
     ControlAction, ControlEvent, Epoch, Generation, MoveReport, Outcome, Shift,
 };
 use changeover_protocol::moves::{Mirror, UncleanEvent};
-use changeover_protocol::{Phase, SLOTS, Slot, SlotRange, Version};
+use changeover_protocol::{Control, Phase, SLOTS, Slot, SlotRange, Version};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::fence::{FenceDriver, FenceSettings, Started};
 use super::verify::Due;
+use super::watch::must_capture;
 use super::{Conductor, install, left_behind};
 use crate::error::ControlError;
 use crate::state::AuditKind;
@@ -92,7 +93,9 @@ impl Conductor {
             ControlAction::BeginGeneration { generation, toward, in_hold } => {
                 end(&mut jobs.copy).await;
                 jobs.copy =
-                    Some(tokio::spawn(async move { this.make_generation(generation, toward, in_hold).await }));
+                    Some(tokio::spawn(
+                        async move { this.make_generation(generation, toward, in_hold).await },
+                    ));
             }
             ControlAction::EndGeneration { generation } => {
                 end(&mut jobs.copy).await;
@@ -147,11 +150,15 @@ impl Conductor {
         let started = self.fence_driver().start(epoch, from, &settings).await;
         let moved = match started {
             Ok(Started::Moved { left_behind: 0 }) => Ok(None),
-            Ok(Started::Moved { left_behind }) => Ok(Some(UncleanEvent::LeftBehind { keys: Some(left_behind) })),
+            Ok(Started::Moved { left_behind }) => {
+                Ok(Some(UncleanEvent::LeftBehind { keys: Some(left_behind) }))
+            }
             Ok(Started::Failed(because)) => Err(because),
             Err(ControlError::Store(StoreError::Unreachable { cause, .. })) if leave_behind => {
                 let abandoned = self.abandon(epoch, from, &cause).await;
-                abandoned.map(|()| Some(UncleanEvent::LeftBehind { keys: None })).map_err(|error| error.to_string())
+                abandoned
+                    .map(|()| Some(UncleanEvent::LeftBehind { keys: None }))
+                    .map_err(|error| error.to_string())
             }
             Err(error @ ControlError::Disagreement { .. }) => {
                 self.stop(&error.to_string()).await;
@@ -226,19 +233,24 @@ impl Conductor {
             install::fence_of(&**store)?.set(FenceWord::Moved, epoch).await?;
         }
         self.state.set(FENCE_OWED, None).await?;
-        self.note(AuditKind::Move, format!("the {side} side is in reach again: its fence is shut, epoch {epoch}")).await;
+        self.note(
+            AuditKind::Move,
+            format!("the {side} side is in reach again: its fence is shut, epoch {epoch}"),
+        )
+        .await;
         Ok(())
     }
 
     // ---- keys
 
-    /// Looks, without skipping anything, whether a moving key is dirty.
+    /// Looks, without skipping anything, whether a moving key is dirty. That none is, is said only of a log that is whole,
+    /// and while no claim is under way.
     async fn check_sync(&self, version: Version) {
         let record = self.barrier.record();
         let Some(shift) = &record.shift else { return };
         let side = record.target.direction.first_hold().authority();
         let Some(slots) = moving(shift) else { return };
-        let dirty = match self.sides.dirty_in(side, slots).await {
+        let dirty = match self.dirty_for_good(&record, side, slots).await {
             Ok(dirty) => dirty,
             Err(error) => {
                 self.trouble("dirty keys", &error.to_string()).await;
@@ -248,6 +260,21 @@ impl Conductor {
         self.well("dirty keys").await;
         let backfill_under_way = record.backfill.is_some_and(|backfill| !backfill.done);
         self.tell(ControlEvent::KeysInSync { version, dirty, backfill_under_way }).await;
+    }
+
+    async fn dirty_for_good(&self, record: &Control, side: Side, slots: SlotRange) -> Result<u64, ControlError> {
+        if must_capture(record, side) {
+            install::check_capture(self.sides.of(side)).await?;
+        }
+        let dirty = self.sides.dirty_in(side, slots).await?;
+        if dirty > 0 {
+            return Ok(dirty);
+        }
+        let within = Duration::from_millis(self.plan.settings.hold_budget_ms.0 / 4);
+        let Some(_resting) = self.drains.rest(within).await else {
+            return Err(ControlError::Refused("the mirror hasn't ended what it had claimed".to_owned()));
+        };
+        Ok(self.sides.dirty_in(side, slots).await?)
     }
 
     /// Drains the log of the new side until so little is left that the mirror keeps up with the rest.
@@ -349,7 +376,8 @@ impl Conductor {
                 Ok(0) => {}
                 Ok(keys) => {
                     self.tell(ControlEvent::Unclean(UncleanEvent::LeftBehind { keys: Some(keys) })).await;
-                    self.note(AuditKind::Alert, format!("{keys} keys were left behind: {}", file.display())).await;
+                    self.note(AuditKind::Alert, format!("{keys} keys were left behind: {}", file.display()))
+                        .await;
                 }
                 Err(error) => self.trouble("left behind", &error.to_string()).await,
             }
@@ -371,6 +399,7 @@ impl Conductor {
             new: self.sides.of(Side::New),
             links: &self.sides.links,
             watchdog: &self.watchdog,
+            drains: &self.drains,
         }
     }
 
@@ -383,7 +412,10 @@ impl Conductor {
             match install::patiently(|| keeper.retire()).await {
                 Ok(renamed) => {
                     for (from, to) in renamed {
-                        let text = format!("store {}: table {from} is renamed to {to}; drop it when nobody misses it", keeper.store());
+                        let text = format!(
+                            "store {}: table {from} is renamed to {to}; drop it when nobody misses it",
+                            keeper.store()
+                        );
                         self.note(AuditKind::Install, text).await;
                     }
                 }

@@ -12,7 +12,6 @@ use changeover_protocol::control::{Backfill, ControlEvent, Epoch, Instance, Vita
 use changeover_protocol::moves::{Mirror, UncleanEvent, WayBack};
 use changeover_protocol::{Control, InstanceId, Phase, Place, Target, Version};
 
-
 use super::requests::Moved;
 use super::watch::{fence_name, must_be_open};
 use super::{Conductor, Sides, install};
@@ -76,7 +75,9 @@ pub(super) async fn later_epoch(sides: &Sides, record: &Control) -> Result<Optio
                 return Ok(Some(format!(
                     "the {side} side's fence ({}) was set by move {}, and the state knows moves up to {}: \
                      the state is an older one",
-                    store.info().name, at.epoch, record.epoch
+                    store.info().name,
+                    at.epoch,
+                    record.epoch
                 )));
             }
         }
@@ -96,7 +97,8 @@ pub(super) async fn fence_problem(sides: &Sides, record: &Control) -> Result<Opt
             let is_open = at.state == FenceState::Open;
             // In `old` a fence that is still shut is only one that wasn't removed yet.
             let expected = must_be_open(record.place.phase, side);
-            if is_open != expected && record.place.phase != Phase::Old && record.place.phase != Phase::Retired {
+            if is_open != expected && record.place.phase != Phase::Old && record.place.phase != Phase::Retired
+            {
                 return Ok(Some(format!(
                     "the {side} side's fence ({}) is {}, which {} does not allow",
                     store.info().name,
@@ -194,7 +196,8 @@ impl Conductor {
         self.barrier.replace(record).await?;
         // What the new record asks for is begun.
         self.tell(ControlEvent::Restarted).await;
-        self.note(AuditKind::Request, format!("adopt: the databases say {phase}; the record says so now")).await;
+        self.note(AuditKind::Request, format!("adopt: the databases say {phase}; the record says so now"))
+            .await;
         let detail = "the state was adopted from the databases".to_owned();
         let table = self.plan.name.clone();
         self.tell(ControlEvent::Unclean(UncleanEvent::TableChanged { table, detail })).await;
@@ -210,15 +213,10 @@ impl Conductor {
         let version = seen.values().copied().max().unwrap_or_default().max(known.target.version).next();
         let mut instances = known.instances.clone();
         for (id, acked) in seen {
-            let instance =
-                Instance { acked: *acked, heard: now, vitals: Vitals::default(), lapsed: false };
+            let instance = Instance { acked: *acked, heard: now, vitals: Vitals::default(), lapsed: false };
             instances.entry(InstanceId::new(id.as_str())).or_insert(instance);
         }
-        let way_back = if phase == Phase::New && word.new_captured {
-            WayBack::Open
-        } else {
-            WayBack::Closed
-        };
+        let way_back = if phase == Phase::New && word.new_captured { WayBack::Open } else { WayBack::Closed };
         Control {
             target: Target::uniform(version, phase.step(), phase, self.plan.settings.hold_lease_ms),
             place: Place::whole(phase),

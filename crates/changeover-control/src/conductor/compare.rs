@@ -42,7 +42,8 @@ impl Conductor {
         let tables = {
             let mut told = |progress: &_| {
                 let (rows, rows_all) = walked(progress);
-                let verify = Some(VerifyProgress { rows, rows_all, differences: found_so_far(progress), began_ms });
+                let verify =
+                    Some(VerifyProgress { rows, rows_all, differences: found_so_far(progress), began_ms });
                 self.progress.send_modify(|all| all.verify = verify);
             };
             comparison.run(&mut told).await?

@@ -102,7 +102,8 @@ const fn cohort(treatment: bool) -> Cohort {
 }
 
 fn comparisons(sums: &[EvidenceSum]) -> Vec<Comparisons> {
-    let compared = [Counter::Match, Counter::MatchByRule, Counter::Persistent, Counter::Error, Counter::Dropped];
+    let compared =
+        [Counter::Match, Counter::MatchByRule, Counter::Persistent, Counter::Error, Counter::Dropped];
     grouped(sums)
         .into_iter()
         .filter(|(_, group)| group.iter().any(|(c, n)| compared.contains(c) && *n > 0))

@@ -5,6 +5,7 @@
 //! stood in the way.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use changeover::store::Store;
@@ -18,7 +19,7 @@ use super::sides::Sides;
 use crate::error::ControlError;
 
 /// How often, with pauses from this on that double, a lock is tried for.
-const TRIES: u32 = 7;
+const TRIES: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 /// Tries again while the store is busy; gives up with the name of whoever stood in the way.
@@ -115,6 +116,28 @@ pub(super) async fn capture(sides: &Sides, side: Side, bounds: Bounds) -> Result
     Ok(())
 }
 
+/// That a side's logs have every change since they were last empty: the triggers are as they were made, and no log has
+/// reached its bound.
+///
+/// # Errors
+/// [`ControlError::Refused`] with what is wrong; it is mended, and what was missed is repaired, between moves.
+pub(super) async fn check_capture(sides: &[Arc<dyn Store>]) -> Result<(), ControlError> {
+    for store in sides {
+        let (log, name) = (log_of(&**store)?, &store.info().name);
+        let problem = if !log.installed().await? {
+            "capture was removed or changed"
+        } else if log.depth().await?.overflowed {
+            "the log of changes reached its bound"
+        } else {
+            continue;
+        };
+        return Err(ControlError::Refused(format!(
+            "store {name}: {problem}, so changes may be in no log: wait until the next verification has repaired them"
+        )));
+    }
+    Ok(())
+}
+
 pub(super) async fn remove_capture(sides: &Sides, side: Side) -> Result<(), ControlError> {
     for store in sides.of(side) {
         if let Some(log) = store.capture()
@@ -147,7 +170,7 @@ pub(super) fn log_of(store: &dyn Store) -> Result<&dyn CaptureLog, ControlError>
 
 pub(super) fn fence_of(store: &dyn Store) -> Result<&dyn Fence, ControlError> {
     let name = &store.info().name;
-    store
-        .fence()
-        .ok_or_else(|| ControlError::Spec(format!("store {name} has no fence, which mirror = \"capture\" needs")))
+    store.fence().ok_or_else(|| {
+        ControlError::Spec(format!("store {name} has no fence, which mirror = \"capture\" needs"))
+    })
 }

@@ -23,7 +23,9 @@ pub(super) async fn append(
     why: &str,
 ) -> Result<u64, ControlError> {
     let Some(path) = file else {
-        return Err(ControlError::Refused(format!("{why}. To go back all the same: rollback --leave-behind FILE")));
+        return Err(ControlError::Refused(format!(
+            "{why}. To go back all the same: rollback --leave-behind FILE"
+        )));
     };
     let mut lines = String::new();
     for claim in claims {

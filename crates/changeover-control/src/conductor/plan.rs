@@ -9,6 +9,7 @@ use changeover_api::Spec;
 use changeover_api::spec::{Effect, Fingerprint, PaceSpec};
 use changeover_protocol::chunk::Reading;
 use changeover_protocol::gate::{CallLimit, Limits, MismatchLimit};
+use changeover_protocol::moves::Mirror;
 use changeover_protocol::{Millis, Phase, Settings};
 
 use super::install::Bounds;
@@ -56,8 +57,10 @@ impl Plan {
     pub fn of(spec: Spec) -> Self {
         let limits = limits(&spec);
         let settings = settings(&spec);
-        let bounds =
-            Bounds { mirror: spec.capture.bound, way_back: (spec.capture.way_back_bytes / ENTRY_BYTES).max(1) };
+        let bounds = Bounds {
+            mirror: spec.capture.bound,
+            way_back: (spec.capture.way_back_bytes / ENTRY_BYTES).max(1),
+        };
         Self {
             name: spec.name.clone(),
             settings,
@@ -70,7 +73,9 @@ impl Plan {
         }
     }
 
-    /// How the backfill runs. In a hold nobody writes, so nothing needs to be guarded, and nobody is in its way.
+    /// How the backfill runs. In a hold nobody writes, so nothing needs to be guarded, and nobody is in its way. With
+    /// dual write the instances sync their keys whatever the chunks' states are, and clear the log behind them: so a
+    /// chunk is read under the guard of its range, and never from the log's protection.
     pub(crate) fn backfill(&self, in_hold: bool) -> BackfillOptions {
         let pace = &self.spec.backfill;
         let default = BackfillOptions::default();
@@ -83,7 +88,13 @@ impl Plan {
             chunk_bytes_max: usize::try_from(pace.chunk_bytes).unwrap_or(usize::MAX).max(1 << 20),
             rows_per_second_max: if in_hold { None } else { pace.rate },
             response_max: if in_hold { None } else { pace.give_way.or(default.response_max) },
-            reading: in_hold.then_some(Reading::Logged),
+            reading: match (in_hold, self.settings.mirror) {
+                (true, _) => Some(Reading::Logged),
+                // Instances sync their keys themselves and take them out of the log, whatever their chunk is at: a row
+                // that was read before such a sync must not be written after it.
+                (false, Mirror::DualWrite) => Some(Reading::Guarded),
+                (false, Mirror::Capture) => None,
+            },
             ..default
         }
     }
@@ -92,7 +103,11 @@ impl Plan {
     ///
     /// # Errors
     /// [`ControlError::Spec`] with every part that can't change in this phase, and the remedy.
-    pub(crate) fn change_since(&self, earlier: &Fingerprint, phase: Phase) -> Result<SpecChange, ControlError> {
+    pub(crate) fn change_since(
+        &self,
+        earlier: &Fingerprint,
+        phase: Phase,
+    ) -> Result<SpecChange, ControlError> {
         let changed = self.spec.fingerprint().changes_since(earlier);
         let mut result = SpecChange::default();
         let mut refused = Vec::new();
@@ -138,7 +153,8 @@ fn limits(spec: &Spec) -> Limits {
     Limits {
         mismatch: mismatch.map(|gate| MismatchLimit { max_rate: gate.max_percent / 100.0, over: gate.over }),
         // Whoever compares reads measures calls.
-        calls: mismatch.map(|gate| CallLimit { over: gate.over.min(CallLimit::default().over), ..CallLimit::default() }),
+        calls: mismatch
+            .map(|gate| CallLimit { over: gate.over.min(CallLimit::default().over), ..CallLimit::default() }),
         bake_old_ms: bake(Phase::Old),
         bake_shadow_ms: bake(Phase::Shadow),
         bake_reverse_shadow_ms: bake(Phase::ReverseShadow),

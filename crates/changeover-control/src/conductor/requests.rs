@@ -60,9 +60,9 @@ impl Conductor {
     }
 
     fn one_at_a_time(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, ControlError> {
-        self.moving
-            .try_lock()
-            .map_err(|_| ControlError::Refused("another move is being asked for: wait for it, or roll back".to_owned()))
+        self.moving.try_lock().map_err(|_| {
+            ControlError::Refused("another move is being asked for: wait for it, or roll back".to_owned())
+        })
     }
 
     /// Goes forward, to the next phase unless told otherwise, through the gates.
@@ -86,7 +86,9 @@ impl Conductor {
             phases.after(record.place.phase)
         };
         let Some(to) = to.or(next) else {
-            return Err(ControlError::Refused("the migration is retired: there is nothing to advance to".to_owned()));
+            return Err(ControlError::Refused(
+                "the migration is retired: there is nothing to advance to".to_owned(),
+            ));
         };
         if record.shift.is_none() && Some(to) != next {
             // Said before any gate is: it isn't what is next.
@@ -102,14 +104,21 @@ impl Conductor {
         }
         for result in judgement.gates.iter().filter(|result| result.overridden.is_some()) {
             let reason = result.overridden.as_deref().unwrap_or_default();
-            self.note(AuditKind::Override, format!("the gate {} into {to} is overridden: {reason}", result.gate)).await;
+            self.note(
+                AuditKind::Override,
+                format!("the gate {} into {to} is overridden: {reason}", result.gate),
+            )
+            .await;
         }
         self.prepare(to).await?;
         self.pass_preconditions(record.place.phase, to).await?;
         let event = ControlEvent::Advance { to, share };
         let went = self.go(event, format!("advance to {to}, share {share}")).await;
         let now = self.barrier.record();
-        if matches!(went, Err(ControlError::Protocol(_))) && now.place.phase == Phase::Old && now.shift.is_none() {
+        if matches!(went, Err(ControlError::Protocol(_)))
+            && now.place.phase == Phase::Old
+            && now.shift.is_none()
+        {
             // It wasn't even begun: nothing stays installed for it.
             install::after_phase(&self.sides, Phase::Old, self.plan.settings.mirror).await?;
         }
@@ -127,11 +136,17 @@ impl Conductor {
             // On the simple path the new side has been open to everybody until now.
             install::shut_follower(&self.sides, to.step().authority(), record.epoch).await?;
         }
+        if from == Phase::Old && to != Phase::Old {
+            self.note_identities().await?;
+        }
         if to == Phase::Shadow {
             self.note(AuditKind::Install, "capture is installed on the old side".to_owned()).await;
         }
-        if mirror == Mirror::Capture && record.place.phase.step().is_mirrored() && to > record.place.phase {
-            self.catch_up(record.place.phase.step().authority()).await?;
+        if crosses && mirror == Mirror::Capture {
+            if from.step().is_mirrored() {
+                self.catch_up(from.step().authority()).await?;
+            }
+            fault_point(FaultPoint::ForwardPreconditionsHeld).await?;
         }
         Ok(())
     }
@@ -170,12 +185,16 @@ impl Conductor {
         self.check_not_stopped()?;
         let record = self.barrier.record();
         let at = record.shift.as_ref().map_or(record.place, |shift| shift.from);
-        let before = if record.shift.is_some() { Some(at.phase) } else { self.plan.settings.phases.before(at.phase) };
+        let before =
+            if record.shift.is_some() { Some(at.phase) } else { self.plan.settings.phases.before(at.phase) };
         let Some(to) = to.or(before) else {
             return Err(ControlError::Refused(format!("there is nothing behind {}: no way back", at.phase)));
         };
         if at.phase == Phase::New && to < Phase::New {
             self.prepare_way_back(record.way_back).await?;
+        }
+        if at.phase.step().authority() == Side::New && self.plan.settings.mirror == Mirror::Capture {
+            fault_point(FaultPoint::BackPreconditionsHeld).await?;
         }
         let leave = leave_behind.is_some();
         if let Some(file) = leave_behind {
@@ -211,6 +230,11 @@ impl Conductor {
             install::capture(&self.sides, Side::New, self.plan.bounds).await?;
             self.note(AuditKind::Install, "capture is installed on the new side".to_owned()).await;
         }
+        // The journal of whoever writes the old side again, further back; the fence has none to switch on with dual write.
+        if self.plan.settings.mirror == Mirror::DualWrite && self.plan.settings.phases.has(Phase::Shadow) {
+            install::capture(&self.sides, Side::Old, self.plan.bounds).await?;
+            self.note(AuditKind::Install, "capture is installed on the old side".to_owned()).await;
+        }
         Ok(())
     }
 
@@ -231,7 +255,13 @@ impl Conductor {
 
     fn still_under_way(&self, text: &str) -> Moved {
         let record = self.barrier.record();
-        Moved { place: record.place, text: text.to_owned(), held_ms: 0, under_way: record.shift.is_some(), notes: Vec::new() }
+        Moved {
+            place: record.place,
+            text: text.to_owned(),
+            held_ms: 0,
+            under_way: record.shift.is_some(),
+            notes: Vec::new(),
+        }
     }
 
     async fn follow(
@@ -258,7 +288,10 @@ impl Conductor {
                 Ok(report) => report,
                 Err(broadcast::error::RecvError::Lagged(_)) => continue,
                 Err(broadcast::error::RecvError::Closed) => {
-                    return Err(ControlError::Stopped { part: "the barrier", cause: "it has ended".to_owned() });
+                    return Err(ControlError::Stopped {
+                        part: "the barrier",
+                        cause: "it has ended".to_owned(),
+                    });
                 }
             };
             held_ms = report.held_ms.0.max(held_ms);
@@ -299,7 +332,8 @@ impl Conductor {
     /// [`ControlError::Refused`] once the new side is the authority for any key.
     pub async fn abort(&self) -> Result<Moved, ControlError> {
         let record = self.barrier.record();
-        if record.place.phase > Phase::Shadow || record.target.assignments.iter().any(|a| a.step.authority() == Side::New)
+        if record.place.phase > Phase::Shadow
+            || record.target.assignments.iter().any(|a| a.step.authority() == Side::New)
         {
             return Err(ControlError::Refused(format!(
                 "the new side is the authority in {}: `changeover rollback` goes back first, then abort",
@@ -313,8 +347,15 @@ impl Conductor {
             self.rollback(Some(Phase::Old), Share::ALL, None).await?
         };
         install::remove_all(&self.sides).await?;
-        self.note(AuditKind::Install, "all that was installed is removed; the new side's rows stay".to_owned()).await;
-        Ok(Moved { text: "aborted: all that was installed is removed; the new side's rows stay".to_owned(), ..moved })
+        self.note(
+            AuditKind::Install,
+            "all that was installed is removed; the new side's rows stay".to_owned(),
+        )
+        .await;
+        Ok(Moved {
+            text: "aborted: all that was installed is removed; the new side's rows stay".to_owned(),
+            ..moved
+        })
     }
 
     /// Lets backfill and verification rest, or go on. The mirror always goes on.

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use changeover_api::spec::Fingerprint;
-use changeover_protocol::moves::{Mirror, UncleanEvent};
 use changeover_protocol::control::ControlEvent;
+use changeover_protocol::moves::{Mirror, UncleanEvent};
 use changeover_protocol::{Control, Phase};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::mirror::Drains;
 use super::plan::SpecChange;
 use super::progress::Progress;
 use super::requests::PAUSED;
@@ -47,18 +48,9 @@ impl Conducting {
     /// If the spec changed in a way that can't be gone on with, or the state or a store can't be asked.
     pub(crate) async fn begin(parts: Parts) -> Result<Self, ControlError> {
         let Parts { plan, sides, state, watchdog, clock } = parts;
-        let known = barrier::load(&*state).await;
-        let (known, unread) = match known {
-            Ok(known) => (known.map(|(_, control)| control), None),
-            Err(ControlError::Disagreement { problem }) => (None, Some(problem)),
-            Err(error) => return Err(error),
-        };
+        let known = barrier::load(&*state).await?.map(|(_, control)| control);
         let change = check_spec(&plan, &*state, known.as_ref()).await?;
-        let stopped = match unread {
-            // The record is put aside, and `adopt` makes another.
-            Some(problem) => Some(problem),
-            None => disagreement(&plan, &sides, known.as_ref()).await?,
-        };
+        let stopped = disagreement(&plan, &sides, known.as_ref()).await?;
         let begun = Barrier::begin(Arc::clone(&state), plan.settings, clock).await?;
         let paused = state.setting(PAUSED).await?.is_some();
         let progress = Progress { stopped: stopped.clone(), ..Progress::default() };
@@ -71,6 +63,7 @@ impl Conducting {
             watchdog,
             progress: watch::Sender::new(progress),
             paused: watch::Sender::new(paused),
+            drains: Drains::default(),
             draining_way_back: watch::Sender::new(false),
             moving: tokio::sync::Mutex::new(()),
             leave_behind: Mutex::new(None),

@@ -16,6 +16,9 @@ use crate::state::{AuditKind, VerificationRecord};
 
 const AGAIN: Duration = Duration::from_secs(15);
 
+/// How long to rest after a verification that found something.
+const UNCLEAN_PAUSE: Duration = Duration::from_secs(5);
+
 /// A verification that is due before its time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Due {
@@ -57,17 +60,13 @@ impl Conductor {
             let repairs = self.remember_repair(asked.repairs).await;
             let began = tokio::time::Instant::now();
             let done = self.guarded_by_phase(authority, repairs).await;
-            match done {
+            let clean = match done {
                 Ok(Some(record)) => {
                     self.well("verification").await;
-                    let clean = record.evidence.differences == 0 && record.evidence.refused == 0;
-                    if repairs && clean {
-                        self.forget_repair().await;
-                    } else if repairs {
-                        // What was repaired is looked at once more.
-                        self.verify_now.send_modify(|due| *due = due.sooner(Due { now: true, repairs: false }));
+                    if repairs {
                         self.forget_repair().await;
                     }
+                    record.evidence.differences == 0 && record.evidence.refused == 0
                 }
                 // The phase moved on meanwhile.
                 Ok(None) => continue,
@@ -76,9 +75,11 @@ impl Conductor {
                     tokio::time::sleep(AGAIN).await;
                     continue;
                 }
-            }
-            // At least as long a rest as the work took, so that it never takes more than half of anything.
-            let rest = self.plan.verify_pause.max(began.elapsed());
+            };
+            // At least as long a rest as the work took, so that it never takes more than half of anything. What wasn't clean
+            // is looked at again soon: somebody may be mending it.
+            let least = if clean { self.plan.verify_pause } else { UNCLEAN_PAUSE };
+            let rest = least.max(began.elapsed());
             let mut others = records.clone();
             tokio::select! {
                 () = tokio::time::sleep(rest) => {}
@@ -164,11 +165,8 @@ impl Conductor {
             refused: found.refused,
         };
         self.progress.send_modify(|all| all.verify = None);
-        let result = VerificationRecord {
-            ended_ms: self.clock.now().0,
-            evidence,
-            report: found.report.to_string(),
-        };
+        let result =
+            VerificationRecord { ended_ms: self.clock.now().0, evidence, report: found.report.to_string() };
         self.state.put_verification(&result).await?;
         self.note(AuditKind::Copy, sentence(&result.evidence, self.clock.now().since(began), repairs)).await;
         Ok(result)
@@ -182,7 +180,9 @@ fn sentence(found: &VerificationEvidence, took: Millis, repairs: bool) -> String
         (0, 0) => format!("verified: {rows} rows, no difference, in {ms} ms"),
         (differences, refused) => {
             let done = if repairs { ", repaired where it could be" } else { "" };
-            format!("verified: {rows} rows, {differences} differ, {refused} can't be compared{done}, in {ms} ms")
+            format!(
+                "verified: {rows} rows, {differences} differ, {refused} can't be compared{done}, in {ms} ms"
+            )
         }
     }
 }

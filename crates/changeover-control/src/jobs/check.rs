@@ -27,7 +27,8 @@ pub struct CheckReport {
     pub missing: Vec<(String, String)>,
     /// What the rows say, where they were asked.
     pub data: Vec<TableData>,
-    /// For each store, the SQL that removes by hand what is installed in it now; empty where nothing is.
+    /// For each store, the SQL that removes by hand what is installed in it now; where nothing is, what this migration
+    /// may come to install.
     pub removal: BTreeMap<String, String>,
     /// Bytes of each store.
     pub bytes: BTreeMap<String, u64>,
@@ -66,11 +67,16 @@ pub async fn check(spec: &Spec, data: bool) -> Result<CheckReport, ControlError>
     let mut findings = connected.plan.findings.clone();
     let mut tables = Vec::new();
     let stores = stores(&connected, &spec.name).await?;
+    for store in stores.values() {
+        findings.extend(store.check_expressions(&connected.plan.tables).await?);
+    }
+    // With an expression that can't be computed there is no row to be read.
+    let is_sound = findings.iter().all(|finding| finding.severity < Severity::Error);
     for table in &connected.plan.tables {
         findings.extend(words::reversibility(table));
         let rows = match stores.get(&(table.old.store.clone(), Side::Old)) {
-            Some(store) => changeover::store::Store::estimate(&**store, &table.name).await?,
-            None => 0,
+            Some(store) if is_sound => changeover::store::Store::estimate(&**store, &table.name).await?,
+            _ => 0,
         };
         tables.push(CheckedTable {
             plan: table.clone(),
@@ -80,7 +86,7 @@ pub async fn check(spec: &Spec, data: bool) -> Result<CheckReport, ControlError>
         });
     }
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
-    let seen = if data {
+    let seen = if data && is_sound {
         let of = |side: Side| {
             let stores = &stores;
             move |name: &str| stores.get(&(name.to_owned(), side)).map(|store| &**store as &dyn Duplicates)
@@ -89,12 +95,7 @@ pub async fn check(spec: &Spec, data: bool) -> Result<CheckReport, ControlError>
     } else {
         Vec::new()
     };
-    let mut removal = BTreeMap::new();
-    for (name, database) in &connected.databases {
-        let things = installed(database).await?;
-        let sql = if things.is_empty() { String::new() } else { removal_sql(&things) };
-        removal.insert(name.clone(), sql);
-    }
+    let removal = removal(&connected, &stores).await?;
     Ok(CheckReport {
         tables,
         findings,
@@ -118,6 +119,31 @@ async fn stores(
         }
     }
     Ok(stores)
+}
+
+/// The SQL that removes everything by hand, store by store.
+async fn removal(
+    connected: &Connected,
+    stores: &BTreeMap<(String, Side), Arc<SqliteStore>>,
+) -> Result<BTreeMap<String, String>, ControlError> {
+    let mut removal = BTreeMap::new();
+    for (name, database) in &connected.databases {
+        let things = installed(database).await?;
+        let of_side = |side: Side| {
+            let is_used = connected.plan.tables.iter().any(|table| match side {
+                Side::Old => table.old.store == *name,
+                Side::New => table.new.store == *name,
+            });
+            stores.get(&(name.clone(), side)).filter(|_| is_used).map(|store| store.removal_sql())
+        };
+        let sql = if things.is_empty() {
+            [Side::Old, Side::New].into_iter().filter_map(of_side).collect()
+        } else {
+            removal_sql(&things)
+        };
+        removal.insert(name.clone(), sql);
+    }
+    Ok(removal)
 }
 
 /// New tables that aren't there, with what would make them.

@@ -19,6 +19,9 @@ use crate::error::ControlError;
 /// The generation that a copy's chunk marks have. A run's begin anew with another number, and forget them.
 const GENERATION: u64 = 1;
 
+/// So many failures in a row, each of which might pass, end a copy; a run has more patience.
+const FAILURES_MAX: u32 = 3;
+
 /// Copies everything to the new side and compares it. Cut off, it goes on when called again, from what was applied.
 ///
 /// # Errors
@@ -29,11 +32,14 @@ pub async fn copy(spec: &Spec, told: Told<'_>) -> Result<JobReport, ControlError
     connected.check()?;
     let _owned = connected.own(&spec.name).await?;
     let sides = connected.sides(&spec.name).await?;
+    refuse_beside_a_run(&sides, &spec.name).await?;
     let watch = Watch::begin(&connected)?;
     let (mut copied, bytes) = copy_rows(&sides, spec, told).await?;
     let copy_took = began.elapsed();
     // The copy is whole: its marks have done their work.
-    sides.forget_generations_below(u64::MAX).await?;
+    for (_, keeper) in sides.keepers.iter().filter(|(side, _)| *side == Side::New) {
+        keeper.remove_installed().await?;
+    }
     let mut tables = compare_for(&sides, spec, told).await?;
     for table in &mut tables {
         if let Some(at) = copied.iter().position(|(name, _)| *name == table.table) {
@@ -42,6 +48,21 @@ pub async fn copy(spec: &Spec, told: Told<'_>) -> Result<JobReport, ControlError
     }
     let changed_meanwhile = watch.changed()?;
     Ok(JobReport { tables, took: began.elapsed(), copy_took, bytes, changed_meanwhile })
+}
+
+/// A migration that a run has begun is the run's to go on with: a copy would take its marks and triggers away.
+async fn refuse_beside_a_run(sides: &Sides, migration: &str) -> Result<(), ControlError> {
+    for (side, keeper) in &sides.keepers {
+        let of_a_run =
+            |what: &String| !what.contains("changeover_chunk") && !what.contains("changeover_meta");
+        if let Some(what) = keeper.installed().await?.iter().find(|what| of_a_run(what)) {
+            return Err(ControlError::Refused(format!(
+                "a run of `{migration}` has begun: {what} is installed on the {side} side. Go on with `changeover run`, or \
+                 end it by `changeover abort`, and then copy"
+            )));
+        }
+    }
+    Ok(())
 }
 
 async fn copy_rows(
@@ -54,10 +75,13 @@ async fn copy_rows(
         rows_per_second_max: pace.rate,
         response_max: pace.give_way,
         reading: Some(Reading::Logged),
+        // Somebody waits for it, and may call again: it goes on from here.
+        failures_max: FAILURES_MAX,
         ..BackfillOptions::default()
     };
     sides.links.cover(Side::New, Coverage::Generation(GENERATION));
-    let (backfill, handle) = Backfill::new(std::sync::Arc::clone(&sides.links), Side::New, GENERATION, options);
+    let (backfill, handle) =
+        Backfill::new(std::sync::Arc::clone(&sides.links), Side::New, GENERATION, options);
     let mut progress = handle.subscribe();
     let follow = async {
         loop {
@@ -68,6 +92,7 @@ async fn copy_rows(
                 rows_all: seen.estimate(),
                 rows_per_second: seen.rows_per_second,
                 left: seen.left,
+                waiting: seen.waiting,
             });
             if progress.changed().await.is_err() {
                 std::future::pending::<()>().await;
@@ -103,6 +128,7 @@ pub(super) fn verify_progress(progress: &changeover::engine::VerifyProgress) -> 
         rows_all,
         rows_per_second: progress.rows_per_second / 2.0,
         left: progress.left,
+        waiting: None,
     }
 }
 
@@ -144,6 +170,8 @@ impl Watch {
 fn data_version(connection: &Connection, path: &Path) -> Result<i64, ControlError> {
     let fail = |cause: rusqlite::Error| ControlError::file(path, "it can't be watched", &cause);
     // A read first: without one the number may be that of a page cache long gone.
-    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0)).map_err(fail)?;
+    connection
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))
+        .map_err(fail)?;
     connection.pragma_query_value(None, "data_version", |row| row.get(0)).map_err(fail)
 }

@@ -86,8 +86,9 @@ pub async fn rehearse(spec: &Spec, folder: &Path, told: Told<'_>) -> Result<Rehe
         moves.push(forward(&conductor, to, told).await?);
     }
     if let Some(copy) = conductor.progress.borrow().copy {
-        backfill_seconds = Duration::from_millis(copy.done_ms.unwrap_or(copy.began_ms).saturating_sub(copy.began_ms))
-            .as_secs_f64();
+        backfill_seconds =
+            Duration::from_millis(copy.done_ms.unwrap_or(copy.began_ms).saturating_sub(copy.began_ms))
+                .as_secs_f64();
     }
     let from = phases[turn];
     let started = Instant::now();
@@ -143,7 +144,9 @@ fn is_waiting(conductor: &Conductor, blocked: &[String]) -> bool {
     let progress = conductor.progress.borrow();
     let copying = record.backfill.is_some_and(|backfill| !backfill.done);
     let verifying = progress.verify.is_some();
-    let unverified = blocked.iter().any(|why| why.contains("no full verification has been made") || why.contains("not of all rows"));
+    let unverified = blocked
+        .iter()
+        .any(|why| why.contains("no full verification has been made") || why.contains("not of all rows"));
     progress.stopped.is_none() && (copying || verifying || unverified)
 }
 
@@ -156,6 +159,7 @@ fn show(conductor: &Conductor, told: Told<'_>) {
             rows_all: copy.rows_all,
             rows_per_second: copy.rows_per_second,
             left: copy.left_ms.map(Duration::from_millis),
+            waiting: None,
         });
     } else if let Some(verify) = progress.verify {
         told(&JobProgress {
@@ -164,6 +168,7 @@ fn show(conductor: &Conductor, told: Told<'_>) {
             rows_all: verify.rows_all,
             rows_per_second: 0.0,
             left: None,
+            waiting: None,
         });
     }
 }
@@ -176,7 +181,10 @@ async fn copy_databases(spec: &Spec, folder: &Path) -> Result<Elsewhere, Control
         let (from, to) = (database.path().to_owned(), folder.join(format!("{name}.db")));
         elsewhere.insert(name.clone(), to.clone());
         let copied = tokio::task::spawn_blocking(move || snapshot(&from, &to)).await;
-        copied.map_err(|cause| ControlError::Stopped { part: "the copying of a database", cause: cause.to_string() })??;
+        copied.map_err(|cause| ControlError::Stopped {
+            part: "the copying of a database",
+            cause: cause.to_string(),
+        })??;
     }
     Ok(elsewhere)
 }

@@ -26,10 +26,8 @@ pub async fn verify(spec: &Spec, repair: bool, told: Told<'_>) -> Result<JobRepo
     connected.check()?;
     let sides = connected.sides(&spec.name).await?;
     let authority = authority(spec).await?;
-    let options = VerifyOptions {
-        rows_per_second_max: spec.verification.rate,
-        ..VerifyOptions::new(authority)
-    };
+    let options =
+        VerifyOptions { rows_per_second_max: spec.verification.rate, ..VerifyOptions::new(authority) };
     let comparison =
         Comparison { links: &sides.links, options, repairs: repair, redact: &spec.evidence, paused: None };
     let tables = comparison.run(&mut |progress| told(&verify_progress(progress))).await?;

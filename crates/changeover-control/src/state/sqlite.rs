@@ -75,8 +75,9 @@ impl SqliteState {
         let (path, migration) = (path.to_owned(), migration.to_owned());
         blocking(move || {
             if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-                std::fs::create_dir_all(folder)
-                    .map_err(|cause| ControlError::file(folder, "the state's folder can't be made", &cause))?;
+                std::fs::create_dir_all(folder).map_err(|cause| {
+                    ControlError::file(folder, "the state's folder can't be made", &cause)
+                })?;
             }
             let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
                 | OpenFlags::SQLITE_OPEN_CREATE
@@ -111,7 +112,11 @@ impl SqliteState {
             .pragma_query_value(None, "user_version", |row| row.get(0))
             .map_err(fail("it can't be read"))?;
         if format > STATE_FORMAT {
-            return Err(ControlError::NewerState { path: path.to_owned(), found: format, known: STATE_FORMAT });
+            return Err(ControlError::NewerState {
+                path: path.to_owned(),
+                found: format,
+                known: STATE_FORMAT,
+            });
         }
         if format == 0 {
             Self::create(&mut connection, path, migration)?;
@@ -122,7 +127,9 @@ impl SqliteState {
         if owner != APPLICATION_ID {
             return Err(not_a_state(path));
         }
-        connection.pragma_update(None, "journal_mode", "wal").map_err(fail("it can't be put into WAL mode"))?;
+        connection
+            .pragma_update(None, "journal_mode", "wal")
+            .map_err(fail("it can't be put into WAL mode"))?;
         connection.pragma_update(None, "synchronous", "full").map_err(fail("it can't be set up"))?;
         let meta = |name: &str| -> Result<String, ControlError> {
             connection
@@ -145,7 +152,8 @@ impl SqliteState {
     /// Makes the tables in a file that has none. Two that do it at once: the second finds them made.
     fn create(connection: &mut Connection, path: &Path, migration: &str) -> Result<(), ControlError> {
         let fail = |cause: rusqlite::Error| state_error(path, "it can't be made", &cause);
-        let tx = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(fail)?;
+        let tx =
+            connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(fail)?;
         let format: u32 = tx.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(fail)?;
         if format > 0 {
             return Ok(());
@@ -435,7 +443,9 @@ fn state_error(path: &Path, doing: &'static str, cause: &rusqlite::Error) -> Con
         Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
             "Check the folder's and the file's rights, or name another file by --state"
         }
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => "Another process holds it: end that, and try again",
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            "Another process holds it: end that, and try again"
+        }
         _ => "Try again; if it stays, move the file away and use `changeover adopt`",
     };
     ControlError::State { path: path.to_owned(), doing, cause: cause.to_string(), remedy }

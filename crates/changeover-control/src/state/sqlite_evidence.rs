@@ -58,7 +58,9 @@ pub(super) fn compact(tx: &Transaction<'_>, hourly_before_ms: u64, forget_before
     tx.execute("DELETE FROM reporter WHERE at_ms < ?1", [forget_before_ms])?;
     // Whole hours alone, so that no window is joined twice.
     let before = hourly_before_ms - hourly_before_ms % HOUR_MS;
-    tx.execute_batch("CREATE TEMP TABLE IF NOT EXISTS joined AS SELECT * FROM evidence WHERE 0; DELETE FROM joined;")?;
+    tx.execute_batch(
+        "CREATE TEMP TABLE IF NOT EXISTS joined AS SELECT * FROM evidence WHERE 0; DELETE FROM joined;",
+    )?;
     tx.execute(
         "INSERT INTO joined SELECT window_ms - window_ms % ?1, operation, treatment, counter,
          min(total(count), 4611686018427387904) FROM evidence WHERE window_ms < ?2
@@ -125,4 +127,3 @@ pub(super) fn samples(tx: &Transaction<'_>, operation: Option<&str>, limit: usiz
     })?;
     rows.collect()
 }
-

@@ -59,7 +59,10 @@ pub async fn supervise(
         crashes.retain(|at| now.duration_since(*at) < CRASH_WINDOW);
         crashes.push(now);
         if crashes.len() >= CRASHES {
-            let cause = format!("it ended {CRASHES} times in {} minutes, last with {status}", CRASH_WINDOW.as_secs() / 60);
+            let cause = format!(
+                "it ended {CRASHES} times in {} minutes, last with {status}",
+                CRASH_WINDOW.as_secs() / 60
+            );
             return Err(ControlError::Stopped { part: "the worker", cause });
         }
         tracing::warn!(%status, "the worker ended unasked: it is started again and goes on from where it was");

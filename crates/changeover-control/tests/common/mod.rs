@@ -141,11 +141,8 @@ fn write_one(
     loop {
         let value = std::fs::read_to_string(flag).unwrap_or_default();
         let to_old = matches!(value.trim(), "0" | "1" | "");
-        let (connection, table, id, state) = if to_old {
-            (old, "bookings", "id", "state")
-        } else {
-            (new, "booking", "booking_id", "status")
-        };
+        let (connection, table, id, state) =
+            if to_old { (old, "bookings", "id", "state") } else { (new, "booking", "booking_id", "status") };
         let word = if to_old { "changed" } else { "CHANGED" };
         let done = match (n % 5, victim) {
             (0, _) | (_, None) => connection
@@ -155,7 +152,10 @@ fn write_one(
                     |row| row.get::<_, i64>(0),
                 )
                 .map(|id| {
-                    assert!(expected.insert(id, ("CHANGED".to_owned(), n)).is_none(), "id {id} was given out twice");
+                    assert!(
+                        expected.insert(id, ("CHANGED".to_owned(), n)).is_none(),
+                        "id {id} was given out twice"
+                    );
                 }),
             (4, Some(victim)) => connection
                 .execute(&format!("DELETE FROM {table} WHERE {id} = ?1"), [victim])
@@ -181,9 +181,7 @@ fn write_one(
 
 /// The bake times that a test has no time for.
 pub fn no_bake() -> Vec<Override> {
-    [Gate::BakeTime, Gate::OldUntouched]
-        .map(|gate| Override { gate, reason: "a test".to_owned() })
-        .into()
+    [Gate::BakeTime, Gate::OldUntouched].map(|gate| Override { gate, reason: "a test".to_owned() }).into()
 }
 
 /// Goes forward as soon as the gates are open.
@@ -192,7 +190,9 @@ pub async fn forward(conductor: &Conductor, to: Phase) {
     loop {
         match conductor.advance(Some(to), Share::ALL, &no_bake()).await {
             Ok(moved) if moved.place.phase == to => return,
-            Err(ControlError::Refused(why)) if why.starts_with(&format!("the migration is in {to},")) => return,
+            Err(ControlError::Refused(why)) if why.starts_with(&format!("the migration is in {to},")) => {
+                return;
+            }
             answer => assert!(tokio::time::Instant::now() < deadline, "into {to}: {answer:?}"),
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

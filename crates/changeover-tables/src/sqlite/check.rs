@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use changeover::store::capture::CaptureOptions;
 use changeover::store::fence::FenceState;
 use changeover::{Key, Side, StoreError};
 use rusqlite::Connection;
@@ -20,9 +19,6 @@ use super::triggers;
 use crate::catalog::IndexPart;
 use crate::data::{Duplicates, Example, Trouble};
 use crate::plan::{Finding, Severity, Source, TablePlan};
-
-/// The triggers' names don't depend on the options.
-const ANY: CaptureOptions = CaptureOptions { bound: 1, overflow: true };
 
 impl SqliteStore {
     /// Prepares every expression of the spec's that this side computes: `set` and `where` on the old one, `back` on the new
@@ -55,7 +51,7 @@ impl SqliteStore {
         let inner = &self.inner;
         let mut names = Vec::new();
         for table in &inner.tables {
-            names.extend(triggers::capture(table, &inner.migration, ANY).into_iter().map(|(name, _)| name));
+            names.extend(triggers::capture(table, &inner.migration).into_iter().map(|(name, _)| name));
             names.extend(
                 fence::triggers(table, &inner.migration, FenceState::Moved).into_iter().map(|(name, _)| name),
             );

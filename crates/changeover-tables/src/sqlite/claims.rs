@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use changeover::store::capture::{CaptureOptions, Claim, Depth};
-use changeover::{Key, Slot, Value};
+use changeover::{Key, Slot, SlotRange, Value};
 use rusqlite::{Connection, Row as SqlRow};
 
 use super::install::{self, log_name};
@@ -51,10 +51,11 @@ impl<'i> Log<'i> {
         }
         let noted = format!("{} {}", options.bound, options.overflow);
         install::put_note(self.connection, &self.inner.migration, &self.note_key(), &noted)?;
-        for table in &self.inner.tables {
-            let wanted = triggers::capture(table, &self.inner.migration, options);
-            install::put_triggers(self.connection, &wanted)?;
+        let (migration, side) = (&self.inner.migration, self.inner.info.side);
+        if !options.overflow {
+            install::drop_triggers(self.connection, &[triggers::BOUND], migration, side)?;
         }
+        install::put_triggers(self.connection, &self.triggers(options))?;
         Ok(())
     }
 
@@ -62,6 +63,7 @@ impl<'i> Log<'i> {
         let (migration, side) = (&self.inner.migration, self.inner.info.side);
         install::drop_triggers(self.connection, &triggers::KINDS, migration, side)?;
         self.connection.execute_batch(&format!("DROP TABLE IF EXISTS {}", self.table))?;
+        self.inner.forget_newest();
         if install::exists(self.connection, install::META)? {
             self.connection.execute(
                 "DELETE FROM changeover_meta WHERE migration = ?1 AND key = ?2",
@@ -86,19 +88,22 @@ impl<'i> Log<'i> {
 
     /// Whether the log and every trigger are there, just as they were made.
     pub(super) fn is_whole(&self) -> rusqlite::Result<bool> {
-        let Some(options) = self.options()?.filter(|_| true) else { return Ok(false) };
+        let Some(options) = self.options()? else { return Ok(false) };
         if !self.exists()? {
             return Ok(false);
         }
-        for table in &self.inner.tables {
-            if !install::has_triggers(
-                self.connection,
-                &triggers::capture(table, &self.inner.migration, options),
-            )? {
-                return Ok(false);
-            }
+        install::has_triggers(self.connection, &self.triggers(options))
+    }
+
+    /// All triggers that capture with these options has.
+    fn triggers(&self, options: CaptureOptions) -> Vec<(String, String)> {
+        let (migration, side) = (&self.inner.migration, self.inner.info.side);
+        let mut all: Vec<(String, String)> =
+            self.inner.tables.iter().flat_map(|table| triggers::capture(table, migration)).collect();
+        if options.overflow {
+            all.push(triggers::bound(migration, side, options.bound));
         }
-        Ok(true)
+        all
     }
 
     fn select(&self) -> String {
@@ -157,7 +162,7 @@ impl<'i> Log<'i> {
             id: row.get(0)?,
             key,
             slot,
-            at_ms: row.get::<_, Option<i64>>(2)?.unwrap_or_default(),
+            at_ms: row.get::<_, Option<f64>>(2)?.map_or(0, unix_ms),
         }))
     }
 
@@ -176,9 +181,11 @@ impl<'i> Log<'i> {
         if !self.exists()? {
             return Ok(());
         }
-        let newest: i64 =
-            self.connection
-                .query_row(&format!("SELECT max(id) FROM {}", self.table), [], |row| row.get(0))?;
+        let newest: i64 = self.connection.query_row(
+            &format!("SELECT coalesce(max(id), 0) FROM {}", self.table),
+            [],
+            |row| row.get(0),
+        )?;
         let mut delete =
             self.connection.prepare_cached(&format!("DELETE FROM {} WHERE id = ?1", self.table))?;
         for id in ids.iter().filter(|id| **id > 0) {
@@ -209,9 +216,11 @@ impl<'i> Log<'i> {
         if !self.exists()? {
             return Ok(());
         }
-        let newest: i64 =
-            self.connection
-                .query_row(&format!("SELECT max(id) FROM {}", self.table), [], |row| row.get(0))?;
+        let newest: i64 = self.connection.query_row(
+            &format!("SELECT coalesce(max(id), 0) FROM {}", self.table),
+            [],
+            |row| row.get(0),
+        )?;
         self.connection.execute(&format!("DELETE FROM {} WHERE id <> ?1", self.table), [newest])?;
         self.empty(newest)
     }
@@ -224,18 +233,20 @@ impl<'i> Log<'i> {
         let sql = format!(
             "SELECT (SELECT count(*) FROM {0} WHERE id > 0 AND mapping IS NOT NULL), \
              (SELECT at FROM {0} WHERE id > 0 AND mapping IS NOT NULL ORDER BY id LIMIT 1), \
-             (SELECT max(id) FROM {0}) - (SELECT min(id) FROM {0} WHERE id > 0), \
+             (SELECT id FROM {0} WHERE mapping IS NOT NULL ORDER BY id DESC LIMIT 1) \
+             - (SELECT id FROM {0} WHERE id > 0 AND mapping IS NOT NULL ORDER BY id LIMIT 1), \
              EXISTS (SELECT 1 FROM {0} WHERE id = -1), \
-             CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
+             julianday('now'), (SELECT coalesce(max(id), 0) FROM {0})",
             self.table
         );
         self.connection.prepare_cached(&sql)?.query_row([], |row| {
             let unsigned = |n: i64| u64::try_from(n).unwrap_or_default();
-            let oldest: Option<i64> = row.get(1)?;
-            let now: i64 = row.get(4)?;
+            self.inner.saw_newest(row.get(5)?);
+            let oldest: Option<f64> = row.get(1)?;
+            let now: f64 = row.get(4)?;
             Ok(Depth {
                 entries: unsigned(row.get(0)?),
-                oldest_ms: oldest.map_or(0, |at| unsigned(now - at)),
+                oldest_ms: oldest.map_or(0, |at| unsigned(unix_ms(now) - unix_ms(at))),
                 span: unsigned(row.get::<_, Option<i64>>(2)?.unwrap_or_default()),
                 bound: options.bound,
                 overflowed: row.get(3)?,
@@ -243,12 +254,20 @@ impl<'i> Log<'i> {
         })
     }
 
-    /// How many entries there are in these slots.
-    pub(super) fn dirty_in(&self, slots: changeover::SlotRange) -> rusqlite::Result<u64> {
-        if slots == changeover::SlotRange::ALL || !self.exists()? {
-            return self.depth().map(|depth| depth.entries);
+    /// How many keys of these slots are in the log. SQLite sorts them, on disk if need be.
+    pub(super) fn dirty_in(&self, slots: SlotRange) -> rusqlite::Result<u64> {
+        if !self.exists()? {
+            return Ok(0);
         }
-        let sql = format!("{} WHERE id > 0 AND mapping IS NOT NULL", self.select());
+        let keys: String = (1..=self.keys).map(|n| format!(", k{n}")).collect();
+        let entries = format!("FROM {} WHERE id > 0 AND mapping IS NOT NULL", self.table);
+        if slots == SlotRange::ALL {
+            let sql = format!("SELECT count(*) FROM (SELECT DISTINCT mapping{keys} {entries})");
+            let dirty: i64 = self.connection.prepare_cached(&sql)?.query_row([], |row| row.get(0))?;
+            return Ok(u64::try_from(dirty).unwrap_or_default());
+        }
+        // In the shape of an entry, but each key once.
+        let sql = format!("SELECT DISTINCT 0, mapping, NULL, slot{keys} {entries}");
         let mut statement = self.connection.prepare_cached(&sql)?;
         let mut rows = statement.query([])?;
         let mut dirty = 0;
@@ -257,4 +276,10 @@ impl<'i> Log<'i> {
         }
         Ok(dirty)
     }
+}
+
+/// Milliseconds since 1970 of a Julian day, which is what every SQLite can tell the time by, and the cheapest to ask for.
+#[allow(clippy::cast_possible_truncation, reason = "a time of this age is far from the bounds")]
+fn unix_ms(julian_day: f64) -> i64 {
+    ((julian_day - 2_440_587.5) * 86_400_000.0).round() as i64
 }

@@ -22,7 +22,7 @@ impl Place {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy {
                 store: self.store.clone(),
                 what: format!("the database file {}", self.file),
-                holder: None,
+                holder: super::holder::of_write_lock(std::path::Path::new(&self.file)),
             },
             Some(ErrorCode::CannotOpen | ErrorCode::SystemIoFailure | ErrorCode::OperationInterrupted) => {
                 StoreError::Unreachable {

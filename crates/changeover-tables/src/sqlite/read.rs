@@ -68,29 +68,41 @@ impl SideTable {
         bind(statement, 1, key.values())?;
         let mut rows = statement.raw_query();
         while let Some(row) = rows.next()? {
-            let (found, made) = self.make(connection, image, row)?;
-            if found.as_deref().is_none_or(|found| found == key.values()) {
-                return Ok(Some(made));
+            let raw = raw_key(row, self.key.len())?;
+            // A row that has no canonical key isn't the one with this.
+            if let Ok(found) = self.canonical_key(connection, &raw)?
+                && found == key.values()
+            {
+                return self.image_of(connection, image, row, found).map(Some);
             }
         }
         Ok(None)
     }
 
-    /// Makes a row of the image out of SQLite's. The canonical key comes with it, where it has one.
+    /// Makes a row of the image out of SQLite's; `raw` is its key as it is stored.
     pub(super) fn make(
         &self,
         connection: &Connection,
         image: &ImageSql,
         row: &SqlRow<'_>,
-    ) -> rusqlite::Result<(Option<Vec<Value>>, Made)> {
-        let raw = raw_key(row, self.key.len())?;
-        let key = match self.canonical_key(connection, &raw)? {
-            Ok(key) => key,
+        raw: &[Value],
+    ) -> rusqlite::Result<Made> {
+        match self.canonical_key(connection, raw)? {
+            Ok(key) => self.image_of(connection, image, row, key),
             Err(why) => {
-                let key = Key::composite(self.name().clone(), raw);
-                return Ok((None, Made::Refused(Refusal { key, column: None, value: None, why })));
+                let key = Key::composite(self.name().clone(), raw.to_vec());
+                Ok(Made::Refused(Refusal { key, column: None, value: None, why }))
             }
-        };
+        }
+    }
+
+    fn image_of(
+        &self,
+        connection: &Connection,
+        image: &ImageSql,
+        row: &SqlRow<'_>,
+        key: Vec<Value>,
+    ) -> rusqlite::Result<Made> {
         let mut values = Vec::with_capacity(image.columns.len());
         for column in &image.columns {
             let read = if column.at < key.len() {
@@ -102,7 +114,7 @@ impl SideTable {
                 values.push(read);
                 continue;
             };
-            let kept = stored(connection, target.domain, read)?;
+            let kept = if column.converts { stored(connection, target.domain, read)? } else { read };
             if let Some(why) = target.objection(&kept) {
                 let refusal = Refusal {
                     key: Key::composite(self.name().clone(), key),
@@ -110,11 +122,11 @@ impl SideTable {
                     value: Some(kept),
                     why,
                 };
-                return Ok((None, Made::Refused(refusal)));
+                return Ok(Made::Refused(refusal));
             }
             values.push(kept);
         }
-        Ok((Some(key), Made::Row(Row(values))))
+        Ok(Made::Row(Row(values)))
     }
 
     /// The canonical key of a row, or why it has none.

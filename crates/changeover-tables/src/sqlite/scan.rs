@@ -129,10 +129,10 @@ impl Scan<'_> {
         bind(&mut statement, next, upto.unwrap_or_default())?;
         let mut rows = statement.raw_query();
         while let Some(row) = rows.next()? {
-            let (_, made) = self.table.make(self.connection, self.image, row)?;
-            let key = raw_key(row, self.table.key.len())?;
+            let raw = raw_key(row, self.table.key.len())?;
+            let made = self.table.make(self.connection, self.image, row, &raw)?;
             self.put(made)?;
-            *last = Some(ordered(self.table, &key));
+            *last = Some(in_order(self.table, raw));
         }
         Ok(())
     }
@@ -171,7 +171,7 @@ impl Scan<'_> {
         bind(&mut statement, 1, raw)?;
         let made = match statement.raw_query().next() {
             Ok(None) => return Ok(false),
-            Ok(Some(row)) => self.table.make(self.connection, self.image, row).map(|(_, made)| made),
+            Ok(Some(row)) => self.table.make(self.connection, self.image, row, raw),
             Err(error) => Err(error),
         };
         match made {
@@ -324,6 +324,11 @@ impl SideTable {
         }
         Ok(Ordering::Equal)
     }
+}
+
+/// [`ordered`] without a copy, where the spec has the index's order.
+fn in_order(table: &SideTable, values: Vec<Value>) -> Vec<Value> {
+    if table.order.is_sorted() { values } else { ordered(table, &values) }
 }
 
 /// The values of a key in the order of this side's index.

@@ -1,5 +1,7 @@
 //! One mapping as one side carries it out: the SQL that reads, finds and writes its rows, made once from the plan.
 
+use std::sync::OnceLock;
+
 use changeover::rules::RowRules;
 use changeover::store::{KeyOrder, TableShape};
 use changeover::{Side, TableName};
@@ -42,12 +44,23 @@ pub(super) struct SideTable {
     pub(super) written: Vec<String>,
     /// Where the key stands in a row that is written.
     pub(super) written_key: Vec<usize>,
+    /// The statements that write a row, each made when it is first needed.
+    pub(super) statements: Statements,
     /// What may differ.
     pub(super) rules: RowRules,
     /// The column whose values a counter gives out, where it goes to or comes from the other side's counter.
     pub(super) counter: Option<String>,
     /// The column by which rows are put into slots, if it isn't the key: this side's, and the new side's.
     pub(super) route: Option<(String, Target)>,
+}
+
+/// The statements that read and write one row by its key.
+#[derive(Debug, Default)]
+pub(super) struct Statements {
+    pub(super) current: OnceLock<String>,
+    pub(super) insert: OnceLock<String>,
+    pub(super) update: OnceLock<String>,
+    pub(super) delete: OnceLock<String>,
 }
 
 /// One column of the key on this side.
@@ -83,6 +96,8 @@ pub(super) struct ImageColumn {
     pub(super) at: usize,
     /// The column that it is on its way to; `None` where it is there already.
     pub(super) target: Option<Target>,
+    /// Whether that column changes values as it stores them, other than the one that they come from.
+    pub(super) converts: bool,
 }
 
 impl SideTable {
@@ -120,6 +135,7 @@ impl SideTable {
             back: (side == Side::New).then(|| back_image(plan, &key)),
             written,
             written_key,
+            statements: Statements::default(),
             // The plan has kept only rules over these columns, as they are spelled.
             rules: RowRules::new(&columns, plan.rules.clone()).unwrap_or_default(),
             route: route(plan, side),
@@ -268,7 +284,9 @@ fn canonical_image(plan: &TablePlan, side: Side, key: &[KeyColumn]) -> ImageSql 
             list.len() - 1
         });
         let target = (side == Side::Old).then(|| column.target.clone());
-        columns.push(ImageColumn { at, target });
+        // The key's values are converted already.
+        let converts = at >= key.len() && converts(&column.source, &plan.old_info, &column.target);
+        columns.push(ImageColumn { at, target, converts });
     }
     ImageSql { select: list.join(", "), columns }
 }
@@ -283,9 +301,18 @@ fn back_image(plan: &TablePlan, key: &[KeyColumn]) -> ImageSql {
             list.push(source_sql(&column.source));
             list.len() - 1
         };
-        columns.push(ImageColumn { at, target: Some(column.target.clone()) });
+        let converts = converts(&column.source, &plan.new_info, &column.target);
+        columns.push(ImageColumn { at, target: Some(column.target.clone()), converts });
     }
     ImageSql { select: list.join(", "), columns }
+}
+
+/// A column of the same kind holds its values as the target would.
+fn converts(source: &Source, from: &TableInfo, target: &Target) -> bool {
+    match source {
+        Source::Column(name) => from.column(name).map(|c| c.domain) != Some(target.domain),
+        Source::Sql(_) | Source::Const(_) => true,
+    }
 }
 
 fn source_sql(source: &Source) -> String {

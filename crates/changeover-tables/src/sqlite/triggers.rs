@@ -4,7 +4,7 @@
 //! What other triggers would miss is logged beforehand: with `recursive_triggers` off, which is the default, `REPLACE`
 //! removes rows that stand in the way of a unique index without a word to any DELETE trigger.
 
-use changeover::store::capture::CaptureOptions;
+use changeover::Side;
 
 use super::install::{log_name, trigger_name};
 use super::shape::{SideTable, is_constant};
@@ -12,17 +12,21 @@ use super::sql::name;
 use crate::catalog::{Domain, IndexPart, UniqueIndex};
 
 /// The kinds of triggers here, as their names begin.
-pub(super) const KINDS: [&str; 5] = ["insert", "update", "rekey", "delete", "displace"];
+pub(super) const KINDS: [&str; 6] = ["insert", "update", "rekey", "delete", "displace", BOUND];
+
+/// The kind of the trigger that keeps the bound.
+pub(super) const BOUND: &str = "bound";
 
 /// The definition of the log's table, for keys of so many columns.
 pub(super) fn log_sql(log: &str, columns: usize) -> String {
     let keys: String = (1..=columns).map(|n| format!(", k{n}")).collect();
-    format!("CREATE TABLE {} (id INTEGER PRIMARY KEY, mapping INTEGER, at INTEGER, slot{keys})", name(log))
+    format!("CREATE TABLE {} (id INTEGER PRIMARY KEY, mapping INTEGER, at REAL, slot{keys})", name(log))
 }
 
 /// The triggers of one mapping: their names and definitions.
-pub(super) fn capture(table: &SideTable, migration: &str, options: CaptureOptions) -> Vec<(String, String)> {
-    let writer = Writer { table, log: name(&log_name(migration, table.side)), options };
+pub(super) fn capture(table: &SideTable, migration: &str) -> Vec<(String, String)> {
+    let log = name(&log_name(migration, table.side));
+    let writer = |row: &str, found: Option<&str>| entry(table, &log, row, found);
     let mut made = Vec::new();
     let mut trigger = |what: &str, event: &str, when: Option<String>, body: String| {
         let trigger = trigger_name(what, migration, table.side, table.name().as_str());
@@ -31,71 +35,58 @@ pub(super) fn capture(table: &SideTable, migration: &str, options: CaptureOption
             format!("CREATE TRIGGER {} {event} ON {}{when} BEGIN {body}; END", name(&trigger), table.table);
         made.push((trigger, sql));
     };
-    trigger("insert", "AFTER INSERT", scoped(table, "NEW"), writer.entry("NEW", None));
-    trigger("update", "AFTER UPDATE", scoped(table, "NEW"), writer.entry("NEW", None));
-    trigger("rekey", "AFTER UPDATE", Some(left_its_place(table)), writer.entry("OLD", None));
-    trigger("delete", "AFTER DELETE", scoped(table, "OLD"), writer.entry("OLD", None));
+    trigger("insert", "AFTER INSERT", scoped(table, "NEW"), writer("NEW", None));
+    trigger("update", "AFTER UPDATE", scoped(table, "NEW"), writer("NEW", None));
+    trigger("rekey", "AFTER UPDATE", Some(left_its_place(table)), writer("OLD", None));
+    trigger("delete", "AFTER DELETE", scoped(table, "OLD"), writer("OLD", None));
     for (n, index) in displacing(table).into_iter().enumerate() {
         let rows = displaced(table, index);
-        trigger(
-            &format!("displace{n}_insert"),
-            "BEFORE INSERT",
-            None,
-            writer.entry(&table.table, Some(&rows)),
-        );
+        trigger(&format!("displace{n}_insert"), "BEFORE INSERT", None, writer(&table.table, Some(&rows)));
         let others = format!("{rows} AND NOT ({})", same_key(table, &table.table, "OLD"));
         trigger(
             &format!("displace{n}_update"),
             "BEFORE UPDATE",
             moves_in(index),
-            writer.entry(&table.table, Some(&others)),
+            writer(&table.table, Some(&others)),
         );
     }
     made
 }
 
-/// Writes the one INSERT of a trigger.
-struct Writer<'t> {
-    table: &'t SideTable,
-    log: String,
-    options: CaptureOptions,
+/// Keeps the log's bound, on the newest id less the oldest: a trigger of the log's own, which costs the application next to
+/// nothing because it looks only at every so many entries. At the bound it takes the entry out again and leaves the mark -1;
+/// the next entry gets the same id, and is looked at too. The mark's INSERT never conflicts: on a conflict the application's
+/// own statement would decide what happens.
+pub(super) fn bound(migration: &str, side: Side, bound: u64) -> (String, String) {
+    let log = name(&log_name(migration, side));
+    let trigger = trigger_name(BOUND, migration, side, "log");
+    let every = (bound / 16).clamp(1, 64);
+    let sql = format!(
+        "CREATE TRIGGER {} AFTER INSERT ON {log} WHEN NEW.id % {every} = 0 \
+         AND NEW.id - (SELECT min(id) FROM {log} WHERE id > 0) >= {bound} BEGIN \
+         DELETE FROM {log} WHERE id = NEW.id; \
+         INSERT INTO {log} (id) SELECT -1 WHERE NOT EXISTS (SELECT 1 FROM {log} WHERE id = -1); END",
+        name(&trigger)
+    );
+    (trigger, sql)
 }
 
-impl Writer<'_> {
-    /// An entry for the row that is called `row` (`NEW`, `OLD`), or for each row that a condition finds.
-    fn entry(&self, row: &str, found: Option<&str>) -> String {
-        let keys: String = self.table.key.iter().map(|k| format!(", {row}.{}", name(&k.name))).collect();
-        let slot = match &self.table.route {
-            Some((column, _)) => format!("{row}.{}", name(column)),
-            None => "NULL".to_owned(),
-        };
-        // Milliseconds since 1970, in words that every SQLite understands.
-        let now = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)";
-        let values = format!("{}, {now}, {slot}{keys}", self.table.tag);
-        let columns: String = (1..=self.table.key.len()).map(|n| format!(", k{n}")).collect();
-        let (log, from) = (&self.log, found.map(|found| format!(" FROM {} WHERE {found}", self.table.table)));
-        if !self.options.overflow {
-            return format!(
-                "INSERT INTO {log} (mapping, at, slot{columns}) SELECT {values}{}",
-                from.unwrap_or_default()
-            );
+/// The one INSERT of a trigger, for the row that is called `row` (`NEW`, `OLD`), or for each row that a condition finds.
+fn entry(table: &SideTable, log: &str, row: &str, found: Option<&str>) -> String {
+    let (mut columns, mut values) = ("mapping, at".to_owned(), format!("{}, julianday('now')", table.tag));
+    if let Some((column, _)) = &table.route {
+        columns.push_str(", slot");
+        values.push_str(&format!(", {row}.{}", name(column)));
+    }
+    for (n, key) in table.key.iter().enumerate() {
+        columns.push_str(&format!(", k{}", n + 1));
+        values.push_str(&format!(", {row}.{}", name(&key.name)));
+    }
+    match found {
+        None => format!("INSERT INTO {log} ({columns}) VALUES ({values})"),
+        Some(found) => {
+            format!("INSERT INTO {log} ({columns}) SELECT {values} FROM {} WHERE {found}", table.table)
         }
-        // The bound is on the newest id less the oldest. At the bound the entry becomes the mark -1, once: a second one is
-        // kept out by the condition and not by a conflict, whose handling the application's statement would decide.
-        let full = format!(
-            "(SELECT max(id) FROM {log}) - (SELECT min(id) FROM {log} WHERE id > 0) >= {}",
-            self.options.bound.saturating_sub(1)
-        );
-        let keep = format!("(NOT ({full}) OR NOT EXISTS (SELECT 1 FROM {log} WHERE id = -1))");
-        let limit = if found.is_some() {
-            " LIMIT CASE WHEN %FULL% THEN 1 ELSE -1 END".replace("%FULL%", &full)
-        } else {
-            String::new()
-        };
-        format!(
-            "INSERT INTO {log} (id, mapping, at, slot{columns}) SELECT CASE WHEN {full} THEN -1 END, {values}{} {keep}{limit}",
-            from.map_or_else(|| " WHERE".to_owned(), |from| format!("{from} AND")),
-        )
     }
 }
 

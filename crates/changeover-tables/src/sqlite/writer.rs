@@ -40,6 +40,8 @@ struct Within {
 #[derive(Debug, Default)]
 pub(super) struct Stack {
     open: Vec<u64>,
+    /// Whether commits needn't outlive a power cut just now.
+    relaxed: bool,
     stall: Option<(Duration, Instant)>,
 }
 
@@ -62,6 +64,11 @@ impl Writer {
             thread: tokio::sync::Mutex::new(None),
             next: AtomicU64::new(1),
         }
+    }
+
+    /// Lets the thread end, once its jobs are done.
+    pub(super) async fn close(&self) {
+        self.thread.lock().await.take();
     }
 
     fn within(&self) -> Option<Within> {
@@ -94,9 +101,22 @@ impl Stack {
         }
     }
 
-    fn begin(&mut self, connection: &Connection, id: u64, inside: Option<u64>) -> rusqlite::Result<bool> {
+    fn begin(
+        &mut self,
+        connection: &Connection,
+        id: u64,
+        inside: Option<u64>,
+        durable: bool,
+    ) -> rusqlite::Result<bool> {
         match inside {
-            None => connection.execute_batch("BEGIN IMMEDIATE")?,
+            None => {
+                if self.relaxed == durable {
+                    // Outside of a transaction: within one, SQLite wouldn't take it.
+                    connection.pragma_update(None, "synchronous", if durable { "FULL" } else { "NORMAL" })?;
+                    self.relaxed = !durable;
+                }
+                connection.execute_batch("BEGIN IMMEDIATE")?;
+            }
             Some(outer) if self.open.as_slice() == [outer] => {
                 connection.execute_batch("SAVEPOINT changeover_within")?
             }
@@ -145,15 +165,23 @@ impl Stack {
 impl SqliteDatabase {
     /// Begins a transaction of the writer's.
     pub(super) async fn begin(self: &Arc<Self>, doing: &'static str) -> Result<Transaction, StoreError> {
-        if let Some(within) = self.writer.within_own()
-            && let Ok(permit) = within.turns.acquire_owned().await
-        {
-            return self.open_transaction(doing, permit, Some(within.lock), self.lock_wait(), None).await;
-        }
-        // Nobody's lock, or one that has just ended: its turn is given back when it is rolled back.
-        let turn = Arc::clone(&self.writer.turn).acquire_owned().await;
-        let permit = turn.map_err(|_| self.place.gone(doing, "it was closed"))?;
-        self.open_transaction(doing, permit, None, self.lock_wait(), None).await
+        self.begin_as(doing, true).await
+    }
+
+    async fn begin_as(
+        self: &Arc<Self>,
+        doing: &'static str,
+        durable: bool,
+    ) -> Result<Transaction, StoreError> {
+        let (inside, turns) = match self.writer.within_own() {
+            Some(within) => (Some(within.lock), within.turns),
+            None => (None, Arc::clone(&self.writer.turn)),
+        };
+        let permit = tokio::time::timeout(self.lock_wait(), turns.acquire_owned())
+            .await
+            .map_err(|_| self.own_write_under_way())?
+            .map_err(|_| self.place.busy("the fence's lock ended; the database", None))?;
+        self.open_transaction(doing, permit, (inside, durable), self.lock_wait(), None).await
     }
 
     /// Takes the fence's lock: a transaction within which its holder may write, and which ends when its holder stalls. Who
@@ -169,16 +197,13 @@ impl SqliteDatabase {
         let until = Instant::now() + wait;
         let permit = tokio::time::timeout(wait, Arc::clone(turn).acquire_owned())
             .await
-            .map_err(|_| {
-                self.place
-                    .busy(format!("{}: a write of Changeover's own is under way", self.place.file), None)
-            })?
+            .map_err(|_| self.own_write_under_way())?
             .map_err(|_| self.place.busy("the fence's lock ended; the database", None))?;
         if let Some(within) = own {
-            return self.open_transaction(doing, permit, Some(within.lock), wait, None).await;
+            return self.open_transaction(doing, permit, (Some(within.lock), true), wait, None).await;
         }
         let left = until.saturating_duration_since(Instant::now());
-        let mut transaction = self.open_transaction(doing, permit, None, left, Some(stall)).await?;
+        let mut transaction = self.open_transaction(doing, permit, (None, true), left, Some(stall)).await?;
         transaction.is_lock = true;
         let turns = Arc::new(Semaphore::new(1));
         let holder = tokio::task::try_id();
@@ -186,11 +211,16 @@ impl SqliteDatabase {
         Ok(transaction)
     }
 
+    fn own_write_under_way(&self) -> StoreError {
+        let holder = Some("another write of this process's own".to_owned());
+        self.place.busy(format!("the database file {}", self.place.file), holder)
+    }
+
     async fn open_transaction(
         self: &Arc<Self>,
         doing: &'static str,
         permit: OwnedSemaphorePermit,
-        inside: Option<u64>,
+        (inside, durable): (Option<u64>, bool),
         wait: Duration,
         stall: Option<Duration>,
     ) -> Result<Transaction, StoreError> {
@@ -210,7 +240,7 @@ impl SqliteDatabase {
         let began = transaction
             .send(doing, move |session| {
                 session.connection.busy_timeout(wait)?;
-                let began = session.stack.begin(&session.connection, id, inside)?;
+                let began = session.stack.begin(&session.connection, id, inside, durable)?;
                 session.stack.stall = stall.map(|stall| (stall, Instant::now())).or(session.stack.stall);
                 Ok(began)
             })
@@ -220,6 +250,23 @@ impl SqliteDatabase {
         } else {
             Err(self.place.busy("the fence's lock ended; the database", None))
         }
+    }
+
+    /// As [`SqliteDatabase::write`], for what may be lost in a power cut: it costs the application's file no waiting for the
+    /// disk, and its lock is shorter.
+    pub(super) async fn write_relaxed<T, F>(
+        self: &Arc<Self>,
+        doing: &'static str,
+        work: F,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Session) -> Result<T, WriteError> + Send + 'static,
+    {
+        let transaction = self.begin_as(doing, false).await?;
+        let made = transaction.run(doing, work).await?;
+        transaction.commit(doing).await?;
+        Ok(made)
     }
 
     /// Runs something in one transaction of the writer's, and commits.
@@ -284,9 +331,12 @@ impl Transaction {
         if self.is_lock {
             // Whoever writes within the lock ends first; nobody begins any more.
             if let Some(Within { turns, .. }) = self.database.writer.within() {
-                let last = turns.acquire().await;
+                let wait = self.database.lock_wait();
+                let last = tokio::time::timeout(wait, turns.acquire()).await;
                 turns.close();
-                drop(last);
+                if last.is_err() {
+                    return Err(self.database.own_write_under_way());
+                }
             }
         }
         let done = self.run(doing, |session| Ok(session.stack.commit(&session.connection)?)).await;

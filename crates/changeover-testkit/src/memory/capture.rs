@@ -8,7 +8,7 @@ use changeover::store::capture::{CaptureLog, CaptureOptions, Claim, Depth};
 use changeover::value::Key;
 use changeover_protocol::SlotRange;
 
-use super::{MemoryStore, Shared};
+use super::{MemoryStore, Sabotage, Shared};
 
 impl Shared {
     pub(super) fn depth(&self) -> Depth {
@@ -51,15 +51,24 @@ impl CaptureLog for MemoryStore {
 
     async fn claim(&self, after: i64, limit: usize) -> Result<Vec<Claim>, StoreError> {
         self.shared.suffer("claim").await?;
-        let state = self.state();
+        let mut state = self.state();
         let after = (std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded);
-        Ok(state.log.range(after).take(limit).map(|(_, claim)| claim.clone()).collect())
+        let claims: Vec<Claim> = state.log.range(after).take(limit).map(|(_, claim)| claim.clone()).collect();
+        if self.shared.breaks(Sabotage::ClaimsDeletedFirst) {
+            claims.iter().for_each(|claim| drop(state.log.remove(&claim.id)));
+        }
+        Ok(claims)
     }
 
     async fn claim_keys(&self, keys: &[Key]) -> Result<Vec<Claim>, StoreError> {
         self.shared.suffer("claim_keys").await?;
-        let state = self.state();
-        Ok(state.log.values().filter(|claim| keys.contains(&claim.key)).cloned().collect())
+        let mut state = self.state();
+        let claims: Vec<Claim> =
+            state.log.values().filter(|claim| keys.contains(&claim.key)).cloned().collect();
+        if self.shared.breaks(Sabotage::ClaimsDeletedFirst) {
+            claims.iter().for_each(|claim| drop(state.log.remove(&claim.id)));
+        }
+        Ok(claims)
     }
 
     async fn discard(&self, ids: &[i64]) -> Result<(), StoreError> {

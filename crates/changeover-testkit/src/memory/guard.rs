@@ -14,7 +14,7 @@ use tokio::sync::{OwnedMutexGuard, OwnedRwLockReadGuard, OwnedRwLockWriteGuard};
 
 use super::data::{SortKey, State, unique_values};
 use super::store::LOCK_WAIT;
-use super::{MemoryStore, STRIPES, Shared};
+use super::{MemoryStore, STRIPES, Sabotage, Shared};
 
 /// What is held until the transaction ends. Only held: nobody looks.
 #[derive(Default)]
@@ -27,6 +27,9 @@ struct Locks {
 impl MemoryStore {
     async fn lock_scope(&self, scope: Scope<'_>) -> Result<Locks, StoreError> {
         let mut locks = Locks::default();
+        if self.shared.breaks(Sabotage::NoGuard) {
+            return Ok(locks);
+        }
         match scope {
             Scope::Marks => locks._stripes.push(Arc::clone(&self.shared.marks).lock_owned().await),
             Scope::Chunk(chunk) => {
@@ -239,6 +242,19 @@ enum Target {
     Put(Row),
 }
 
+impl Drop for MemoryTx {
+    fn drop(&mut self) {
+        if self.shared.breaks(Sabotage::NoRollback) {
+            let mut state = self.shared.state();
+            for ((at, sort), row) in self.over.drain() {
+                if let Some(row) = row {
+                    state.tables[at].put(sort, row);
+                }
+            }
+        }
+    }
+}
+
 #[async_trait]
 impl GuardedTx for MemoryTx {
     async fn chunk(
@@ -349,6 +365,13 @@ impl GuardedTx for MemoryTx {
                     what: "a unique value".into(),
                     holder: Some("another transaction".into()),
                 });
+            }
+            if self.shared.breaks(Sabotage::MirrorIsLogged) {
+                for (at, sort) in self.over.keys() {
+                    state.last_id += 1;
+                    let (id, table) = (state.last_id, self.shared.tables[*at].mapping.table.clone());
+                    state.log(id, Key::composite(table, sort.values.clone()), 0);
+                }
             }
             for chunk in &self.marks {
                 let place = (chunk.table.clone(), chunk.generation, chunk.number);

@@ -10,6 +10,7 @@ mod data;
 mod fence;
 mod guard;
 mod mapping;
+mod sabotage;
 mod store;
 mod weather;
 mod writer;
@@ -24,6 +25,7 @@ use tokio::sync::{Notify, RwLock};
 
 use self::data::State;
 pub use self::mapping::{Collation, Mapped, Mapping, MemoryTable};
+pub use self::sabotage::Sabotage;
 pub use self::weather::Weather;
 pub use self::writer::{Refused, WriteTx};
 
@@ -43,6 +45,8 @@ pub(crate) struct Shared {
     conditional: bool,
     state: Mutex<State>,
     weather: Mutex<Weather>,
+    sabotage: Mutex<Sabotage>,
+    replica: Mutex<Option<(tokio::time::Instant, Vec<data::TableData>)>>,
     stripes: Vec<Arc<tokio::sync::Mutex<()>>>,
     chunks: HashMap<TableName, Arc<RwLock<()>>>,
     marks: Arc<tokio::sync::Mutex<()>>,
@@ -83,6 +87,8 @@ impl MemoryStore {
             conditional,
             state,
             weather: Mutex::default(),
+            sabotage: Mutex::default(),
+            replica: Mutex::default(),
             stripes,
             chunks,
             marks: Arc::default(),

@@ -17,7 +17,7 @@ use changeover_protocol::Side;
 use tokio::time::Instant;
 
 use super::data::SortKey;
-use super::{MemoryStore, Shared};
+use super::{MemoryStore, Sabotage, Shared};
 
 impl Shared {
     /// The place of a table that the engine asks for.
@@ -63,13 +63,13 @@ impl Shared {
     /// The rows of a range, as they are now.
     fn snapshot(&self, at: usize, range: &KeyRange, image: Image) -> Vec<Result<Row, Refusal>> {
         let (after, upto) = self.bounds(at, range);
-        if let (Bound::Excluded(a), Bound::Included(b)) = (&after, &upto) {
-            if a >= b {
-                return Vec::new();
-            }
+        if let (Bound::Excluded(a), Bound::Included(b)) = (&after, &upto)
+            && a >= b
+        {
+            return Vec::new();
         }
-        let state = self.state();
-        let rows = state.tables[at].rows.range((after, upto));
+        let table = self.seen(at);
+        let rows = table.rows.range((after, upto));
         rows.filter_map(|(_, row)| self.image(at, row, image).transpose()).collect()
     }
 }
@@ -97,9 +97,14 @@ impl Store for MemoryStore {
         self.shared.suffer("read").await?;
         let at = self.shared.asked(table)?;
         let mut answer = Rows::default();
+        let seen = self.shared.breaks(Sabotage::LaggingReads).then(|| self.shared.seen(at));
         let state = self.state();
         for key in keys {
-            let row = state.tables[at].rows.get(&self.shared.tables[at].sort(key.values().to_vec()));
+            let row = seen
+                .as_ref()
+                .unwrap_or(&state.tables[at])
+                .rows
+                .get(&self.shared.tables[at].sort(key.values().to_vec()));
             match row.map(|row| self.shared.image(at, row, image)) {
                 Some(Ok(row)) => answer.rows.push(row),
                 Some(Err(refusal)) => {

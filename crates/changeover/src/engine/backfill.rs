@@ -71,6 +71,21 @@ impl Default for BackfillOptions {
     }
 }
 
+impl BackfillOptions {
+    /// For a copy while nobody writes to either side: long chunks, since nobody waits for their guard, read without one.
+    #[must_use]
+    pub fn quiet() -> Self {
+        Self {
+            chunk_time: Duration::from_secs(2),
+            chunk_rows_max: 1_000_000,
+            chunk_bytes_max: 256 << 20,
+            response_max: None,
+            reading: Some(Reading::Logged),
+            ..Self::default()
+        }
+    }
+}
+
 /// Tells a backfill what to do, and how far it is.
 #[derive(Debug, Clone)]
 pub struct BackfillHandle {
@@ -200,7 +215,8 @@ impl Backfill {
         self.reporter.resume(&chunks);
         chunks.iter().for_each(|chunk| copier.note(chunk));
         let mut course = Course::after(&chunks);
-        copier.replace = self.has_rows(link, &chunks).await?;
+        // Read under the guard, a chunk may hold rows that somebody has synced before it was begun.
+        copier.replace = reading == Reading::Guarded || self.has_rows(link, &chunks).await?;
         for chunk in chunks.into_iter().filter(|chunk| chunk.state == ChunkState::Begun) {
             let chunk = Chunk { rows: 0, ..chunk };
             let copied = copier.copy_again(&chunk).await?;

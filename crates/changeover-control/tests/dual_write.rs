@@ -1,0 +1,167 @@
+//! Dual write over SQLite files: two instances of a service with the library in it, through the real API; with shares, a
+//! rollback, and the whole way.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests say what they expect by panicking"
+)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use changeover::engine::TableMirror;
+use changeover::{Key, Migration, Refused, Side};
+use changeover_api::{Connect, Instance};
+use changeover_control::Run;
+use changeover_protocol::{Phase, Share};
+use common::{World, forward, no_bake, until};
+use rusqlite::{Connection, params};
+use tokio::sync::oneshot::error::TryRecvError;
+
+/// Why a request failed.
+#[derive(Debug)]
+enum Failed {
+    Refused(#[allow(dead_code, reason = "shown when a test fails")] Refused),
+    Database(#[allow(dead_code, reason = "shown when a test fails")] rusqlite::Error),
+}
+
+impl From<Refused> for Failed {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
+}
+
+/// SQLite blocks; the runtime, which the mirror runs on as well, must not.
+async fn off_the_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> rusqlite::Result<T> + Send + 'static,
+) -> Result<T, Failed> {
+    tokio::task::spawn_blocking(work).await.unwrap().map_err(Failed::Database)
+}
+
+/// One process of the service.
+struct Service {
+    bookings: Migration,
+    instance: Instance,
+    old: Arc<Mutex<Connection>>,
+    new: Arc<Mutex<Connection>>,
+}
+
+impl Service {
+    async fn start(world: &World, run: &Run, name: &str) -> Self {
+        let links = changeover_control::links(&world.spec()).await.unwrap();
+        let mirror = Arc::new(TableMirror::new(links));
+        let (bookings, instance) = Connect::to_run("bookings", run.run_file())
+            .instance(name)
+            .evidence_every(Duration::from_millis(100))
+            .start(|builder| builder.dual_write(mirror).errors_are_settled())
+            .await
+            .unwrap();
+        let open = |file| Arc::new(Mutex::new(world.open(file)));
+        Self { bookings, instance, old: open("old.db"), new: open("new.db") }
+    }
+
+    /// Sets a booking's seats on whichever side is the authority.
+    async fn set(&self, id: i64, seats: i64) -> Result<(), Failed> {
+        let (old, new) = (Arc::clone(&self.old), Arc::clone(&self.new));
+        let write = self.bookings.write("booking.set", vec![Key::new("bookings", id)]);
+        write
+            .run(move |side| async move {
+                let (connection, sql) = match side {
+                    Side::Old => (old, "UPDATE bookings SET seats = ?1 WHERE id = ?2"),
+                    Side::New => (new, "UPDATE booking SET seats = ?1 WHERE booking_id = ?2"),
+                };
+                let work = move || connection.lock().unwrap().execute(sql, params![seats, id]).map(drop);
+                off_the_runtime(work).await
+            })
+            .await
+    }
+
+    async fn get(&self, id: i64) -> Result<i64, Failed> {
+        let (old, new) = (Arc::clone(&self.old), Arc::clone(&self.new));
+        let read = self.bookings.read("booking.get", Key::new("bookings", id));
+        read.run(move |side| {
+            let (old, new) = (Arc::clone(&old), Arc::clone(&new));
+            async move {
+                let (connection, sql) = match side {
+                    Side::Old => (old, "SELECT seats FROM bookings WHERE id = ?1"),
+                    Side::New => (new, "SELECT seats FROM booking WHERE booking_id = ?1"),
+                };
+                off_the_runtime(move || connection.lock().unwrap().query_row(sql, [id], |row| row.get(0)))
+                    .await
+            }
+        })
+        .await
+    }
+}
+
+/// A load on a service: its own keys, each set to a rising number and read back at once.
+fn load(
+    service: Arc<Service>,
+    keys: Vec<i64>,
+) -> (tokio::sync::oneshot::Sender<()>, tokio::task::JoinHandle<BTreeMap<i64, i64>>) {
+    let (stop, mut stopped) = tokio::sync::oneshot::channel();
+    let task = tokio::spawn(async move {
+        let mut last = BTreeMap::new();
+        let mut n = 0;
+        while matches!(stopped.try_recv(), Err(TryRecvError::Empty)) {
+            n += 1;
+            for &id in &keys {
+                service.set(id, n).await.unwrap();
+                last.insert(id, n);
+                let seen = service.get(id).await.unwrap();
+                assert_eq!(seen, n, "booking {id} went back in time");
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        last
+    });
+    (stop, task)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shares_rollback_and_the_whole_way_under_load_lose_nothing_and_refuse_nobody() {
+    let world = World::new(400);
+    world.write_spec("mirror = \"dual-write\"");
+    let run = world.run().await;
+    let a = Arc::new(Service::start(&world, &run, "a").await);
+    let b = Arc::new(Service::start(&world, &run, "b").await);
+    let (stop_a, load_a) = load(Arc::clone(&a), (1..=20).collect());
+    let (stop_b, load_b) = load(Arc::clone(&b), (21..=40).collect());
+    let conductor = run.conductor();
+
+    forward(conductor, Phase::Shadow).await;
+    until("the copy is verified", async || common::status(&run).await.verification.counts).await;
+    let tenth = conductor.advance(None, Share::percent(10.0).unwrap(), &no_bake()).await.unwrap();
+    assert!(tenth.place.is_partial(), "{tenth:?}");
+    assert_eq!(common::status(&run).await.flag, 1, "those who know no keys stay");
+    conductor.advance(None, Share::ALL, &no_bake()).await.unwrap();
+    let back = conductor.rollback(None, Share::ALL, None).await.unwrap();
+    assert_eq!(back.place.phase, Phase::Shadow);
+    conductor.advance(None, Share::ALL, &no_bake()).await.unwrap();
+    let compared = async || {
+        common::status(&run).await.comparisons.iter().any(|c| c.operation == "booking.get" && c.matches > 0)
+    };
+    until("evidence arrives", compared).await;
+    forward(conductor, Phase::New).await;
+
+    drop((stop_a, stop_b));
+    let mut expected = load_a.await.unwrap();
+    expected.extend(load_b.await.unwrap());
+    let rows = world.rows("new");
+    for (id, seats) in expected {
+        assert_eq!(rows[&id].1, seats, "booking {id}");
+    }
+    let phases = common::status(&run).await;
+    assert_eq!(phases.phase, Phase::New);
+    for service in [a, b] {
+        let Ok(service) = Arc::try_unwrap(service) else { panic!("the load has ended") };
+        service.instance.stop().await.unwrap();
+    }
+    assert!(common::status(&run).await.instances.is_empty());
+    run.stop().await;
+}

@@ -1,0 +1,143 @@
+//! A log that overflowed, rows that can't come back, evidence that turns bad after a move.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests say what they expect by panicking")]
+
+mod common;
+
+use changeover_api::ControlClient;
+use changeover_control::{ControlError, Run};
+use changeover_protocol::gate::{Gate, Override};
+use changeover_protocol::{Phase, Share};
+use common::{World, forward, no_bake, until};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+async fn audit_says(run: &Run, what: &str) -> bool {
+    let client = ControlClient::of_run(run.run_file()).unwrap();
+    let audit = client.audit(&Default::default()).await.unwrap();
+    audit.entries.iter().any(|entry| entry.text.contains(what))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_overflowed_while_no_run_was_there_is_unclean_and_what_was_missed_is_repaired() {
+    let world = World::new(200);
+    let text = std::fs::read_to_string(world.path("bookings.toml")).unwrap();
+    std::fs::write(world.path("bookings.toml"), format!("{text}\n[capture]\nbound = 20\n")).unwrap();
+    let run = world.run().await;
+    forward(run.conductor(), Phase::Shadow).await;
+    until("the copy is verified", async || common::status(&run).await.verification.counts).await;
+    run.stop().await;
+    let old = world.open("old.db");
+    for id in 1..=100 {
+        old.execute("UPDATE bookings SET seats = 1000 + id WHERE id = ?1", [id]).unwrap();
+    }
+    old.execute("DELETE FROM bookings WHERE id = 150", []).unwrap();
+    let run = world.run().await;
+    until("what was missed is repaired", async || world.rows("old") == world.rows("new")).await;
+    until("and verified", async || common::status(&run).await.verification.counts).await;
+    assert!(audit_says(&run, "reached its bound").await);
+    run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_cannot_come_back_stops_a_rollback_by_name_and_can_be_left_behind_in_a_file() {
+    let world = World::new(0);
+    world
+        .open("old.db")
+        .execute_batch(
+            "DROP TABLE bookings;
+             CREATE TABLE bookings (id INTEGER PRIMARY KEY AUTOINCREMENT, state TEXT NOT NULL,
+                                    seats INTEGER NOT NULL CHECK (seats < 1000));
+             INSERT INTO bookings VALUES (1, 'booked', 1), (2, 'booked', 2);",
+        )
+        .unwrap();
+    let run = world.run().await;
+    forward(run.conductor(), Phase::Shadow).await;
+    forward(run.conductor(), Phase::ReverseShadow).await;
+    world.open("new.db").execute("UPDATE booking SET seats = 5000 WHERE booking_id = 2", []).unwrap();
+    let error = run.conductor().rollback(None, Share::ALL, None).await.unwrap_err();
+    assert!(matches!(error, ControlError::GivenUp { .. }), "{error}");
+    assert!(error.to_string().contains("bookings(2)"), "{error}");
+    assert_eq!(common::status(&run).await.phase, Phase::ReverseShadow);
+    world.open("new.db").execute("UPDATE booking SET seats = 7 WHERE booking_id = 1", []).unwrap();
+
+    let file = world.path("left.jsonl");
+    let moved = run.conductor().rollback(None, Share::ALL, Some(file.clone())).await.unwrap();
+    assert_eq!(moved.place.phase, Phase::Shadow);
+    let left = std::fs::read_to_string(&file).unwrap();
+    let lines: Vec<serde_json::Value> =
+        left.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 1, "{left}");
+    assert_eq!((&lines[0]["key"][0], &lines[0]["row"][2]), (&2.into(), &5000.into()), "{left}");
+    assert_eq!(world.rows("old")[&1].1, 7, "the others came along");
+    assert_eq!(world.rows("old")[&2].1, 2);
+    assert!(audit_says(&run, "left").await);
+    run.stop().await;
+}
+
+async fn post_evidence(run: &Run, body: &str) {
+    let head = format!(
+        "POST /v1/migrations/bookings/instances/web-1/evidence HTTP/1.1\r\nHost: localhost\r\n\
+         Authorization: Bearer {}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        run.token(),
+        body.len()
+    );
+    let mut stream = tokio::net::TcpStream::connect(run.address()).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mismatches_beyond_their_limit_after_a_move_send_the_migration_back_by_itself() {
+    let world = World::new(50);
+    let text = std::fs::read_to_string(world.path("bookings.toml")).unwrap();
+    let gate = "[gate]\nmismatch = { max = \"1 %\", over = 10 }\n";
+    std::fs::write(world.path("bookings.toml"), format!("{text}\n{gate}")).unwrap();
+    let run = world.run().await;
+    forward(run.conductor(), Phase::Shadow).await;
+    until("the copy is verified", async || common::status(&run).await.verification.counts).await;
+    let error = run.conductor().advance(None, Share::ALL, &no_bake()).await.unwrap_err();
+    assert!(error.to_string().contains("no reads have been compared"), "{error}");
+    let mut overrides = no_bake();
+    overrides.push(Override { gate: Gate::Mismatches, reason: "a test".to_owned() });
+    run.conductor().advance(None, Share::ALL, &overrides).await.unwrap();
+    let sample = "{\"operation\":\"booking.get\",\"shape\":\"seats\",\"authority\":\"new\",\"old\":\"1\",\
+                  \"new\":\"2\",\"count\":500,\"last_ms\":1}";
+    let operation = "{\"operation\":\"booking.get\",\"cohort\":\"treatment\",\"matches\":500,\
+                     \"mismatches_persistent\":500}";
+    let batch = format!("{{\"number\":1,\"at_ms\":1,\"operations\":[{operation}],\"samples\":[{sample}]}}");
+    post_evidence(&run, &batch).await;
+    until("it went back", async || common::status(&run).await.phase == Phase::Shadow).await;
+    assert!(audit_says(&run, "goes back by itself").await);
+    assert!(audit_says(&run, "the gate mismatches into reverse-shadow is overridden").await);
+    let kept = ControlClient::of_run(run.run_file()).unwrap().mismatches(&Default::default()).await.unwrap();
+    assert_eq!((kept.mismatches[0].count, kept.mismatches[0].new.as_deref()), (500, Some("2")));
+    run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_locked_for_long_is_given_up_on_by_name_and_nothing_stays() {
+    let world = World::new(20);
+    let run = world.run().await;
+    let blocker = world.open("old.db");
+    blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let error = run.conductor().advance(Some(Phase::Shadow), Share::ALL, &[]).await.unwrap_err();
+    assert!(error.to_string().contains("locked"), "{error}");
+    assert_eq!(common::status(&run).await.phase, Phase::Old);
+    blocker.execute_batch("ROLLBACK").unwrap();
+    forward(run.conductor(), Phase::Shadow).await;
+    run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_file_and_a_table_that_is_not_there_are_told_with_the_remedy() {
+    let world = World::new(5);
+    world.open("new.db").execute_batch("DROP TABLE booking").unwrap();
+    let error = Run::start(world.options()).await.unwrap_err();
+    assert!(matches!(error, ControlError::Spec(_)) && error.to_string().contains("booking"), "{error}");
+    std::fs::remove_file(world.path("old.db")).unwrap();
+    let error = Run::start(world.options()).await.unwrap_err();
+    assert_eq!(error.class(), changeover_control::ErrorClass::OutOfReach, "{error}");
+    assert!(error.to_string().contains("old.db"), "{error}");
+}

@@ -1,0 +1,32 @@
+//! A few seeds of the simulation; and each broken variant is found out. `cargo xtask soak` runs many more.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests say what they expect by panicking"
+)]
+
+use changeover_testkit::simulation::{Broken, simulate};
+
+#[test]
+fn whole_migrations_keep_every_promise() {
+    let (mut writes, mut moves, mut crashes) = (0, 0, 0);
+    for seed in 0..12 {
+        let done = simulate(seed, Broken::Nothing).unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}"));
+        writes += done.writes;
+        moves += done.moves;
+        crashes += done.crashes;
+    }
+    // Otherwise nothing would have been tried.
+    assert!(writes > 1_000 && moves > 20 && crashes > 3, "{writes} writes, {moves} moves, {crashes} crashes");
+}
+
+#[test]
+fn every_broken_variant_is_found_out() {
+    let passing: Vec<Broken> = Broken::ALL
+        .into_iter()
+        .filter(|&broken| (0..40).all(|seed| simulate(seed, broken).is_ok()))
+        .collect();
+    assert_eq!(passing, [], "they pass all seeds");
+}
