@@ -20,7 +20,9 @@ use super::writer::{Transaction, WriteError};
 impl Guarded for SqliteStore {
     async fn begin(&self, _scope: Scope<'_>) -> Result<Box<dyn GuardedTx>, StoreError> {
         let transaction = self.inner.database.begin("taking the guard").await?;
-        Ok(Box::new(SqliteTx { inner: Arc::clone(&self.inner), transaction }))
+        let tx = SqliteTx { inner: Arc::clone(&self.inner), transaction };
+        tx.run("taking the guard", |inner, connection| super::fence::check_is_no_authority(connection, inner)).await?;
+        Ok(Box::new(tx))
     }
 
     async fn chunks(&self, table: &TableName, generation: u64) -> Result<Vec<Chunk>, StoreError> {

@@ -26,7 +26,8 @@ cases! {
         the_holder_claims_all_and_discards_within_its_transaction,
         capture_takes_effect_with_the_locks_commit;
     All:
-        the_mirror_passes_a_shut_fence;
+        the_mirror_passes_a_shut_fence,
+        the_mirror_does_not_write_where_a_move_has_opened_the_fence;
 }
 
 const WAIT: Duration = Duration::from_secs(2);
@@ -189,4 +190,19 @@ async fn the_mirror_passes_a_shut_fence(subject: &Subject) {
     assert_eq!(tx.apply(&[change]).await.unwrap().written, 1);
     tx.commit().await.unwrap();
     assert_eq!(subject.rows(Side::New).await, [item(1, "a").row()]);
+}
+
+/// A sync that was claimed before the move comes too late, and must not undo what the application wrote after it.
+async fn the_mirror_does_not_write_where_a_move_has_opened_the_fence(subject: &Subject) {
+    let fence = subject.new.fence().unwrap();
+    let keys = [key(1)];
+    fence.set(FenceState::Shut, 1).await.unwrap();
+    fence.set(FenceState::Open, 1).await.unwrap();
+    let late = subject.guarded().begin(Scope::Keys(&keys)).await;
+    assert!(matches!(late, Err(StoreError::Conflict { .. })), "the guard of an authority was given");
+    // It is a follower again.
+    fence.set(FenceState::Moved, 2).await.unwrap();
+    drop(subject.guarded().begin(Scope::Keys(&keys)).await.unwrap());
+    fence.remove().await.unwrap();
+    drop(subject.guarded().begin(Scope::Keys(&keys)).await.unwrap());
 }

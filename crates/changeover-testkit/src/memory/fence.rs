@@ -28,6 +28,20 @@ impl Shared {
         })
     }
 
+    /// The mirror writes a follower, and never where a move has opened the fence.
+    pub(super) fn check_is_no_authority(&self) -> Result<(), StoreError> {
+        let fence = self.state().fence;
+        if fence.state != FenceState::Open || fence.epoch == 0 {
+            return Ok(());
+        }
+        Err(StoreError::Conflict {
+            store: self.info.name.clone(),
+            what: "the fence".into(),
+            expected: "a follower".into(),
+            found: format!("opened by epoch {}", fence.epoch),
+        })
+    }
+
     fn busy(&self, what: &str) -> StoreError {
         StoreError::Busy { store: self.info.name.clone(), what: what.to_owned(), holder: None }
     }
@@ -51,7 +65,7 @@ impl Fence for MemoryStore {
 
     async fn remove(&self) -> Result<(), StoreError> {
         self.shared.suffer("remove").await?;
-        self.state().fence.state = FenceState::Open;
+        self.state().fence = FenceAt { state: FenceState::Open, epoch: 0 };
         Ok(())
     }
 

@@ -72,6 +72,7 @@ impl Guarded for MemoryStore {
             what: "a guard".into(),
             holder: None,
         })??;
+        self.shared.check_is_no_authority()?;
         Ok(Box::new(MemoryTx {
             shared: Arc::clone(&self.shared),
             over: HashMap::new(),
@@ -346,6 +347,8 @@ impl GuardedTx for MemoryTx {
 
     async fn commit(self: Box<Self>) -> Result<(), StoreError> {
         self.shared.suffer("commit").await?;
+        // Opening a fence takes no guard here: so it is looked at once more.
+        self.shared.check_is_no_authority()?;
         {
             let mut state = self.shared.state();
             let before = state.clone_tables(self.over.keys().map(|(at, _)| *at));

@@ -54,8 +54,13 @@ pub trait Guarded: Send + Sync {
     /// Begins a transaction and takes the guard. When this answers, the guard is held: what is read from the
     /// authority from now on is no older than any value that another guarded transaction has put.
     ///
+    /// A side whose fence a move has opened is the authority and takes the application's writes: no guard is given there,
+    /// nor is a fence opened while one is held. So a sync whose keys were claimed before the move can't put their old
+    /// state over what came after it. (Without a fence, or where it was removed, nothing is known and nobody refused.)
+    ///
     /// # Errors
-    /// [`StoreError::Busy`] if the guard isn't got within the store's lock time-out.
+    /// [`StoreError::Busy`] if the guard isn't got within the store's lock time-out; [`StoreError::Conflict`] on a side that
+    /// a move has opened.
     async fn begin(&self, scope: Scope<'_>) -> Result<Box<dyn GuardedTx>, StoreError>;
 
     /// The marks of one generation of one table, in the order of their numbers, outside of any guard; for progress
