@@ -1,6 +1,11 @@
 //! A whole migration over SQLite files, under a writer whose outcome is predicted: start, rollback, start, complete.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests say what they expect by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests say what they expect by panicking"
+)]
 
 mod common;
 

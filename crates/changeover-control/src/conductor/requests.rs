@@ -136,6 +136,9 @@ impl Conductor {
             // On the simple path the new side has been open to everybody until now.
             install::shut_follower(&self.sides, to.step().authority(), record.epoch).await?;
         }
+        if from == Phase::Old && to != Phase::Old {
+            self.note_identities().await?;
+        }
         if to == Phase::Shadow {
             self.note(AuditKind::Install, "capture is installed on the old side".to_owned()).await;
         }
@@ -226,6 +229,11 @@ impl Conductor {
         if self.plan.settings.phases.has(Phase::ReverseShadow) {
             install::capture(&self.sides, Side::New, self.plan.bounds).await?;
             self.note(AuditKind::Install, "capture is installed on the new side".to_owned()).await;
+        }
+        // The journal of whoever writes the old side again, further back; the fence has none to switch on with dual write.
+        if self.plan.settings.mirror == Mirror::DualWrite && self.plan.settings.phases.has(Phase::Shadow) {
+            install::capture(&self.sides, Side::Old, self.plan.bounds).await?;
+            self.note(AuditKind::Install, "capture is installed on the old side".to_owned()).await;
         }
         Ok(())
     }

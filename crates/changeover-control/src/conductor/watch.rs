@@ -128,7 +128,14 @@ impl Conductor {
 
     /// Changes weren't logged. The log begins anew, and the verification that follows repairs what was missed: it reads
     /// every row after the log began, so that nothing falls between.
+    ///
+    /// Never within a move, nor while one is being judged: an emptied log would say that no key is dirty. Until then the log's
+    /// mark keeps the move from going on.
     async fn overflowed(&self, side: Side) -> Result<(), ControlError> {
+        let Ok(_nobody_moves) = self.moving.try_lock() else { return Ok(()) };
+        if self.barrier.record().shift.is_some() {
+            return Ok(());
+        }
         let bounds = self.plan.bounds;
         for store in self.sides.of(side) {
             let Some(log) = store.capture() else { continue };
@@ -186,13 +193,19 @@ impl Conductor {
         Ok(())
     }
 
+    /// What the databases are as a migration begins: whatever they are later is held against that.
+    pub(super) async fn note_identities(&self) -> Result<(), ControlError> {
+        for side in [Side::Old, Side::New] {
+            for store in self.sides.of(side) {
+                let (name, now) = identity(&**store, side).await?;
+                self.state.set(&name, Some(&now.to_string())).await?;
+            }
+        }
+        Ok(())
+    }
+
     async fn look_at_identity(&self, store: &dyn Store, side: Side) -> Result<(), ControlError> {
-        let seen = store.identity().await?;
-        let name = format!("identity {} {side}", store.info().name);
-        let now = serde_json::json!({
-            "server": seen.server,
-            "tables": seen.tables.iter().map(|(t, d)| (t.as_str().to_owned(), d.clone())).collect::<Vec<_>>(),
-        });
+        let (name, now) = identity(store, side).await?;
         let known = self.state.setting(&name).await?.and_then(|text| serde_json::from_str(&text).ok());
         let Some(known): Option<serde_json::Value> = known else {
             return self.state.set(&name, Some(&now.to_string())).await;
@@ -205,7 +218,7 @@ impl Conductor {
             let detail = format!("{}, expected {}", now["server"], known["server"]);
             UncleanEvent::ServerChanged { side, detail }
         } else {
-            let table = format!("{} ({side})", store.info().name);
+            let table = format!("{} ({side} side, store {})", changed_tables(&known, &now), store.info().name);
             UncleanEvent::TableChanged { table, detail: "its definition is another than it was".to_owned() }
         };
         self.tell(ControlEvent::Unclean(event)).await;
@@ -283,6 +296,23 @@ impl Conductor {
     }
 }
 
+/// The mappings whose tables have another definition than they had.
+fn changed_tables(known: &serde_json::Value, now: &serde_json::Value) -> String {
+    let list = |identity: &serde_json::Value| identity["tables"].as_array().cloned().unwrap_or_default();
+    let before = list(known);
+    let changed = list(now).into_iter().filter(|table| !before.contains(table));
+    let names: Vec<String> = changed.filter_map(|table| table[0].as_str().map(str::to_owned)).collect();
+    names.join(", ")
+}
+
+/// The setting that a store's identity is kept by, and the identity.
+async fn identity(store: &dyn Store, side: Side) -> Result<(String, serde_json::Value), ControlError> {
+    let seen = store.identity().await?;
+    let tables: Vec<_> = seen.tables.iter().map(|(table, is)| (table.as_str().to_owned(), is.clone())).collect();
+    let now = serde_json::json!({ "server": seen.server, "tables": tables });
+    Ok((format!("identity {} {side}", store.info().name), now))
+}
+
 /// Whether a side may have a log in this place.
 fn needs_log(record: &Control, side: Side) -> bool {
     match record.place.phase {
@@ -294,7 +324,7 @@ fn needs_log(record: &Control, side: Side) -> bool {
 }
 
 /// Whether a side's capture must be there, or changes are lost.
-fn must_capture(record: &Control, side: Side) -> bool {
+pub(super) fn must_capture(record: &Control, side: Side) -> bool {
     match (record.place.phase, record.settings.mirror) {
         (Phase::Shadow, _) => side == Side::Old,
         (Phase::ReverseShadow, Mirror::DualWrite) => record.place.is_partial() || side == Side::New,
