@@ -14,10 +14,8 @@ use changeover_protocol::{Phase, Share};
 use common::{World, Writer, forward, until};
 
 /// The sides are equal once the logs are drained.
-async fn equal(world: &World, run: &Run) {
-    let sides_agree = async || world.rows("old") == world.rows("new");
-    until("both sides are equal", sides_agree).await;
-    drop(run);
+async fn equal(world: &World) {
+    until("both sides are equal", async || world.rows("old") == world.rows("new")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -41,7 +39,7 @@ async fn forward_back_forward_and_retired_under_writes_loses_nothing() {
     assert_eq!(back.place.phase, Phase::ReverseShadow, "{back:?}");
 
     let expected = writer.end();
-    equal(&world, &run).await;
+    equal(&world).await;
     assert_eq!(world.rows("new"), expected);
     forward(conductor, Phase::New).await;
     forward(conductor, Phase::Retired).await;
@@ -154,7 +152,7 @@ async fn a_snapshot_from_before_the_fence_cannot_write_after_it_in_either_direct
     run.conductor().rollback(None, Share::ALL, None).await.unwrap();
     assert!(new.execute("UPDATE booking SET seats = 1 WHERE booking_id = 1", []).is_err(), "taken and lost");
     new.execute_batch("ROLLBACK").unwrap();
-    equal(&world, &run).await;
+    equal(&world).await;
     run.stop().await;
 }
 

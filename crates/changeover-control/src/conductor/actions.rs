@@ -262,7 +262,12 @@ impl Conductor {
         self.tell(ControlEvent::KeysInSync { version, dirty, backfill_under_way }).await;
     }
 
-    async fn dirty_for_good(&self, record: &Control, side: Side, slots: SlotRange) -> Result<u64, ControlError> {
+    async fn dirty_for_good(
+        &self,
+        record: &Control,
+        side: Side,
+        slots: SlotRange,
+    ) -> Result<u64, ControlError> {
         if must_capture(record, side) {
             install::check_capture(self.sides.of(side)).await?;
         }
