@@ -107,7 +107,7 @@ async fn met_and_completed(case: &Case) {
     run.stop().await;
 }
 
-async fn start(place: &Place) -> Run {
+pub(crate) async fn start(place: &Place) -> Run {
     let spec = Spec::read(&place.path("bookings.toml")).expect("a spec");
     let options = RunOptions {
         listen: Some("127.0.0.1:0".to_owned()),
@@ -167,7 +167,7 @@ async fn go(conductor: &Conductor, flag: &Path, phase: Phase, writer: &Writer) {
 }
 
 /// The flag, which says the phase; that of the phase before while a move is under way.
-fn shown(flag: &Path) -> u8 {
+pub(crate) fn shown(flag: &Path) -> u8 {
     std::fs::read_to_string(flag).expect("a flag").trim().parse().expect("a number")
 }
 

@@ -19,6 +19,7 @@ mod support;
 
 mod in_process;
 mod kill;
+mod late;
 mod pool;
 mod reach;
 mod world;

@@ -77,7 +77,8 @@ impl Writer {
 
     /// The lock that is held by whoever asks.
     fn within_own(&self) -> Option<Within> {
-        self.within().filter(|within| within.holder == tokio::task::try_id())
+        let own = |within: &Within| within.holder == tokio::task::try_id() && !within.turns.is_closed();
+        self.within().filter(own)
     }
 
     fn set_within(&self, within: Option<Within>) {
