@@ -190,3 +190,24 @@ async fn on_a_dual_write_s_way_back_the_old_side_is_captured_before_it_is_writte
     );
     run.stop().await;
 }
+
+/// Both sides in one file: the lock of the one holds what would prepare the other.
+#[tokio::test]
+async fn both_sides_in_one_file_go_forward_and_back() {
+    let world = World::new(50);
+    world.open("old.db").execute_batch(common::NEW_SQL).unwrap();
+    let text = std::fs::read_to_string(world.path("bookings.toml")).unwrap();
+    let text = text.replace("[store.flights]\nurl = \"sqlite:new.db\"\n", "").replace("flights:", "legacy:");
+    std::fs::write(world.path("bookings.toml"), text).unwrap();
+    let run = world.run().await;
+    let conductor = run.conductor();
+    forward(conductor, Phase::Shadow).await;
+    forward(conductor, Phase::ReverseShadow).await;
+    let app = world.open("old.db");
+    app.execute("UPDATE booking SET seats = 200 WHERE booking_id = 1", []).unwrap();
+    let follows = "SELECT 1 FROM bookings WHERE id = 1 AND seats = 200";
+    until("the old side follows", async || common::one(&app, follows).is_some()).await;
+    conductor.rollback(None, Share::ALL, None).await.unwrap();
+    app.execute("UPDATE bookings SET seats = 300 WHERE id = 1", []).unwrap();
+    run.stop().await;
+}

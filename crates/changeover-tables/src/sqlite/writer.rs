@@ -142,6 +142,10 @@ impl SqliteDatabase {
         wait: Duration,
         stall: Duration,
     ) -> Result<Transaction, StoreError> {
+        if self.writer.within().is_some_and(|(_, turns)| !turns.is_closed()) {
+            // The other side's lock is on this file already: what is done here stands or falls with it.
+            return self.begin(doing).await;
+        }
         let turn = Arc::clone(&self.writer.turn);
         let until = Instant::now() + wait;
         let permit = tokio::time::timeout(wait, turn.acquire_owned())
