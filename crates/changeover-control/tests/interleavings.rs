@@ -57,7 +57,8 @@ async fn what_an_instance_levels_while_its_chunk_is_copied_is_not_undone() {
     let old = world.open("old.db");
     let (done, mut levelled) = tokio::sync::mpsc::channel(1);
     let write = once(move || async move {
-        old.execute_batch("UPDATE bookings SET seats = 777 WHERE id = 1; DELETE FROM bookings WHERE id = 2").unwrap();
+        old.execute_batch("UPDATE bookings SET seats = 777 WHERE id = 1; DELETE FROM bookings WHERE id = 2")
+            .unwrap();
         drop(old);
         let level = tokio::spawn(async move {
             let keys = [Key::new(TABLE, 1_i64), Key::new(TABLE, 2_i64)];
@@ -177,7 +178,10 @@ async fn on_a_dual_write_s_way_back_the_old_side_is_captured_before_it_is_writte
     for phase in [Phase::Shadow, Phase::ReverseShadow, Phase::New] {
         forward(conductor, phase).await;
     }
-    until("capture is removed", async || !world.installed("old.db").iter().any(|name| name.contains("_update_"))).await;
+    until("capture is removed", async || {
+        !world.installed("old.db").iter().any(|name| name.contains("_update_"))
+    })
+    .await;
     conductor.rollback(Some(Phase::ReverseShadow), Share::ALL, None).await.unwrap();
     conductor.rollback(Some(Phase::Shadow), Share::ALL, None).await.unwrap();
     world.open("old.db").execute("UPDATE bookings SET seats = 300 WHERE id = 1", []).unwrap();
