@@ -32,8 +32,8 @@ pub(super) fn prove(
     }
     let told = |e: rusqlite::Error| format!("the databases couldn't be read for the proof: {e}");
     let file = match side {
-        changeover::Side::Old => world.old(),
-        changeover::Side::New => world.new(),
+        changeover::Side::Old => world.old_side(),
+        changeover::Side::New => world.new_side(),
     };
     let db = open(&file).map_err(told)?;
     for key in &keys {

@@ -83,7 +83,7 @@ pub(super) async fn run(
     script.kill().await?;
     script.reverse().await?;
     script.back_and_forward().await?;
-    script.new().await?;
+    script.leave_old().await?;
     script.end(rows_backfilled, rows_verified, differences, mismatches_found).await
 }
 
@@ -195,7 +195,7 @@ impl Script<'_> {
         Ok(())
     }
 
-    async fn new(&mut self) -> Result<(), String> {
+    async fn leave_old(&mut self) -> Result<(), String> {
         self.story.chapter("Phase 3, new: the old side is left.");
         self.forward(Phase::New, None).await?;
         self.story.wait(self.pause).await;

@@ -88,7 +88,7 @@ pub(super) async fn run(
 
 /// The copy script: what isn't there yet is inserted, in batches.
 fn copy(world: &World) -> rusqlite::Result<u64> {
-    let (old, new) = (open(&world.old())?, open(&world.new())?);
+    let (old, new) = (open(&world.old_side())?, open(&world.new_side())?);
     let (mut last, mut copied) = (0_i64, 0);
     loop {
         let mut select = old.prepare_cached(

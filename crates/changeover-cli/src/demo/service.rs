@@ -81,8 +81,8 @@ impl Service {
             Ok(Database { reads: thread(open(file)?), writes: thread(open(file)?) })
         };
         Ok(Self {
-            old: database(&world.old())?,
-            new: database(&world.new())?,
+            old: database(&world.old_side())?,
+            new: database(&world.new_side())?,
             slow_new,
             statements: Arc::new(AtomicU64::new(u64::from(std::process::id()))),
             mended: Arc::new(AtomicBool::new(false)),

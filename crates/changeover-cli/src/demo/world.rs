@@ -86,12 +86,12 @@ pub(super) struct World {
 
 impl World {
     /// The old service's database.
-    pub(super) fn old(&self) -> PathBuf {
+    pub(super) fn old_side(&self) -> PathBuf {
         self.folder.join("bookings.db")
     }
 
     /// The new service's database.
-    pub(super) fn new(&self) -> PathBuf {
+    pub(super) fn new_side(&self) -> PathBuf {
         self.folder.join("flights.db")
     }
 
@@ -103,15 +103,15 @@ impl World {
     /// Makes both databases, so many rows in the old one, and the spec.
     pub(super) fn create(folder: &Path, rows: u64) -> Result<Self, String> {
         let world = Self { folder: folder.to_owned() };
-        for file in [world.old(), world.new(), world.spec()] {
+        for file in [world.old_side(), world.new_side(), world.spec()] {
             if file.exists() {
                 return Err(format!("{} is there already: name another folder with --keep", file.display()));
             }
         }
         let told =
             |what: &str, error: rusqlite::Error| format!("the demo's {what} couldn't be made: {error}");
-        fill(&world.old(), rows).map_err(|e| told("old database", e))?;
-        open(&world.new())
+        fill(&world.old_side(), rows).map_err(|e| told("old database", e))?;
+        open(&world.new_side())
             .and_then(|db| db.execute_batch(NEW_SCHEMA))
             .map_err(|e| told("new database", e))?;
         std::fs::write(world.spec(), SPEC).map_err(|e| format!("{}: {e}", world.spec().display()))?;

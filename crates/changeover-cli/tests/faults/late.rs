@@ -12,7 +12,6 @@ use tokio::time::{Instant, sleep};
 
 use crate::in_process::{shown, start};
 use crate::live::drive::FLAG;
-use crate::support::Place;
 use crate::world;
 
 const WITHIN: Duration = Duration::from_secs(30);
