@@ -72,6 +72,10 @@ impl Remote {
         Ok(if paused { self.client.pause().await? } else { self.client.resume().await? })
     }
 
+    pub(crate) async fn mended(&self, reason: &str) -> Result<Done, CliError> {
+        Ok(self.client.mended(reason).await?)
+    }
+
     pub(crate) async fn forget(&self, instance: &str) -> Result<Done, CliError> {
         Ok(self.client.forget(instance).await?)
     }

@@ -1,6 +1,13 @@
 //! Bad input, as real as it can be made: a clear error that names the thing and the remedy, the right exit code, and
 //! nothing lost.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests say what they expect by panicking"
+)]
+
 #![allow(clippy::expect_used, clippy::panic, unreachable_pub, reason = "tests say what they expect by panicking")]
 
 mod support;

@@ -1,5 +1,12 @@
 //! `copy` and `verify` on real databases: what they copy, what they find, what they repair, and how they say so.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests say what they expect by panicking"
+)]
+
 #![allow(clippy::expect_used, clippy::panic, unreachable_pub, reason = "tests say what they expect by panicking")]
 
 mod support;

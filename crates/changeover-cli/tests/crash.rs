@@ -1,6 +1,13 @@
 //! `kill -9` at the named gaps of the fence, the claims and the chunks, in the real binary; then it is started again,
 //! goes on, and both sides are equal. Needs the feature `faults`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests say what they expect by panicking"
+)]
+
 #![cfg(feature = "faults")]
 #![allow(clippy::expect_used, clippy::panic, unreachable_pub, reason = "tests say what they expect by panicking")]
 

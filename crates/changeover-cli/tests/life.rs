@@ -1,6 +1,13 @@
 //! The life of a migration as its owner sees it: forward, back, forward again, retired; and every way that it ends
 //! before.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests say what they expect by panicking"
+)]
+
 #![allow(clippy::expect_used, clippy::panic, unreachable_pub, reason = "tests say what they expect by panicking")]
 
 mod support;

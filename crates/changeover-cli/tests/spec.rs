@@ -1,5 +1,12 @@
 //! The spec file as a user meets it: each mistake with its place and its remedy, the schema, a first spec by `init`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests say what they expect by panicking"
+)]
+
 #![allow(clippy::expect_used, clippy::panic, unreachable_pub, reason = "tests say what they expect by panicking")]
 
 mod support;

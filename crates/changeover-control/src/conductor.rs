@@ -56,6 +56,8 @@ pub struct Conductor {
     pub(crate) progress: channel::Sender<Progress>,
     /// Whether backfill and verification rest. The mirror never does.
     pub(crate) paused: channel::Sender<bool>,
+    /// The drains of the logs.
+    drains: mirror::Drains,
     /// The log kept for the way back is to be drained.
     pub(crate) draining_way_back: channel::Sender<bool>,
     /// One who asks for a move at a time.

@@ -19,7 +19,6 @@ use changeover_tables::sqlite::{
 
 use crate::conductor::{Keeper, Sides};
 use crate::error::ControlError;
-use crate::mapping;
 
 /// The databases of a spec, open.
 pub(crate) struct Connected {
@@ -64,7 +63,7 @@ impl Connected {
             catalogs.push(database.catalog().await?);
             databases.insert(name, database);
         }
-        let mappings = mapping::mappings(&spec.tables);
+        let mappings = spec.mappings();
         let plan = changeover_tables::plan::plan(&mappings, &catalogs, mirroring);
         Ok(Self { databases, catalogs, mappings, plan })
     }

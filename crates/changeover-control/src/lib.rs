@@ -24,7 +24,6 @@ mod error;
 mod evidence;
 mod files;
 pub mod jobs;
-mod mapping;
 mod run;
 mod secret;
 pub mod state;

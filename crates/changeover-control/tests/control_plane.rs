@@ -1,6 +1,11 @@
 //! The control plane as others meet it: over HTTP, beside another run, with a state that was lost or put back.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests say what they expect by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests say what they expect by panicking"
+)]
 
 mod common;
 

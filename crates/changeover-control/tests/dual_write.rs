@@ -1,7 +1,12 @@
 //! Dual write over SQLite files: two instances of a service with the library in it, through the real API; with shares, a
 //! rollback, and the whole way.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests say what they expect by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests say what they expect by panicking"
+)]
 
 mod common;
 

@@ -1,7 +1,12 @@
 //! Every gap of the fence, both ways: an error there, and a run that ends there. Afterwards one side takes writes and the other
 //! refuses them, nothing is lost, and the move can be made.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests say what they expect by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests say what they expect by panicking"
+)]
 #![cfg(feature = "faults")]
 
 mod common;

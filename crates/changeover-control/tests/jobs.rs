@@ -1,6 +1,11 @@
 //! Jobs without a control plane: copy, verify, check, rehearse.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests say what they expect by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests say what they expect by panicking"
+)]
 
 mod common;
 

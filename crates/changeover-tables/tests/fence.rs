@@ -1,7 +1,14 @@
 //! The fence: who is refused and who isn't, the lock and what its holder can do, and who owns a migration.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests say what they expect by panicking, their helpers too"
+)]
+
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use changeover::store::fence::{Fence, FenceAt, FenceState};
@@ -221,8 +228,8 @@ async fn both_sides_in_one_file_move_in_one_transaction() {
     m.new.store = "one".into();
     let plan = plan(&[m], &[database.catalog().await.unwrap()], Mirroring::Capture);
     assert!(plan.is_sound(), "{:?}", plan.findings);
-    let old = SqliteStore::new(database.clone(), "move", Side::Old, &plan).await.unwrap();
-    let new = SqliteStore::new(database.clone(), "move", Side::New, &plan).await.unwrap();
+    let old = SqliteStore::new(Arc::clone(&database), "move", Side::Old, &plan).await.unwrap();
+    let new = SqliteStore::new(Arc::clone(&database), "move", Side::New, &plan).await.unwrap();
     old.capture().unwrap().install(CAPTURE).await.unwrap();
     app.execute_batch("INSERT INTO a VALUES (1,'x')").unwrap();
     for give_up in [true, false] {
@@ -390,4 +397,41 @@ async fn whoever_stands_in_the_way_is_named() {
     let busy = stores.old_fence().lock(Duration::from_millis(30), WAIT).await.err().unwrap();
     let StoreError::Busy { holder, .. } = &busy else { panic!("{busy}") };
     assert_eq!(holder.as_deref(), Some("another connection of this process"), "{busy}");
+}
+
+#[tokio::test]
+async fn an_older_content_of_the_file_is_noticed_though_the_file_is_the_same() {
+    let pair = Pair::new(T, T);
+    let stores = pair.stores(&[mapping("t", "t")]).await;
+    stores.old_log().install(CAPTURE).await.unwrap();
+    pair.old_app.execute_batch("INSERT INTO t VALUES (1,'a'),(2,'b')").unwrap();
+    stores.old_log().depth().await.unwrap();
+    let before = stores.old.identity().await.unwrap();
+    // As the log stands in a backup from before these writes.
+    pair.old_app.execute_batch("DELETE FROM \"changeover_log_old:move\" WHERE id > 1").unwrap();
+    stores.old_log().depth().await.unwrap();
+    assert_ne!(stores.old.identity().await.unwrap().server, before.server);
+}
+
+#[tokio::test]
+async fn closing_leaves_one_file_that_has_everything() {
+    let pair = Pair::new(T, T);
+    let stores = pair.stores(&[mapping("t", "t")]).await;
+    stores.new_fence().set(FenceState::Shut, 1).await.unwrap();
+    let path = pair.new_path();
+    let database = shared(&stores.new);
+    drop(pair.new_app);
+    drop(stores);
+    database.close().await;
+    let wal = path.with_file_name("new.db-wal");
+    for _ in 0..1_000 {
+        if !wal.exists() {
+            break;
+        }
+        // The store's own poller closes by itself.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(!wal.exists());
+    let copied = Connection::open(&path).unwrap();
+    assert_eq!(ask(&copied, "SELECT state FROM changeover_fence"), ["'shut'"]);
 }

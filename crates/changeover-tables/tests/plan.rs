@@ -1,5 +1,11 @@
 //! What the plan finds, says and proposes, from real catalogues; what the rows say of it; and what `init` guesses.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests say what they expect by panicking, their helpers too"
+)]
+
 mod common;
 
 use changeover::Value;

@@ -1,5 +1,11 @@
 //! What a side says of its rows: by key, in runs, in its own order, and refused one by one.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests say what they expect by panicking, their helpers too"
+)]
+
 mod common;
 
 use changeover::rules::{Rule, RuleKind};

@@ -1,5 +1,11 @@
 //! What the mirror writes: levelled sets, unique values that rows exchange, the way back, chunk marks.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests say what they expect by panicking, their helpers too"
+)]
+
 mod common;
 
 use changeover::store::guard::{Change, Chunk, ChunkState, Guarded, Scope};

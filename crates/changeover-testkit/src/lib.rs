@@ -9,6 +9,7 @@
     clippy::panic,
     reason = "a test kit says what it expects by panicking, in the caller's test"
 )]
+#![allow(clippy::result_large_err, reason = "a refusal is a value of the contract, and rare")]
 
 pub mod conformance;
 pub mod memory;

@@ -1,6 +1,13 @@
 //! The backfill and the drain of a log over stores in memory: under writers, with crashes at every fault point, in
 //! both directions.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests say what they expect by panicking"
+)]
+
 mod common;
 
 use std::sync::Arc;

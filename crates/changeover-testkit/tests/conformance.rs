@@ -1,5 +1,12 @@
 //! The memory store keeps every promise that a store makes, in both of its flavours.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests say what they expect by panicking"
+)]
+
 use std::sync::Arc;
 
 use async_trait::async_trait;

@@ -1,5 +1,12 @@
 //! Verification and repair over stores in memory: what is damaged is always found, what is only late never counts.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests say what they expect by panicking"
+)]
+
 mod common;
 
 use std::sync::Arc;

@@ -12,7 +12,10 @@ use crate::terminal::Terminal;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 One of each shape is kept (which fields differ, and how), with its input where the service gives \
-one, and how often it was seen. Values are redacted as the spec's [evidence] says.")]
+one, and how often it was seen. Values are redacted as the spec's [evidence] says.
+
+When what caused them is mended, --mended says so: they are forgotten, the gate counts comparisons \
+anew from then on, and the audit keeps what you said.")]
 pub(crate) struct MismatchesArgs {
     #[command(flatten)]
     which: Which,
@@ -24,14 +27,23 @@ pub(crate) struct MismatchesArgs {
     /// At most so many
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     limit: u32,
+
+    /// What caused them is mended: count anew. The audit keeps the text
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["operation", "limit"])]
+    mended: Option<String>,
 }
 
-/// Lists them, the latest first.
+/// Lists them, the latest first; or says that they are mended.
 ///
 /// # Errors
 /// If there is no run.
 pub(crate) async fn answer(args: &MismatchesArgs, terminal: &Terminal) -> Result<Exit, CliError> {
-    let found = Remote::find(&args.which)?.mismatches(args.operation.as_deref(), args.limit).await?;
+    let remote = Remote::find(&args.which)?;
+    if let Some(reason) = &args.mended {
+        show::done(&remote.mended(reason).await?, terminal)?;
+        return Ok(Exit::Done);
+    }
+    let found = remote.mismatches(args.operation.as_deref(), args.limit).await?;
     show::mismatches::show(&found, terminal)?;
     Ok(Exit::Done)
 }

@@ -60,7 +60,7 @@ pub(crate) async fn run(args: InstanceArgs) -> Result<(), String> {
         .instance(&format!("bookings-{}", args.number))
         .step_file(world.folder.join(format!("bookings-{}.step", args.number)))
         .evidence_every(EVIDENCE_EVERY)
-        .start(|builder| builder.dual_write(mirror))
+        .start(|builder| builder.dual_write(mirror).errors_are_settled())
         .await
         .map_err(|e| e.to_string())?;
     let routed = Routed { service, migration };
@@ -86,6 +86,15 @@ enum Failure {
     Database(String),
     /// The library refused it, or its outcome isn't known.
     Refused(Refused),
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Database(why) => f.write_str(why),
+            Self::Refused(refused) => refused.fmt(f),
+        }
+    }
 }
 
 impl From<Refused> for Failure {
@@ -129,7 +138,7 @@ impl Routed {
             .await;
         match found {
             Ok(booking) => Answer::Found { booking },
-            Err(failure) => Answer::Failed { why: format!("{failure:?}") },
+            Err(failure) => Answer::Failed { why: failure.to_string() },
         }
     }
 }
@@ -138,7 +147,7 @@ fn written(outcome: Result<(), Failure>) -> Answer {
     match outcome {
         Ok(()) => Answer::Done,
         Err(Failure::Refused(refused)) if !refused.outcome_unknown() => Answer::Failed { why: refused.to_string() },
-        Err(failure) => Answer::Unknown { why: format!("{failure:?}") },
+        Err(failure) => Answer::Unknown { why: failure.to_string() },
     }
 }
 

@@ -3,6 +3,13 @@
 //!
 //! `CHANGEOVER_SOAK=1` runs the whole matrix, and more seeds. Needs the feature `faults`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests say what they expect by panicking"
+)]
+
 #![cfg(feature = "faults")]
 
 #[path = "../live/mod.rs"]

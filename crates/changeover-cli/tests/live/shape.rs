@@ -25,6 +25,8 @@ pub enum Keys {
     Generated,
     /// Integers that the service chooses.
     Int,
+    /// The same, and no other table has them.
+    Shared,
     /// Texts, with what may be in one.
     Text,
     /// An integer and a text.

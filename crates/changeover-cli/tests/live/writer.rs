@@ -35,8 +35,10 @@ pub struct Service {
     databases: BTreeMap<&'static str, Connection>,
     model: Model,
     random: Random,
-    /// For what must be new: keys, unique values.
+    /// For what must be new: unique values, and the keys of each table.
     count: i64,
+    keys: Vec<i64>,
+    straggles: bool,
 }
 
 impl Service {
@@ -56,7 +58,15 @@ impl Service {
             model: Model::new(shapes.len()),
             random: Random::new(seed),
             count: 0,
+            keys: vec![0; shapes.len()],
+            straggles: true,
         }
+    }
+
+    /// The same, without stragglers: for a way on which the new side is nobody's for a while, and takes what comes.
+    pub fn without_stragglers(mut self) -> Self {
+        self.straggles = false;
+        self
     }
 
     /// Puts rows into the old side, before anything moves.
@@ -78,15 +88,15 @@ impl Service {
         }
     }
 
-    /// Whether the flag says that nothing is mirrored: then a straggler's write isn't refused, and is lost.
-    fn is_unguarded(&self) -> bool {
-        !matches!(std::fs::read_to_string(&self.flag).unwrap_or_default().trim(), "1" | "2")
+    /// Before anything moves the new side is nobody's, and refuses nobody.
+    fn may_straggle(&self) -> bool {
+        self.straggles && matches!(std::fs::read_to_string(&self.flag).unwrap_or_default().trim(), "1" | "2" | "3")
     }
 
     /// The writes of one turn, taken by a side within [`TAKEN_WITHIN`].
     fn turn(&mut self, stop: &AtomicBool, count: &Counts) {
         let operations = self.some_operations();
-        if self.random.once_in(STRAGGLES) && !self.is_unguarded() {
+        if self.random.once_in(STRAGGLES) && self.may_straggle() {
             let stale = self.flagged().unwrap_or(Side::Old).other();
             if self.write(operations.clone(), stale).is_ok() {
                 count.acknowledged.fetch_add(1, Ordering::SeqCst);
@@ -244,14 +254,15 @@ impl Service {
 
     /// A key that no row has had.
     fn new_key(&mut self, table: usize, changed: bool) -> Vec<Value> {
-        self.count += 1;
-        let n = self.count;
+        self.keys[table] += 1;
+        let (n, tables) = (self.keys[table], self.shapes.len());
         let text = || Value::Text(format!("clé '{n}' \u{1f3ac}%_"));
         match self.shapes[table].keys {
             Keys::Generated if !changed => Vec::new(),
             // Below all that a database gives out.
             Keys::Generated => vec![Value::Integer(-n)],
             Keys::Int => vec![Value::Integer(n)],
+            Keys::Shared => vec![Value::Integer(n * i64::try_from(tables).expect("few") + i64::try_from(table).expect("few"))],
             Keys::Text => vec![text()],
             Keys::Pair => vec![Value::Integer(n % 5), text()],
         }

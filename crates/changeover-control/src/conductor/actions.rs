@@ -12,12 +12,13 @@ use changeover_protocol::control::{
     ControlAction, ControlEvent, Epoch, Generation, MoveReport, Outcome, Shift,
 };
 use changeover_protocol::moves::{Mirror, UncleanEvent};
-use changeover_protocol::{Phase, SLOTS, Slot, SlotRange, Version};
+use changeover_protocol::{Control, Phase, SLOTS, Slot, SlotRange, Version};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::fence::{FenceDriver, FenceSettings, Started};
 use super::verify::Due;
+use super::watch::must_capture;
 use super::{Conductor, install, left_behind};
 use crate::error::ControlError;
 use crate::state::AuditKind;
@@ -242,13 +243,14 @@ impl Conductor {
 
     // ---- keys
 
-    /// Looks, without skipping anything, whether a moving key is dirty.
+    /// Looks, without skipping anything, whether a moving key is dirty. That none is, is said only of a log that is whole,
+    /// and while no claim is under way.
     async fn check_sync(&self, version: Version) {
         let record = self.barrier.record();
         let Some(shift) = &record.shift else { return };
         let side = record.target.direction.first_hold().authority();
         let Some(slots) = moving(shift) else { return };
-        let dirty = match self.sides.dirty_in(side, slots).await {
+        let dirty = match self.dirty_for_good(&record, side, slots).await {
             Ok(dirty) => dirty,
             Err(error) => {
                 self.trouble("dirty keys", &error.to_string()).await;
@@ -258,6 +260,26 @@ impl Conductor {
         self.well("dirty keys").await;
         let backfill_under_way = record.backfill.is_some_and(|backfill| !backfill.done);
         self.tell(ControlEvent::KeysInSync { version, dirty, backfill_under_way }).await;
+    }
+
+    async fn dirty_for_good(
+        &self,
+        record: &Control,
+        side: Side,
+        slots: SlotRange,
+    ) -> Result<u64, ControlError> {
+        if must_capture(record, side) {
+            install::check_capture(self.sides.of(side)).await?;
+        }
+        let dirty = self.sides.dirty_in(side, slots).await?;
+        if dirty > 0 {
+            return Ok(dirty);
+        }
+        let within = Duration::from_millis(self.plan.settings.hold_budget_ms.0 / 4);
+        let Some(_resting) = self.drains.rest(within).await else {
+            return Err(ControlError::Refused("the mirror hasn't ended what it had claimed".to_owned()));
+        };
+        Ok(self.sides.dirty_in(side, slots).await?)
     }
 
     /// Drains the log of the new side until so little is left that the mirror keeps up with the rest.
@@ -382,6 +404,7 @@ impl Conductor {
             new: self.sides.of(Side::New),
             links: &self.sides.links,
             watchdog: &self.watchdog,
+            drains: &self.drains,
         }
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use changeover::Side;
 use changeover::engine::{Backfill, BackfillHandle, BackfillProgress, BackfillReport, Coverage};
 use changeover_protocol::control::{ControlEvent, Generation};
+use changeover_protocol::moves::Mirror;
 
 use super::Conductor;
 use super::install::patiently;
@@ -53,7 +54,9 @@ impl Conductor {
         in_hold: bool,
     ) -> Result<(), ControlError> {
         let began_ms = self.clock.now().0;
-        self.sides.links.cover(toward, Coverage::Generation(generation.0));
+        if self.plan.settings.mirror == Mirror::Capture {
+            self.sides.links.cover(toward, Coverage::Generation(generation.0));
+        }
         self.begin_generation(generation, toward).await?;
         let known = self.state.generation().await?.filter(|known| known.number == generation.0);
         let record = known.unwrap_or_else(|| GenerationRecord {
@@ -154,7 +157,8 @@ impl Conductor {
                 begun |= !guarded.chunks(&shape.table, generation.0).await?.is_empty();
             }
         }
-        if begun {
+        // With dual write an entry may be all that knows of a row which an instance wrote to the follower.
+        if begun || self.plan.settings.mirror == Mirror::DualWrite {
             return Ok(());
         }
         for authority in self.sides.of(toward.other()) {

@@ -21,7 +21,9 @@ use changeover_protocol::fault::FaultPoint;
 use changeover_protocol::fence::{self, FenceAction, FenceEvent, SideFence};
 use changeover_protocol::target::Direction;
 
+use super::install;
 use super::left_behind;
+use super::mirror::Drains;
 use super::watched::{Watched, lock_patiently};
 use crate::error::ControlError;
 use crate::supervisor::Watchdog;
@@ -50,6 +52,7 @@ pub(super) struct FenceDriver<'c> {
     pub(super) new: &'c [Arc<dyn Store>],
     pub(super) links: &'c Links,
     pub(super) watchdog: &'c Watchdog,
+    pub(super) drains: &'c Drains,
 }
 
 /// What [`FenceDriver::start`] came to.
@@ -104,6 +107,13 @@ impl<'c> FenceDriver<'c> {
         pass(fence.reached(), direction).await?;
         let mut locks: Locks<'c> = Vec::new();
         let mut left_behind = 0;
+        // What the mirror has claimed ends before the lock is taken, and it claims nothing until the side has moved. Asked
+        // for before the lock, because what it had begun may need to write to the store that is locked.
+        let rests = fence.action() == FenceAction::LockNear && settings.drains;
+        let resting = if rests { self.drains.rest(settings.budget / 2).await } else { None };
+        if rests && resting.is_none() && !leave_behind {
+            return Ok(Started::Failed("the mirror hasn't ended what it had claimed".to_owned()));
+        }
         loop {
             let done = match fence.action() {
                 FenceAction::LockNear => self.lock(epoch, from, settings).await.map(|held| locks = held),
@@ -224,6 +234,10 @@ impl<'c> FenceDriver<'c> {
     ) -> Result<u64, ControlError> {
         if !settings.drains {
             return Ok(0);
+        }
+        if to_empty {
+            // An empty log means nothing where changes weren't logged.
+            install::check_capture(self.stores(from)).await?;
         }
         let deadline = tokio::time::Instant::now() + settings.budget;
         let mut left = 0;

@@ -5,6 +5,7 @@
 //! stood in the way.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use changeover::store::Store;
@@ -111,6 +112,28 @@ pub(super) async fn capture(sides: &Sides, side: Side, bounds: Bounds) -> Result
     for store in sides.of(side) {
         let log = log_of(&**store)?;
         patiently(|| log.install(capture_options(side, bounds))).await?;
+    }
+    Ok(())
+}
+
+/// That a side's logs have every change since they were last empty: the triggers are as they were made, and no log has
+/// reached its bound.
+///
+/// # Errors
+/// [`ControlError::Refused`] with what is wrong; it is mended, and what was missed is repaired, between moves.
+pub(super) async fn check_capture(sides: &[Arc<dyn Store>]) -> Result<(), ControlError> {
+    for store in sides {
+        let (log, name) = (log_of(&**store)?, &store.info().name);
+        let problem = if !log.installed().await? {
+            "capture was removed or changed"
+        } else if log.depth().await?.overflowed {
+            "the log of changes reached its bound"
+        } else {
+            continue;
+        };
+        return Err(ControlError::Refused(format!(
+            "store {name}: {problem}, so changes may be in no log: wait until the next verification has repaired them"
+        )));
     }
     Ok(())
 }

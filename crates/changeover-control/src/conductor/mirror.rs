@@ -3,7 +3,7 @@
 //! In the first hold of a move they go on, so that little is left for the fence; in the second they rest: what was
 //! authority until then is drained, and what will be isn't yet. Pause doesn't reach them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use changeover::Side;
@@ -19,6 +19,71 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// After that many keys a rate is worth noting.
 const RATE_KEYS: u64 = 100;
+
+/// The drains that there are, for whoever needs them to rest.
+///
+/// A worker that has claimed a key and is held up before it takes the guard would, once the sides have changed places,
+/// put the value of the side that was left over a write to the other. So nobody says that a log is empty, and lets a move
+/// go on, while a claim of before is under way.
+#[derive(Debug, Default)]
+pub(super) struct Drains(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    handles: Vec<DrainHandle>,
+    resting: usize,
+}
+
+/// The drains rest until this is dropped.
+#[derive(Debug)]
+pub(super) struct Resting<'d>(&'d Drains);
+
+impl Drains {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One more, before it begins.
+    fn add(&self, handle: &DrainHandle) {
+        let mut known = self.known();
+        if known.resting > 0 {
+            handle.pause();
+        }
+        known.handles.push(handle.clone());
+    }
+
+    /// Only these are left.
+    fn keep(&self, handles: Vec<DrainHandle>) {
+        self.known().handles = handles;
+    }
+
+    /// Lets every claim that is under way end. `None` if one doesn't within that time: then all go on.
+    pub(super) async fn rest(&self, within: Duration) -> Option<Resting<'_>> {
+        let handles = {
+            let mut known = self.known();
+            known.resting += 1;
+            known.handles.iter().for_each(DrainHandle::pause);
+            known.handles.clone()
+        };
+        let resting = Resting(self);
+        let all = async {
+            for handle in &handles {
+                handle.rested().await;
+            }
+        };
+        tokio::time::timeout(within, all).await.ok().map(|()| resting)
+    }
+}
+
+impl Drop for Resting<'_> {
+    fn drop(&mut self) {
+        let mut known = self.0.known();
+        known.resting -= 1;
+        if known.resting == 0 {
+            known.handles.iter().for_each(DrainHandle::resume);
+        }
+    }
+}
 
 /// One log's drain.
 struct Draining {
@@ -85,6 +150,7 @@ impl Conductor {
             }
         }
         *drains = kept;
+        self.drains.keep(drains.iter().map(|draining| draining.handle.clone()).collect());
         for side in wanted {
             if drains.iter().any(|draining| draining.side == *side) {
                 continue;
@@ -97,6 +163,7 @@ impl Conductor {
                     Drain::new(Arc::clone(&self.sides.links), Arc::clone(store), DrainOptions::default());
                 match made {
                     Ok((drain, handle)) => {
+                        self.drains.add(&handle);
                         let task = tokio::spawn(drain.run());
                         drains.push(Draining { side: *side, handle, task, seen: (0, Instant::now()) });
                     }

@@ -73,7 +73,9 @@ impl Plan {
         }
     }
 
-    /// How the backfill runs. In a hold nobody writes, so nothing needs to be guarded, and nobody is in its way.
+    /// How the backfill runs. In a hold nobody writes, so nothing needs to be guarded, and nobody is in its way. With
+    /// dual write the instances sync their keys whatever the chunks' states are, and clear the log behind them: so a
+    /// chunk is read under the guard of its range, and never from the log's protection.
     pub(crate) fn backfill(&self, in_hold: bool) -> BackfillOptions {
         let pace = &self.spec.backfill;
         let default = BackfillOptions::default();

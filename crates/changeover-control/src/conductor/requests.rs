@@ -230,6 +230,11 @@ impl Conductor {
             install::capture(&self.sides, Side::New, self.plan.bounds).await?;
             self.note(AuditKind::Install, "capture is installed on the new side".to_owned()).await;
         }
+        // The journal of whoever writes the old side again, further back; the fence has none to switch on with dual write.
+        if self.plan.settings.mirror == Mirror::DualWrite && self.plan.settings.phases.has(Phase::Shadow) {
+            install::capture(&self.sides, Side::Old, self.plan.bounds).await?;
+            self.note(AuditKind::Install, "capture is installed on the old side".to_owned()).await;
+        }
         Ok(())
     }
 

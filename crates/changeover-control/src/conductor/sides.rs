@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use changeover::engine::{Coverage, Links};
 use changeover::store::Store;
 use changeover::{Side, StoreError};
+use changeover_protocol::moves::Mirror;
 use changeover_protocol::{Control, SlotRange};
 
 use super::install::patiently;
@@ -51,10 +52,13 @@ impl Sides {
         }
     }
 
-    /// Says what the mirror covers, from the record: a generation that is under way, or all.
+    /// Says what the mirror covers, from the record: a generation that is under way, or all. With dual write the instances
+    /// write rows of chunks that aren't begun: a claim that was dropped could leave such a row behind for good.
     pub(crate) fn cover(&self, record: &Control) {
         for side in [Side::Old, Side::New] {
-            let filling = record.backfill.filter(|backfill| backfill.toward == side && !backfill.done);
+            let by_chunks = record.settings.mirror == Mirror::Capture;
+            let filling =
+                record.backfill.filter(|backfill| by_chunks && backfill.toward == side && !backfill.done);
             let coverage =
                 filling.map_or(Coverage::All, |backfill| Coverage::Generation(backfill.generation.0));
             self.links.cover(side, coverage);

@@ -10,6 +10,7 @@ use changeover_protocol::{Control, Phase};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::mirror::Drains;
 use super::plan::SpecChange;
 use super::progress::Progress;
 use super::requests::PAUSED;
@@ -62,6 +63,7 @@ impl Conducting {
             watchdog,
             progress: watch::Sender::new(progress),
             paused: watch::Sender::new(paused),
+            drains: Drains::default(),
             draining_way_back: watch::Sender::new(false),
             moving: tokio::sync::Mutex::new(()),
             leave_behind: Mutex::new(None),

@@ -128,7 +128,14 @@ impl Conductor {
 
     /// Changes weren't logged. The log begins anew, and the verification that follows repairs what was missed: it reads
     /// every row after the log began, so that nothing falls between.
+    ///
+    /// Never within a move, nor while one is being judged: an emptied log would say that no key is dirty. Until then the log's
+    /// mark keeps the move from going on.
     async fn overflowed(&self, side: Side) -> Result<(), ControlError> {
+        let Ok(_nobody_moves) = self.moving.try_lock() else { return Ok(()) };
+        if self.barrier.record().shift.is_some() {
+            return Ok(());
+        }
         let bounds = self.plan.bounds;
         for store in self.sides.of(side) {
             let Some(log) = store.capture() else { continue };
@@ -211,7 +218,8 @@ impl Conductor {
             let detail = format!("{}, expected {}", now["server"], known["server"]);
             UncleanEvent::ServerChanged { side, detail }
         } else {
-            let table = format!("{} ({side} side, store {})", changed_tables(&known, &now), store.info().name);
+            let table =
+                format!("{} ({side} side, store {})", changed_tables(&known, &now), store.info().name);
             UncleanEvent::TableChanged { table, detail: "its definition is another than it was".to_owned() }
         };
         self.tell(ControlEvent::Unclean(event)).await;
@@ -301,7 +309,8 @@ fn changed_tables(known: &serde_json::Value, now: &serde_json::Value) -> String 
 /// The setting that a store's identity is kept by, and the identity.
 async fn identity(store: &dyn Store, side: Side) -> Result<(String, serde_json::Value), ControlError> {
     let seen = store.identity().await?;
-    let tables: Vec<_> = seen.tables.iter().map(|(table, is)| (table.as_str().to_owned(), is.clone())).collect();
+    let tables: Vec<_> =
+        seen.tables.iter().map(|(table, is)| (table.as_str().to_owned(), is.clone())).collect();
     let now = serde_json::json!({ "server": seen.server, "tables": tables });
     Ok((format!("identity {} {side}", store.info().name), now))
 }
@@ -317,7 +326,7 @@ fn needs_log(record: &Control, side: Side) -> bool {
 }
 
 /// Whether a side's capture must be there, or changes are lost.
-fn must_capture(record: &Control, side: Side) -> bool {
+pub(super) fn must_capture(record: &Control, side: Side) -> bool {
     match (record.place.phase, record.settings.mirror) {
         (Phase::Shadow, _) => side == Side::Old,
         (Phase::ReverseShadow, Mirror::DualWrite) => record.place.is_partial() || side == Side::New,

@@ -115,7 +115,8 @@ fn is_level(table: &SideTable, current: &Row, wanted: &Row) -> bool {
 
 /// The row's canonical image now, one whose image can't be made included.
 fn current(connection: &Connection, table: &SideTable, key: &Key) -> rusqlite::Result<Option<Made>> {
-    let mut statement = connection.prepare_cached(&table.point_sql(&table.canonical))?;
+    let sql = table.statements.current.get_or_init(|| table.point_sql(&table.canonical));
+    let mut statement = connection.prepare_cached(sql)?;
     match table.read_one(connection, &mut statement, &table.canonical, key) {
         Err(error) if errors::is_of_row(&error) => {
             Ok(Some(Made::Refused(super::read::failed(key.clone(), &error))))
@@ -284,45 +285,52 @@ fn check_one(connection: &Connection, step: &Step<'_>, row: &Row) -> rusqlite::R
 }
 
 pub(super) fn insert(connection: &Connection, table: &SideTable, row: &Row) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare_cached(&insert_sql(table))?;
+    let mut statement = connection.prepare_cached(insert_sql(table))?;
     bind(&mut statement, 1, &row.0)?;
     statement.raw_execute().map(drop)
 }
 
 /// `OR ABORT` overrides what the table's own constraints say is to be done on a conflict (REPLACE, IGNORE, ROLLBACK).
-pub(super) fn insert_sql(table: &SideTable) -> String {
-    let columns = table.written.iter().map(|c| name(c)).collect::<Vec<_>>().join(", ");
-    let values = (1..=table.written.len()).map(|n| format!("?{n}")).collect::<Vec<_>>().join(", ");
-    format!("INSERT OR ABORT INTO {} ({columns}) VALUES ({values})", table.table)
+pub(super) fn insert_sql(table: &SideTable) -> &str {
+    table.statements.insert.get_or_init(|| {
+        let columns = table.written.iter().map(|c| name(c)).collect::<Vec<_>>().join(", ");
+        let values = (1..=table.written.len()).map(|n| format!("?{n}")).collect::<Vec<_>>().join(", ");
+        format!("INSERT OR ABORT INTO {} ({columns}) VALUES ({values})", table.table)
+    })
 }
 
 fn update(connection: &Connection, table: &SideTable, key: &Key, row: &Row) -> rusqlite::Result<()> {
-    let set: Vec<String> = table
-        .updated()
-        .enumerate()
-        .map(|(n, (_, column))| format!("{} = ?{}", name(column), n + 1))
-        .collect();
-    if set.is_empty() {
+    let sql = table.statements.update.get_or_init(|| update_sql(table));
+    if sql.is_empty() {
         return Ok(());
     }
-    let condition = table.has_key(set.len() + 1);
-    let sql = format!(
-        "UPDATE OR ABORT {} SET {} WHERE {condition}{}",
-        table.table,
-        set.join(", "),
-        table.and_scope()
-    );
-    let mut statement = connection.prepare_cached(&sql)?;
+    let mut statement = connection.prepare_cached(sql)?;
     let values = table.updated().filter_map(|(at, _)| row.0.get(at));
     let next = bind(&mut statement, 1, values)?;
     bind(&mut statement, next, key.values())?;
     statement.raw_execute().map(drop)
 }
 
+/// Empty where the key is all there is.
+fn update_sql(table: &SideTable) -> String {
+    let set: Vec<String> = table
+        .updated()
+        .enumerate()
+        .map(|(n, (_, column))| format!("{} = ?{}", name(column), n + 1))
+        .collect();
+    if set.is_empty() {
+        return String::new();
+    }
+    let condition = table.has_key(set.len() + 1);
+    format!("UPDATE OR ABORT {} SET {} WHERE {condition}{}", table.table, set.join(", "), table.and_scope())
+}
+
 /// Deletes the row with exactly this key.
 pub(super) fn delete(connection: &Connection, table: &SideTable, key: &Key) -> rusqlite::Result<u64> {
-    let sql = format!("DELETE FROM {} WHERE {}{}", table.table, table.has_key(1), table.and_scope());
-    let mut statement = connection.prepare_cached(&sql)?;
+    let sql = table.statements.delete.get_or_init(|| {
+        format!("DELETE FROM {} WHERE {}{}", table.table, table.has_key(1), table.and_scope())
+    });
+    let mut statement = connection.prepare_cached(sql)?;
     bind(&mut statement, 1, key.values())?;
     Ok(statement.raw_execute()? as u64)
 }

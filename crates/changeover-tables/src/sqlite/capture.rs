@@ -80,8 +80,14 @@ impl CaptureLog for SqliteStore {
         if ids.is_empty() {
             return Ok(());
         }
-        let ids = ids.to_vec();
-        self.write_log("discarding entries of the log", move |log| log.discard(&ids)).await
+        let (inner, ids) = (Arc::clone(&self.inner), ids.to_vec());
+        // An entry that comes back after a power cut is synced once more, and does no harm.
+        self.inner
+            .database
+            .write_relaxed("discarding entries of the log", move |session| {
+                Ok(Log::new(&inner, &session.connection).discard(&ids)?)
+            })
+            .await
     }
 
     async fn depth(&self) -> Result<Depth, StoreError> {

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use changeover::store::capture::{CaptureOptions, Claim, Depth};
-use changeover::{Key, Slot, Value};
+use changeover::{Key, Slot, SlotRange, Value};
 use rusqlite::{Connection, Row as SqlRow};
 
 use super::install::{self, log_name};
@@ -63,6 +63,7 @@ impl<'i> Log<'i> {
         let (migration, side) = (&self.inner.migration, self.inner.info.side);
         install::drop_triggers(self.connection, &triggers::KINDS, migration, side)?;
         self.connection.execute_batch(&format!("DROP TABLE IF EXISTS {}", self.table))?;
+        self.inner.forget_newest();
         if install::exists(self.connection, install::META)? {
             self.connection.execute(
                 "DELETE FROM changeover_meta WHERE migration = ?1 AND key = ?2",
@@ -232,13 +233,15 @@ impl<'i> Log<'i> {
         let sql = format!(
             "SELECT (SELECT count(*) FROM {0} WHERE id > 0 AND mapping IS NOT NULL), \
              (SELECT at FROM {0} WHERE id > 0 AND mapping IS NOT NULL ORDER BY id LIMIT 1), \
-             (SELECT max(id) FROM {0}) - (SELECT min(id) FROM {0} WHERE id > 0), \
+             (SELECT id FROM {0} WHERE mapping IS NOT NULL ORDER BY id DESC LIMIT 1) \
+             - (SELECT id FROM {0} WHERE id > 0 AND mapping IS NOT NULL ORDER BY id LIMIT 1), \
              EXISTS (SELECT 1 FROM {0} WHERE id = -1), \
-             julianday('now')",
+             julianday('now'), (SELECT coalesce(max(id), 0) FROM {0})",
             self.table
         );
         self.connection.prepare_cached(&sql)?.query_row([], |row| {
             let unsigned = |n: i64| u64::try_from(n).unwrap_or_default();
+            self.inner.saw_newest(row.get(5)?);
             let oldest: Option<f64> = row.get(1)?;
             let now: f64 = row.get(4)?;
             Ok(Depth {
@@ -251,12 +254,20 @@ impl<'i> Log<'i> {
         })
     }
 
-    /// How many entries there are in these slots.
-    pub(super) fn dirty_in(&self, slots: changeover::SlotRange) -> rusqlite::Result<u64> {
-        if slots == changeover::SlotRange::ALL || !self.exists()? {
-            return self.depth().map(|depth| depth.entries);
+    /// How many keys of these slots are in the log. SQLite sorts them, on disk if need be.
+    pub(super) fn dirty_in(&self, slots: SlotRange) -> rusqlite::Result<u64> {
+        if !self.exists()? {
+            return Ok(0);
         }
-        let sql = format!("{} WHERE id > 0 AND mapping IS NOT NULL", self.select());
+        let keys: String = (1..=self.keys).map(|n| format!(", k{n}")).collect();
+        let entries = format!("FROM {} WHERE id > 0 AND mapping IS NOT NULL", self.table);
+        if slots == SlotRange::ALL {
+            let sql = format!("SELECT count(*) FROM (SELECT DISTINCT mapping{keys} {entries})");
+            let dirty: i64 = self.connection.prepare_cached(&sql)?.query_row([], |row| row.get(0))?;
+            return Ok(u64::try_from(dirty).unwrap_or_default());
+        }
+        // In the shape of an entry, but each key once.
+        let sql = format!("SELECT DISTINCT 0, mapping, NULL, slot{keys} {entries}");
         let mut statement = self.connection.prepare_cached(&sql)?;
         let mut rows = statement.query([])?;
         let mut dirty = 0;

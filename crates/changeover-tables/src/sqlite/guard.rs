@@ -186,7 +186,7 @@ fn load(
     connection.execute_batch("SAVEPOINT changeover_load")?;
     let mut careful = Vec::new();
     {
-        let mut statement = connection.prepare_cached(&apply::insert_sql(table))?;
+        let mut statement = connection.prepare_cached(apply::insert_sql(table))?;
         for row in batch.rows {
             if replace {
                 careful.push(row);

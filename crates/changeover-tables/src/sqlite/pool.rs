@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use changeover::StoreError;
@@ -43,6 +44,7 @@ pub struct SqliteDatabase {
     path: PathBuf,
     options: SqliteOptions,
     idle: Arc<Mutex<Vec<Thread>>>,
+    running: Mutex<Vec<JoinHandle<()>>>,
     reads: Arc<Semaphore>,
     scans: Arc<Semaphore>,
     pub(super) writer: Writer,
@@ -56,6 +58,9 @@ pub(super) struct Session {
     /// The transactions that are open on it, if it is the writer's.
     pub(super) stack: Stack,
 }
+
+/// How long closing waits for connections to end.
+const CLOSING: Duration = Duration::from_secs(5);
 
 type Job = Box<dyn FnOnce(&mut Session) + Send>;
 
@@ -93,6 +98,7 @@ impl SqliteDatabase {
             path,
             options,
             idle: Arc::default(),
+            running: Mutex::default(),
             reads: Arc::new(Semaphore::new(options.readers.max(1))),
             scans: Arc::new(Semaphore::new(options.scans.max(1))),
         });
@@ -121,6 +127,31 @@ impl SqliteDatabase {
         let (store, file) = (self.place.store.clone(), self.place.file.clone());
         self.read("reading its catalogue", move |session| catalog::read(&session.connection, &store, &file))
             .await
+    }
+
+    /// Closes the connections that aren't at work, and waits for them: the last one to close writes the log of a database in
+    /// WAL into its file. The database can still be used: its connections are opened anew.
+    pub async fn close(&self) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.writer.close().await;
+        let running = std::mem::take(&mut *self.running.lock().unwrap_or_else(PoisonError::into_inner));
+        let ended = tokio::task::spawn_blocking(move || {
+            let began = Instant::now();
+            let (mut ended, mut left): (Vec<_>, Vec<_>) =
+                running.into_iter().partition(JoinHandle::is_finished);
+            while !left.is_empty() && began.elapsed() < CLOSING {
+                std::thread::sleep(Duration::from_millis(1));
+                let (more, still): (Vec<_>, Vec<_>) = left.into_iter().partition(JoinHandle::is_finished);
+                ended.extend(more);
+                left = still;
+            }
+            // A thread that panicked has nothing left to close.
+            ended.into_iter().for_each(|thread| drop(thread.join()));
+            left
+        });
+        if let Ok(left) = ended.await {
+            self.running.lock().unwrap_or_else(PoisonError::into_inner).extend(left);
+        }
     }
 
     pub(super) const fn lock_wait(&self) -> Duration {
@@ -206,7 +237,7 @@ impl SqliteDatabase {
         let connection = self.connect(purpose).map_err(|error| super::errors::cause(&error))?;
         let (jobs, todo) = sync_channel::<Job>(8);
         let session = Session { connection, stack: Stack::default() };
-        std::thread::Builder::new()
+        let running = std::thread::Builder::new()
             .name(format!("sqlite {}", self.place.store))
             .spawn(move || {
                 let mut session = session;
@@ -225,6 +256,9 @@ impl SqliteDatabase {
                 }
             })
             .map_err(|error| format!("no thread for it: {error}"))?;
+        let mut all = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|thread| !thread.is_finished());
+        all.push(running);
         Ok(Thread { jobs })
     }
 

@@ -1,5 +1,7 @@
 //! One mapping as one side carries it out: the SQL that reads, finds and writes its rows, made once from the plan.
 
+use std::sync::OnceLock;
+
 use changeover::rules::RowRules;
 use changeover::store::{KeyOrder, TableShape};
 use changeover::{Side, TableName};
@@ -42,12 +44,23 @@ pub(super) struct SideTable {
     pub(super) written: Vec<String>,
     /// Where the key stands in a row that is written.
     pub(super) written_key: Vec<usize>,
+    /// The statements that write a row, each made when it is first needed.
+    pub(super) statements: Statements,
     /// What may differ.
     pub(super) rules: RowRules,
     /// The column whose values a counter gives out, where it goes to or comes from the other side's counter.
     pub(super) counter: Option<String>,
     /// The column by which rows are put into slots, if it isn't the key: this side's, and the new side's.
     pub(super) route: Option<(String, Target)>,
+}
+
+/// The statements that read and write one row by its key.
+#[derive(Debug, Default)]
+pub(super) struct Statements {
+    pub(super) current: OnceLock<String>,
+    pub(super) insert: OnceLock<String>,
+    pub(super) update: OnceLock<String>,
+    pub(super) delete: OnceLock<String>,
 }
 
 /// One column of the key on this side.
@@ -122,6 +135,7 @@ impl SideTable {
             back: (side == Side::New).then(|| back_image(plan, &key)),
             written,
             written_key,
+            statements: Statements::default(),
             // The plan has kept only rules over these columns, as they are spelled.
             rules: RowRules::new(&columns, plan.rules.clone()).unwrap_or_default(),
             route: route(plan, side),

@@ -1,7 +1,7 @@
 //! One side of a migration in one SQLite database, as the engine sees it.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use changeover::keyed::slot_text;
@@ -36,10 +36,25 @@ pub(super) struct Inner {
     pub(super) migration: String,
     pub(super) info: StoreInfo,
     pub(super) tables: Vec<SideTable>,
+    /// The newest entry of the log that was ever seen: one that is older means that an older file was put in its place.
+    newest_seen: AtomicI64,
+    restored: AtomicBool,
     slots: Slots,
 }
 
 impl Inner {
+    /// Notes the log's newest entry. Ids never fall, unless an older state of the file came back.
+    pub(super) fn saw_newest(&self, id: i64) {
+        if self.newest_seen.fetch_max(id, Ordering::Relaxed) > id {
+            self.restored.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The log begins anew, by our own doing.
+    pub(super) fn forget_newest(&self) {
+        self.newest_seen.store(i64::MIN, Ordering::Relaxed);
+    }
+
     /// The mapping with this name.
     pub(super) fn table(&self, name: &TableName) -> Result<&SideTable, StoreError> {
         self.tables.iter().find(|table| table.name() == name).ok_or_else(|| StoreError::Schema {
@@ -84,6 +99,8 @@ impl SqliteStore {
                 info: StoreInfo { name, kind: "sqlite", side },
                 tables,
                 slots: Slots::new(migration),
+                newest_seen: AtomicI64::new(i64::MIN),
+                restored: AtomicBool::new(false),
             }),
         })
     }
@@ -163,7 +180,9 @@ impl Store for SqliteStore {
             tokio::task::spawn_blocking(move || file_identity(&path)).await.ok().and_then(Result::ok);
         let place = &self.inner.database.place;
         let server = server.ok_or_else(|| place.gone("looking at the file", "it is no longer there"))?;
-        Ok(Identity { server, tables })
+        let restored =
+            if self.inner.restored.load(Ordering::Relaxed) { ", with an older content" } else { "" };
+        Ok(Identity { server: format!("{server}{restored}"), tables })
     }
 
     async fn read(&self, table: &TableName, keys: &[Key], image: Image) -> Result<Rows, StoreError> {

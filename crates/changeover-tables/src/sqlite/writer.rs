@@ -1,8 +1,9 @@
 //! The one writer of a file: whose turn it is, and which transactions are open on its connection.
 //!
-//! SQLite lets one connection write at a time, so `BEGIN IMMEDIATE` is the guard, and the fence's lock. While the fence's
-//! lock on a file is held, guarded transactions on the same file (both sides may live in one) are savepoints within it:
-//! they stand or fall with the lock's commit.
+//! SQLite lets one connection write at a time, so `BEGIN IMMEDIATE` is the guard, and the fence's lock. Both sides may live
+//! in one file: while the fence's lock on it is held, the holder's own guarded transactions, and its lock of the other
+//! side, are savepoints within it, and stand or fall with its commit. The holder is a task. Everybody else waits: a sync of
+//! theirs would be undone with the lock when they have discarded its claims already.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,16 +19,29 @@ use super::pool::{Purpose, Session, SqliteDatabase, Thread};
 #[derive(Debug)]
 pub(super) struct Writer {
     turn: Arc<Semaphore>,
-    /// While the fence's lock is held: the turns within it, and the lock's transaction.
-    within: Mutex<Option<(u64, Arc<Semaphore>)>>,
+    /// While the fence's lock is held.
+    within: Mutex<Option<Within>>,
     thread: tokio::sync::Mutex<Option<Thread>>,
     next: AtomicU64,
+}
+
+/// What may be done within the fence's lock, and by whom.
+#[derive(Debug, Clone)]
+struct Within {
+    /// The lock's transaction.
+    lock: u64,
+    /// Whose turn it is.
+    turns: Arc<Semaphore>,
+    /// The task that holds the lock; none outside of tasks.
+    holder: Option<tokio::task::Id>,
 }
 
 /// The transactions that are open on the writer's connection, outermost first.
 #[derive(Debug, Default)]
 pub(super) struct Stack {
     open: Vec<u64>,
+    /// Whether commits needn't outlive a power cut just now.
+    relaxed: bool,
     stall: Option<(Duration, Instant)>,
 }
 
@@ -52,11 +66,21 @@ impl Writer {
         }
     }
 
-    fn within(&self) -> Option<(u64, Arc<Semaphore>)> {
+    /// Lets the thread end, once its jobs are done.
+    pub(super) async fn close(&self) {
+        self.thread.lock().await.take();
+    }
+
+    fn within(&self) -> Option<Within> {
         self.within.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn set_within(&self, within: Option<(u64, Arc<Semaphore>)>) {
+    /// The lock that is held by whoever asks.
+    fn within_own(&self) -> Option<Within> {
+        self.within().filter(|within| within.holder == tokio::task::try_id())
+    }
+
+    fn set_within(&self, within: Option<Within>) {
         *self.within.lock().unwrap_or_else(PoisonError::into_inner) = within;
     }
 }
@@ -76,9 +100,22 @@ impl Stack {
         }
     }
 
-    fn begin(&mut self, connection: &Connection, id: u64, inside: Option<u64>) -> rusqlite::Result<bool> {
+    fn begin(
+        &mut self,
+        connection: &Connection,
+        id: u64,
+        inside: Option<u64>,
+        durable: bool,
+    ) -> rusqlite::Result<bool> {
         match inside {
-            None => connection.execute_batch("BEGIN IMMEDIATE")?,
+            None => {
+                if self.relaxed == durable {
+                    // Outside of a transaction: within one, SQLite wouldn't take it.
+                    connection.pragma_update(None, "synchronous", if durable { "FULL" } else { "NORMAL" })?;
+                    self.relaxed = !durable;
+                }
+                connection.execute_batch("BEGIN IMMEDIATE")?;
+            }
             Some(outer) if self.open.as_slice() == [outer] => {
                 connection.execute_batch("SAVEPOINT changeover_within")?
             }
@@ -127,34 +164,49 @@ impl Stack {
 impl SqliteDatabase {
     /// Begins a transaction of the writer's.
     pub(super) async fn begin(self: &Arc<Self>, doing: &'static str) -> Result<Transaction, StoreError> {
-        let (inside, turns) = match self.writer.within() {
-            Some((lock, turns)) => (Some(lock), turns),
+        self.begin_as(doing, true).await
+    }
+
+    async fn begin_as(
+        self: &Arc<Self>,
+        doing: &'static str,
+        durable: bool,
+    ) -> Result<Transaction, StoreError> {
+        let (inside, turns) = match self.writer.within_own() {
+            Some(within) => (Some(within.lock), within.turns),
             None => (None, Arc::clone(&self.writer.turn)),
         };
         let permit = tokio::time::timeout(self.lock_wait(), turns.acquire_owned())
             .await
             .map_err(|_| self.own_write_under_way())?
             .map_err(|_| self.place.busy("the fence's lock ended; the database", None))?;
-        self.open_transaction(doing, permit, inside, self.lock_wait(), None).await
+        self.open_transaction(doing, permit, (inside, durable), self.lock_wait(), None).await
     }
 
-    /// Takes the fence's lock: a transaction within which others may write, and which ends when its holder stalls.
+    /// Takes the fence's lock: a transaction within which its holder may write, and which ends when its holder stalls. Who
+    /// holds it already, for the other side's tables in the same file, gets a part of it.
     pub(super) async fn begin_lock(
         self: &Arc<Self>,
         doing: &'static str,
         wait: Duration,
         stall: Duration,
     ) -> Result<Transaction, StoreError> {
-        let turn = Arc::clone(&self.writer.turn);
+        let own = self.writer.within_own();
+        let turn = own.as_ref().map_or(&self.writer.turn, |within| &within.turns);
         let until = Instant::now() + wait;
-        let permit = tokio::time::timeout(wait, turn.acquire_owned())
+        let permit = tokio::time::timeout(wait, Arc::clone(turn).acquire_owned())
             .await
             .map_err(|_| self.own_write_under_way())?
-            .map_err(|_| self.place.gone(doing, "it was closed"))?;
+            .map_err(|_| self.place.busy("the fence's lock ended; the database", None))?;
+        if let Some(within) = own {
+            return self.open_transaction(doing, permit, (Some(within.lock), true), wait, None).await;
+        }
         let left = until.saturating_duration_since(Instant::now());
-        let mut transaction = self.open_transaction(doing, permit, None, left, Some(stall)).await?;
+        let mut transaction = self.open_transaction(doing, permit, (None, true), left, Some(stall)).await?;
         transaction.is_lock = true;
-        self.writer.set_within(Some((transaction.id, Arc::new(Semaphore::new(1)))));
+        let turns = Arc::new(Semaphore::new(1));
+        let holder = tokio::task::try_id();
+        self.writer.set_within(Some(Within { lock: transaction.id, turns, holder }));
         Ok(transaction)
     }
 
@@ -167,7 +219,7 @@ impl SqliteDatabase {
         self: &Arc<Self>,
         doing: &'static str,
         permit: OwnedSemaphorePermit,
-        inside: Option<u64>,
+        (inside, durable): (Option<u64>, bool),
         wait: Duration,
         stall: Option<Duration>,
     ) -> Result<Transaction, StoreError> {
@@ -187,7 +239,7 @@ impl SqliteDatabase {
         let began = transaction
             .send(doing, move |session| {
                 session.connection.busy_timeout(wait)?;
-                let began = session.stack.begin(&session.connection, id, inside)?;
+                let began = session.stack.begin(&session.connection, id, inside, durable)?;
                 session.stack.stall = stall.map(|stall| (stall, Instant::now())).or(session.stack.stall);
                 Ok(began)
             })
@@ -197,6 +249,23 @@ impl SqliteDatabase {
         } else {
             Err(self.place.busy("the fence's lock ended; the database", None))
         }
+    }
+
+    /// As [`SqliteDatabase::write`], for what may be lost in a power cut: it costs the application's file no waiting for the
+    /// disk, and its lock is shorter.
+    pub(super) async fn write_relaxed<T, F>(
+        self: &Arc<Self>,
+        doing: &'static str,
+        work: F,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Session) -> Result<T, WriteError> + Send + 'static,
+    {
+        let transaction = self.begin_as(doing, false).await?;
+        let made = transaction.run(doing, work).await?;
+        transaction.commit(doing).await?;
+        Ok(made)
     }
 
     /// Runs something in one transaction of the writer's, and commits.
@@ -260,7 +329,7 @@ impl Transaction {
     pub(super) async fn commit(mut self, doing: &'static str) -> Result<(), StoreError> {
         if self.is_lock {
             // Whoever writes within the lock ends first; nobody begins any more.
-            if let Some((_, turns)) = self.database.writer.within() {
+            if let Some(Within { turns, .. }) = self.database.writer.within() {
                 let wait = self.database.lock_wait();
                 let last = tokio::time::timeout(wait, turns.acquire()).await;
                 turns.close();
@@ -279,7 +348,7 @@ impl Transaction {
     /// Gives the turn to the next.
     fn leave(&mut self) {
         if self.is_lock {
-            if let Some((_, turns)) = self.database.writer.within() {
+            if let Some(Within { turns, .. }) = self.database.writer.within() {
                 turns.close();
             }
             self.database.writer.set_within(None);
@@ -313,7 +382,7 @@ impl Drop for Transaction {
     fn drop(&mut self) {
         let Some(permit) = self.permit.take() else { return };
         let (id, database, is_lock) = (self.id, Arc::clone(&self.database), self.is_lock);
-        if is_lock && let Some((_, turns)) = database.writer.within() {
+        if is_lock && let Some(Within { turns, .. }) = database.writer.within() {
             turns.close();
         }
         let sent = self.thread.send(Box::new(move |session: &mut Session| {

@@ -62,8 +62,13 @@ impl CaptureLog for MemoryStore {
 
     async fn claim_keys(&self, keys: &[Key]) -> Result<Vec<Claim>, StoreError> {
         self.shared.suffer("claim_keys").await?;
-        let state = self.state();
-        Ok(state.log.values().filter(|claim| keys.contains(&claim.key)).cloned().collect())
+        let mut state = self.state();
+        let claims: Vec<Claim> =
+            state.log.values().filter(|claim| keys.contains(&claim.key)).cloned().collect();
+        if self.shared.breaks(Sabotage::ClaimsDeletedFirst) {
+            claims.iter().for_each(|claim| drop(state.log.remove(&claim.id)));
+        }
+        Ok(claims)
     }
 
     async fn discard(&self, ids: &[i64]) -> Result<(), StoreError> {

@@ -63,10 +63,10 @@ impl Shared {
     /// The rows of a range, as they are now.
     fn snapshot(&self, at: usize, range: &KeyRange, image: Image) -> Vec<Result<Row, Refusal>> {
         let (after, upto) = self.bounds(at, range);
-        if let (Bound::Excluded(a), Bound::Included(b)) = (&after, &upto) {
-            if a >= b {
-                return Vec::new();
-            }
+        if let (Bound::Excluded(a), Bound::Included(b)) = (&after, &upto)
+            && a >= b
+        {
+            return Vec::new();
         }
         let table = self.seen(at);
         let rows = table.rows.range((after, upto));
@@ -100,7 +100,11 @@ impl Store for MemoryStore {
         let seen = self.shared.breaks(Sabotage::LaggingReads).then(|| self.shared.seen(at));
         let state = self.state();
         for key in keys {
-            let row = seen.as_ref().unwrap_or(&state.tables[at]).rows.get(&self.shared.tables[at].sort(key.values().to_vec()));
+            let row = seen
+                .as_ref()
+                .unwrap_or(&state.tables[at])
+                .rows
+                .get(&self.shared.tables[at].sort(key.values().to_vec()));
             match row.map(|row| self.shared.image(at, row, image)) {
                 Some(Ok(row)) => answer.rows.push(row),
                 Some(Err(refusal)) => {

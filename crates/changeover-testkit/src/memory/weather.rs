@@ -14,6 +14,8 @@ use crate::random::Random;
 pub struct Weather {
     /// How long each call takes, at least and at most.
     pub latency: Option<(Duration, Duration)>,
+    /// The probability that a call stalls, as one of a process that is paused, and for how long at most.
+    pub stalling: (f64, Duration),
     /// The probability that a call fails before it does anything.
     pub failing: f64,
     /// The probability that a commit's reply is lost after it took effect.
@@ -27,7 +29,14 @@ pub struct Weather {
 impl Default for Weather {
     /// Calm.
     fn default() -> Self {
-        Self { latency: None, failing: 0.0, losing: 0.0, fail_next: HashMap::new(), random: Random::new(0) }
+        Self {
+            latency: None,
+            stalling: (0.0, Duration::ZERO),
+            failing: 0.0,
+            losing: 0.0,
+            fail_next: HashMap::new(),
+            random: Random::new(0),
+        }
     }
 }
 
@@ -52,7 +61,11 @@ impl Shared {
         let (wait, fails) = {
             let mut weather = self.weather.lock().unwrap_or_else(PoisonError::into_inner);
             let latency = weather.latency;
-            let wait = latency.map(|(least, most)| weather.random.between(least, most));
+            let mut wait = latency.map(|(least, most)| weather.random.between(least, most));
+            let (stalling, longest) = weather.stalling;
+            if weather.random.chance(stalling) {
+                wait = Some(weather.random.between(Duration::ZERO, longest));
+            }
             let planned = weather.fail_next.get_mut(call).filter(|left| **left > 0);
             let planned = planned.map(|left| *left -= 1).is_some();
             let failing = weather.failing;

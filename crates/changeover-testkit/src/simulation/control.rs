@@ -8,7 +8,9 @@ use changeover::engine::{Backfill, BackfillOptions, Coverage};
 use changeover::store::capture::CaptureLog;
 use changeover::switch::SwitchHandle;
 use changeover_protocol::chunk::Reading;
-use changeover_protocol::control::{Control, ControlAction, ControlEvent, Generation, Refusal, Settings, Vitals};
+use changeover_protocol::control::{
+    Control, ControlAction, ControlEvent, Generation, Refusal, Settings, Vitals,
+};
 use changeover_protocol::member::{InstanceId, OnSilence};
 use changeover_protocol::moves::Mirror;
 use changeover_protocol::place::Phases;
@@ -27,8 +29,8 @@ use crate::random::Random;
 pub(super) enum Unheard {
     /// The control plane is away, or the message or its answer was lost.
     Lost,
-    /// It was refused.
-    Refused(Refusal),
+    /// It was refused: nothing has changed.
+    Refused,
 }
 
 pub(super) struct ControlPlane {
@@ -42,6 +44,8 @@ pub(super) struct ControlPlane {
 
 struct Inner {
     random: Random,
+    /// The slowest message.
+    slowest: Duration,
     instances: BTreeMap<InstanceId, SwitchHandle>,
     backfill: Option<AbortHandle>,
     down: bool,
@@ -62,8 +66,9 @@ fn settings() -> Settings {
 }
 
 impl ControlPlane {
-    pub(super) fn start(world: Arc<World>, random: Random, broken: Broken) -> Arc<Self> {
-        let inner = Inner { random, instances: BTreeMap::new(), backfill: None, down: false };
+    pub(super) fn start(world: Arc<World>, mut random: Random, broken: Broken) -> Arc<Self> {
+        let slowest = Duration::from_millis(*random.pick(&[5, 20, 120]));
+        let inner = Inner { random, slowest, instances: BTreeMap::new(), backfill: None, down: false };
         let plane = Arc::new(Self {
             world,
             record: Mutex::new(Control::new(settings(), Millis(0))),
@@ -120,7 +125,8 @@ impl ControlPlane {
     pub(super) async fn travel(&self) -> bool {
         let (delay, lost) = {
             let mut inner = self.inner();
-            (inner.random.between(Duration::ZERO, Duration::from_millis(20)), inner.random.chance(0.05))
+            let slowest = inner.slowest;
+            (inner.random.between(Duration::ZERO, slowest), inner.random.chance(0.05))
         };
         tokio::time::sleep(delay).await;
         !lost
@@ -136,7 +142,7 @@ impl ControlPlane {
         if !self.travel().await {
             return Err(Unheard::Lost);
         }
-        refused.map(|()| target).map_err(Unheard::Refused)
+        refused.map(|()| target).map_err(|_| Unheard::Refused)
     }
 
     pub(super) fn connect(&self, id: InstanceId, handle: SwitchHandle) {

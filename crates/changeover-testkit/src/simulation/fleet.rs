@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use changeover::clock::RuntimeClock;
 use changeover::engine::TableMirror;
+use changeover::write::Ack;
 use changeover::{Migration, Refused};
 use changeover_protocol::Side;
 use changeover_protocol::control::ControlEvent;
@@ -13,6 +14,7 @@ use changeover_protocol::member::InstanceId;
 use tokio::task::AbortHandle;
 
 use super::control::{ControlPlane, Unheard};
+use super::doomed::{DoomedMirror, Life};
 use super::register::{Registers, key, row, version};
 use super::{KEYS, TABLE, WRITE_LIFETIME, World};
 use crate::random::Random;
@@ -34,6 +36,7 @@ struct Shared {
     stopped: AtomicBool,
     working: AtomicU64,
     named: AtomicU64,
+    ack: Ack,
 }
 
 /// The place of one instance: its keys are its successor's after a crash.
@@ -41,6 +44,7 @@ struct Seat {
     number: u64,
     id: InstanceId,
     tasks: Vec<AbortHandle>,
+    life: Life,
 }
 
 /// What a closure of the simulated service answers.
@@ -71,6 +75,7 @@ impl Fleet {
             stopped: AtomicBool::new(false),
             working: AtomicU64::new(0),
             named: AtomicU64::new(0),
+            ack: if random.chance(0.5) { Ack::Both } else { Ack::Authority },
         });
         let seats = (0..seats).map(|number| shared.seat(number, Duration::ZERO, random)).collect();
         Self { shared, seats: Mutex::new(seats) }
@@ -87,12 +92,14 @@ impl Fleet {
         let (number, id) = {
             let mut seats = self.seats();
             let seat = &mut seats[at];
+            seat.life.end();
             seat.tasks.drain(..).for_each(|task| task.abort());
             (seat.number, seat.id.clone())
         };
         self.shared.control.disconnect(&id);
         tokio::time::sleep(random.between(Duration::ZERO, Duration::from_millis(200))).await;
-        while let Err(Unheard::Lost) = self.shared.control.tell(ControlEvent::Forget { id: id.clone() }).await {
+        while let Err(Unheard::Lost) = self.shared.control.tell(ControlEvent::Forget { id: id.clone() }).await
+        {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         // Its keys have no other writer before the last of its writes is over.
@@ -112,18 +119,19 @@ impl Fleet {
 impl Shared {
     fn seat(self: &Arc<Self>, number: u64, first_write_after: Duration, random: &mut Random) -> Seat {
         let id = InstanceId::new(format!("i{}", self.named.fetch_add(1, Ordering::SeqCst)));
-        let (shared, own, mut random) = (Arc::clone(self), id.clone(), random.fork());
+        let life = Life::new();
+        let (shared, own, lives, mut random) = (Arc::clone(self), id.clone(), life.clone(), random.fork());
         let clients = Arc::new(Mutex::new(Vec::new()));
         let started = Arc::clone(&clients);
         let task = tokio::spawn(async move {
-            shared.live(number, own, first_write_after, &started, &mut random).await;
+            shared.live(number, own, lives, first_write_after, &started, &mut random).await;
         });
         let guard = tokio::spawn(async move {
             // Aborted with its seat; then the clients are, too.
             let _end = AbortAll(clients);
             std::future::pending::<()>().await;
         });
-        Seat { number, id, tasks: vec![task.abort_handle(), guard.abort_handle()] }
+        Seat { number, id, tasks: vec![task.abort_handle(), guard.abort_handle()], life }
     }
 
     /// Registers, begins the clients, and says how it is.
@@ -131,6 +139,7 @@ impl Shared {
         self: &Arc<Self>,
         number: u64,
         id: InstanceId,
+        life: Life,
         first_write_after: Duration,
         clients: &Mutex<Vec<AbortHandle>>,
         random: &mut Random,
@@ -139,7 +148,11 @@ impl Shared {
         let builder = || {
             Migration::builder("simulation")
                 .clock(clock)
-                .dual_write(Arc::new(TableMirror::new(Arc::clone(&self.world.links))))
+                .dual_write(Arc::new(DoomedMirror {
+                    inner: TableMirror::new(Arc::clone(&self.world.links)),
+                    life: life.clone(),
+                }))
+                .ack(self.ack)
                 .write_lifetime(WRITE_LIFETIME)
         };
         let (migration, handle) = loop {
@@ -151,7 +164,7 @@ impl Shared {
                     break builder().register(id.clone(), target, sent).expect("within a runtime");
                 }
                 // Whether a lost registration was taken is found out by a heartbeat's answer.
-                Ok(_) | Err(Unheard::Lost | Unheard::Refused(_)) => {
+                Ok(_) | Err(Unheard::Lost | Unheard::Refused) => {
                     let _unknown = self.control.tell(ControlEvent::Goodbye { id: id.clone() }).await;
                     tokio::time::sleep(Duration::from_millis(15)).await;
                 }
@@ -160,10 +173,11 @@ impl Shared {
         self.control.connect(id.clone(), handle.clone());
         for client in 0..CLIENTS {
             let (shared, migration, random) = (Arc::clone(self), migration.clone(), random.fork());
+            let life = life.clone();
             let task = tokio::spawn(async move {
                 let working = Working::begin(Arc::clone(&shared));
                 tokio::time::sleep(first_write_after).await;
-                shared.client(&migration, number, client, random).await;
+                shared.client(&migration, &life, number, client, random).await;
                 drop(working);
             });
             clients.lock().unwrap_or_else(PoisonError::into_inner).push(task.abort_handle());
@@ -184,7 +198,7 @@ impl Shared {
                 Ok(target) => {
                     let _ended = handle.answered(sent, target).await;
                 }
-                Err(Unheard::Refused(_)) => {
+                Err(Unheard::Refused) => {
                     let _ended = handle.rejected().await;
                 }
                 Err(Unheard::Lost) => {}
@@ -194,7 +208,14 @@ impl Shared {
     }
 
     /// Writes its own keys, reads all.
-    async fn client(self: &Arc<Self>, migration: &Migration, seat: u64, client: u64, mut random: Random) {
+    async fn client(
+        self: &Arc<Self>,
+        migration: &Migration,
+        life: &Life,
+        seat: u64,
+        client: u64,
+        mut random: Random,
+    ) {
         while !self.stopped.load(Ordering::SeqCst) {
             tokio::time::sleep(random.between(Duration::ZERO, Duration::from_millis(30))).await;
             if random.chance(0.5) {
@@ -203,7 +224,7 @@ impl Shared {
                     .collect();
                 if !own.is_empty() {
                     let id = *random.pick(&own);
-                    self.write(migration, id, &mut random).await;
+                    self.write(migration, life, id, &mut random).await;
                 }
             } else {
                 let id = random.below(KEYS);
@@ -212,15 +233,25 @@ impl Shared {
         }
     }
 
-    async fn write(self: &Arc<Self>, migration: &Migration, id: u64, random: &mut Random) {
+    async fn write(self: &Arc<Self>, migration: &Migration, life: &Life, id: u64, random: &mut Random) {
         let version = self.registers.begin_write(id);
         let world = Arc::clone(&self.world);
-        let delay = random.between(Duration::ZERO, Duration::from_millis(10));
+        let life = life.clone();
+        // What was sent may be carried out though its sender is dead: some is, and late; some never arrives.
+        let arrives = random.chance(0.5);
+        let delay = match random.chance(0.03) {
+            true => random.between(Duration::ZERO, WRITE_LIFETIME / 2),
+            false => random.between(Duration::ZERO, Duration::from_millis(10)),
+        };
         let written = migration
             .write("register.put", key(id))
             .run(move |side: Side| async move {
-                tokio::time::sleep(delay).await;
-                world.store(side).put(TABLE, row(id, version)).await.map_err(|_| Failed::Store)
+                let sent = async {
+                    tokio::time::sleep(delay).await;
+                    world.store(side).put(TABLE, row(id, version)).await.map_err(|_| Failed::Store)
+                };
+                let answer = if arrives { sent.await } else { life.or_never(sent).await };
+                life.or_never(std::future::ready(answer)).await
             })
             .await;
         match written {

@@ -7,6 +7,7 @@
 //! and the checks must find each of them.
 
 mod control;
+mod doomed;
 mod fleet;
 mod register;
 
@@ -151,8 +152,11 @@ async fn run(seed: u64, broken: Broken) -> Result<Simulated, String> {
         store.install(options).await.map_err(|error| error.to_string())?;
     }
     let failing = if random.chance(0.5) { 0.02 } else { 0.0 };
+    let slowest = Duration::from_millis(*random.pick(&[5, 5, 40]));
     for store in [&world.old, &world.new] {
-        store.set_weather(Weather::rough(random.bits(), failing));
+        let latency = Some((Duration::ZERO, slowest));
+        let stalling = (0.01, Duration::from_millis(600));
+        store.set_weather(Weather { latency, stalling, ..Weather::rough(random.bits(), failing) });
     }
     let control = ControlPlane::start(Arc::clone(&world), random.fork(), broken);
     for side in [Side::Old, Side::New] {
@@ -222,7 +226,12 @@ async fn at_rest(world: &World, control: &ControlPlane) -> Result<(), String> {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    Err(format!("in {:?} the logs aren't drained: {:?} {:?}", control.phase(), world.old.logged(), world.new.logged()))
+    Err(format!(
+        "in {:?} the logs aren't drained: {:?} {:?}",
+        control.phase(),
+        world.old.logged(),
+        world.new.logged()
+    ))
 }
 
 /// At rest every acknowledged write is on the authority, and the sides are equal where they are kept in step.
@@ -241,7 +250,12 @@ fn compare(world: &World, control: &ControlPlane, registers: &Registers) -> Resu
 }
 
 /// The next thing that an operator asks for.
-fn any_move(phase: Phase, next: Option<Phase>, before: Option<Phase>, random: &mut Random) -> (ControlEvent, Phase) {
+fn any_move(
+    phase: Phase,
+    next: Option<Phase>,
+    before: Option<Phase>,
+    random: &mut Random,
+) -> (ControlEvent, Phase) {
     let back = random.chance(0.35);
     match (next.filter(|next| *next != Phase::Retired && !back), before) {
         (Some(next), _) => {

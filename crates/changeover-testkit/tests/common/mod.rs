@@ -1,6 +1,7 @@
 //! Two stores in memory, linked, with writers: what the engine's tests have in common.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests say what they expect by panicking")]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -68,6 +68,8 @@ pub struct DrainStatus {
     pub depth: Depth,
     /// Whether it was looked at at all.
     pub looked: bool,
+    /// It pauses, and nothing of what it had claimed is under way.
+    pub resting: bool,
     /// Keys synced since the start.
     pub synced: u64,
     /// Claims dropped since the start, because the backfill will read their rows.
@@ -97,14 +99,31 @@ enum Wish {
 }
 
 impl DrainHandle {
-    /// Lets what is under way end, then waits. The log fills meanwhile.
+    /// Lets what is under way end, then waits. The log fills meanwhile. One that is to stop stops.
     pub fn pause(&self) {
-        self.wish.send_replace(Wish::Pause);
+        self.turn(Wish::Run, Wish::Pause);
     }
 
     /// Goes on.
     pub fn resume(&self) {
-        self.wish.send_replace(Wish::Run);
+        self.turn(Wish::Pause, Wish::Run);
+    }
+
+    fn turn(&self, from: Wish, to: Wish) {
+        self.wish.send_if_modified(|wish| {
+            let turns = *wish == from;
+            if turns {
+                *wish = to;
+            }
+            turns
+        });
+    }
+
+    /// Answers when nothing is under way any more, after [`DrainHandle::pause`] or [`DrainHandle::stop`]: no claim that was
+    /// made before may write to the follower from then on.
+    pub async fn rested(&self) {
+        // A sender that is gone is a drain that has ended.
+        let _ = self.status.clone().wait_for(|status| status.resting).await;
     }
 
     /// Lets what is under way end; then [`Drain::run`] answers.
@@ -175,7 +194,12 @@ impl Drain {
         loop {
             match self.wished() {
                 Wish::Stop => return,
-                Wish::Pause => self.until_wish_changes().await,
+                Wish::Pause => {
+                    self.status.send_modify(|status| status.resting = true);
+                    self.until_wish_changes().await;
+                }
+                // Said before the wish is looked at once more: whoever pauses looks at the two the other way round.
+                Wish::Run if self.rose() => {}
                 Wish::Run => match self.round().await {
                     Ok(progress) => {
                         wait = least;
@@ -234,6 +258,11 @@ impl Drain {
 
     fn wished(&self) -> Wish {
         *self.wish.borrow()
+    }
+
+    /// Whether it had rested until now.
+    fn rose(&self) -> bool {
+        self.status.send_if_modified(|status| std::mem::take(&mut status.resting))
     }
 
     /// Answers when the wish is another; a handle that is gone wishes nothing any more.

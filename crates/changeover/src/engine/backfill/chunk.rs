@@ -64,7 +64,7 @@ pub(super) struct Copier<'a> {
     pub(super) tail: Vec<Key>,
     generation: u64,
     reading: Reading,
-    marks: Option<Arc<Marks>>,
+    marks: Arc<Marks>,
 }
 
 /// What was read and loaded so far.
@@ -92,8 +92,9 @@ impl<'a> Copier<'a> {
             remedy: "Copy it key by key.".into(),
         })?;
         let marks = match links.covered(toward) {
-            Covered::Generation(marks) if marks.generation() == generation => Some(marks),
-            _ => None,
+            Covered::Generation(marks) if marks.generation() == generation => marks,
+            // No drain asks for them; the copy's own probes do.
+            _ => Arc::new(Marks::new(generation, [link.table().clone()])),
         };
         Ok(Self {
             links,
@@ -113,9 +114,7 @@ impl<'a> Copier<'a> {
 
     /// Tells the drains of this process of a mark that is durable.
     pub(super) fn note(&self, chunk: &Chunk) {
-        if let Some(marks) = &self.marks {
-            marks.note(chunk);
-        }
+        self.marks.note(chunk);
     }
 
     pub(super) const fn generation(&self) -> u64 {
@@ -154,7 +153,7 @@ impl<'a> Copier<'a> {
     }
 
     fn probe_key(&self) -> Option<Key> {
-        self.marks.as_ref()?.last_bound(self.link.table())
+        self.marks.last_bound(self.link.table())
     }
 
     /// Begins to read a chunk that is marked.
