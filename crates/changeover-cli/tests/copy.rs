@@ -6,8 +6,12 @@
     clippy::panic,
     reason = "tests say what they expect by panicking"
 )]
-
-#![allow(clippy::expect_used, clippy::panic, unreachable_pub, reason = "tests say what they expect by panicking")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub,
+    reason = "tests say what they expect by panicking"
+)]
 
 mod support;
 

@@ -27,7 +27,11 @@ const WAITING_MAX: usize = 1_024;
 /// How the service compares two answers: field by field, so that each kind of bug is told once.
 pub(super) fn explain(old: &Option<Booking>, new: &Option<Booking>) -> Comparison {
     let (Some(old), Some(new)) = (old, new) else {
-        return if old == new { Comparison::Match } else { Comparison::differ("one side has no such row", "") };
+        return if old == new {
+            Comparison::Match
+        } else {
+            Comparison::differ("one side has no such row", "")
+        };
     };
     let fields = [
         ("id", old.id.to_string(), new.id.to_string()),
@@ -43,7 +47,8 @@ pub(super) fn explain(old: &Option<Booking>, new: &Option<Booking>) -> Compariso
         return Comparison::Match;
     }
     let shape: Vec<&str> = differing.iter().map(|(field, _, _)| *field).collect();
-    let detail: Vec<String> = differing.iter().map(|(field, old, new)| format!("{field}: {old} / {new}")).collect();
+    let detail: Vec<String> =
+        differing.iter().map(|(field, old, new)| format!("{field}: {old} / {new}")).collect();
     Comparison::differ(shape.join(", "), detail.join("; "))
 }
 

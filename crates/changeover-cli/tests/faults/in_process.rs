@@ -21,7 +21,8 @@ use crate::reach::{Reach, on_the_way, reach};
 use crate::support::Place;
 use crate::world;
 
-const WAY: [Phase; 5] = [Phase::Shadow, Phase::ReverseShadow, Phase::Shadow, Phase::ReverseShadow, Phase::New];
+const WAY: [Phase; 5] =
+    [Phase::Shadow, Phase::ReverseShadow, Phase::Shadow, Phase::ReverseShadow, Phase::New];
 
 /// No phase may take longer to be reached, nor the mirror to catch up.
 const WITHIN: Duration = Duration::from_secs(60);
@@ -106,7 +107,7 @@ async fn met_and_completed(case: &Case) {
     run.stop().await;
 }
 
-async fn start(place: &Place) -> Run {
+pub(crate) async fn start(place: &Place) -> Run {
     let spec = Spec::read(&place.path("bookings.toml")).expect("a spec");
     let options = RunOptions {
         listen: Some("127.0.0.1:0".to_owned()),
@@ -150,7 +151,11 @@ async fn go(conductor: &Conductor, flag: &Path, phase: Phase, writer: &Writer) {
     let mut last = String::new();
     while shown(flag) != phase.flag() {
         assert!(writer.is_alive(), "the writer found a difference on the way to {phase}");
-        assert!(Instant::now() < deadline, "{phase} isn't reached: {last}; the writer: {}", writer.last_refusal());
+        assert!(
+            Instant::now() < deadline,
+            "{phase} isn't reached: {last}; the writer: {}",
+            writer.last_refusal()
+        );
         let asked = if shown(flag) < phase.flag() {
             conductor.advance(Some(phase), Share::ALL, &[]).await
         } else {
@@ -162,7 +167,7 @@ async fn go(conductor: &Conductor, flag: &Path, phase: Phase, writer: &Writer) {
 }
 
 /// The flag, which says the phase; that of the phase before while a move is under way.
-fn shown(flag: &Path) -> u8 {
+pub(crate) fn shown(flag: &Path) -> u8 {
     std::fs::read_to_string(flag).expect("a flag").trim().parse().expect("a number")
 }
 

@@ -352,6 +352,11 @@ impl Conductor {
         let mirror = self.plan.settings.mirror;
         let mut pause = AGAIN_FIRST;
         loop {
+            // A move that was begun meanwhile needs what this would remove.
+            let record = self.barrier.record();
+            if record.shift.is_some() || record.place.phase != phase {
+                return;
+            }
             match install::after_phase(&self.sides, phase, mirror).await {
                 Ok(()) => break,
                 Err(error) => self.trouble("clean-up", &error.to_string()).await,

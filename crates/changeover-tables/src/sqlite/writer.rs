@@ -77,7 +77,8 @@ impl Writer {
 
     /// The lock that is held by whoever asks.
     fn within_own(&self) -> Option<Within> {
-        self.within().filter(|within| within.holder == tokio::task::try_id())
+        let own = |within: &Within| within.holder == tokio::task::try_id() && !within.turns.is_closed();
+        self.within().filter(own)
     }
 
     fn set_within(&self, within: Option<Within>) {
@@ -191,8 +192,16 @@ impl SqliteDatabase {
         wait: Duration,
         stall: Duration,
     ) -> Result<Transaction, StoreError> {
+<<<<<<< HEAD
         let own = self.writer.within_own();
         let turn = own.as_ref().map_or(&self.writer.turn, |within| &within.turns);
+=======
+        if self.writer.within().is_some_and(|(_, turns)| !turns.is_closed()) {
+            // The other side's lock is on this file already: what is done here stands or falls with it.
+            return self.begin(doing).await;
+        }
+        let turn = Arc::clone(&self.writer.turn);
+>>>>>>> review
         let until = Instant::now() + wait;
         let permit = tokio::time::timeout(wait, Arc::clone(turn).acquire_owned())
             .await
