@@ -4,13 +4,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "tests say what they expect by panicking"
-)]
-#![allow(
-    clippy::expect_used,
-    clippy::panic,
     unreachable_pub,
-    reason = "tests say what they expect by panicking"
+    reason = "tests say what they expect by panicking, and share modules"
 )]
 
 mod support;

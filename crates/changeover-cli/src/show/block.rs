@@ -1,6 +1,8 @@
 //! Blocks of text: facts beside their names, tables, and paragraphs that keep to the terminal's width.
 
-use comfy_table::{Attribute, Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
+use comfy_table::{
+    Attribute, Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets,
+};
 
 use crate::terminal::{Paint, Terminal};
 

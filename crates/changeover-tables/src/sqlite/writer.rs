@@ -75,7 +75,7 @@ impl Writer {
         self.within.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The lock that is held by whoever asks.
+    /// The lock that is held by whoever asks, and isn't ending.
     fn within_own(&self) -> Option<Within> {
         let own = |within: &Within| within.holder == tokio::task::try_id() && !within.turns.is_closed();
         self.within().filter(own)
@@ -192,16 +192,8 @@ impl SqliteDatabase {
         wait: Duration,
         stall: Duration,
     ) -> Result<Transaction, StoreError> {
-<<<<<<< HEAD
         let own = self.writer.within_own();
         let turn = own.as_ref().map_or(&self.writer.turn, |within| &within.turns);
-=======
-        if self.writer.within().is_some_and(|(_, turns)| !turns.is_closed()) {
-            // The other side's lock is on this file already: what is done here stands or falls with it.
-            return self.begin(doing).await;
-        }
-        let turn = Arc::clone(&self.writer.turn);
->>>>>>> review
         let until = Instant::now() + wait;
         let permit = tokio::time::timeout(wait, Arc::clone(turn).acquire_owned())
             .await
