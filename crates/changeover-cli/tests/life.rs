@@ -370,6 +370,41 @@ fn a_call_without_the_token_is_refused() {
     assert!(!place.read("run.err").contains(&token));
 }
 
+#[test]
+fn a_share_of_the_keys_needs_dual_write() {
+    let place = Place::with_bookings(30);
+    let run = place.run();
+    go(&place, &["advance"], "shadow");
+    run.until("settled", is_settled);
+    let ended = place.changeover(&["advance", "--share", "10%"]).expect(1);
+    assert!(!ended.err.is_empty());
+    assert_eq!(place.json(&["status"], 0)["phase"], "shadow");
+}
+
+#[test]
+fn every_answer_is_json_where_that_is_asked_for() {
+    let place = Place::with_bookings(30);
+    let run = place.run_with(&["--json"], &[]);
+    for arguments in [&["status"][..], &["instances"], &["mismatches"], &["audit"], &["pause"], &["resume"]] {
+        assert!(place.json(arguments, 0).is_object(), "{arguments:?}");
+    }
+    go(&place, &["advance"], "shadow");
+    run.until("settled", is_settled);
+    go(&place, &["rollback"], "old");
+    go(&place, &["abort", "--yes"], "old");
+    for (arguments, code) in [(&["adopt", "--yes"][..], 1), (&["instances", "forget", "x", "--yes"], 1)] {
+        let ended = place.changeover(&[arguments, &["--json"]].concat());
+        assert!(ended.json().is_object());
+        assert!(ended.code == Some(code) || ended.code == Some(0), "{ended:?}");
+    }
+    let (code, _) = run.stop();
+    assert_eq!(code, Some(0));
+    let said = place.read("run.out");
+    let events: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
+    let names: Vec<_> = events.iter().map(|event| event["event"].as_str().expect("an event")).collect();
+    assert_eq!(names, ["up", "stopped"], "{said}");
+}
+
 /// What the API answers to a plain request, as any program on this machine may make one.
 #[track_caller]
 fn get(place: &Place, path: &str, token: Option<&str>) -> String {
