@@ -17,7 +17,7 @@ mod support;
 use kinds::{Kind, consolidated, one_file, pairs, simple, split, swapped};
 use live::drive::FLAG;
 use live::{Drive, Life, Service, Side, Writer};
-use support::{Place, wait_for};
+use support::wait_for;
 
 /// How many rows each logical table has before anything moves.
 const ROWS: usize = 150;
