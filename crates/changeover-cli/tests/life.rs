@@ -400,7 +400,8 @@ fn every_answer_is_json_where_that_is_asked_for() {
     let (code, _) = run.stop();
     assert_eq!(code, Some(0));
     let said = place.read("run.out");
-    let events: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
+    let events: Vec<Value> =
+        said.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
     let names: Vec<_> = events.iter().map(|event| event["event"].as_str().expect("an event")).collect();
     assert_eq!(names, ["up", "stopped"], "{said}");
 }

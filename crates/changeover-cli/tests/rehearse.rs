@@ -1,6 +1,11 @@
 //! `rehearse` on copies of real databases: the whole way, and nothing of it seen by the databases of the spec.
 
-#![allow(clippy::expect_used, clippy::panic, unreachable_pub, reason = "tests say what they expect by panicking")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub,
+    reason = "tests say what they expect by panicking"
+)]
 
 mod support;
 
@@ -15,15 +20,20 @@ fn it_goes_forward_back_and_forward_and_touches_nothing() {
         .as_array()
         .expect("moves")
         .iter()
-        .map(|step| format!("{} > {}", step["from"].as_str().expect("from"), step["to"].as_str().expect("to")))
+        .map(|step| {
+            format!("{} > {}", step["from"].as_str().expect("from"), step["to"].as_str().expect("to"))
+        })
         .collect();
-    assert_eq!(moves, [
-        "old > shadow",
-        "shadow > reverse-shadow",
-        "reverse-shadow > shadow",
-        "shadow > reverse-shadow",
-        "reverse-shadow > new"
-    ]);
+    assert_eq!(
+        moves,
+        [
+            "old > shadow",
+            "shadow > reverse-shadow",
+            "reverse-shadow > shadow",
+            "shadow > reverse-shadow",
+            "reverse-shadow > new"
+        ]
+    );
     assert!(report["longest_hold_ms"].as_u64().is_some_and(|ms| ms > 0), "{report}");
     assert!(report["estimated_hours"].as_f64().is_some_and(|hours| hours > 0.0), "{report}");
     assert_eq!(report["clean"], true);

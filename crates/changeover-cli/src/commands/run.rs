@@ -212,7 +212,9 @@ mod tests {
 
     #[test]
     fn the_state_is_a_file() {
-        for (given, path) in [("a/b.db", "a/b.db"), ("sqlite:a/b.db", "a/b.db"), ("sqlite:///a/b.db", "/a/b.db")] {
+        for (given, path) in
+            [("a/b.db", "a/b.db"), ("sqlite:a/b.db", "a/b.db"), ("sqlite:///a/b.db", "/a/b.db")]
+        {
             assert_eq!(state(given).unwrap(), PathBuf::from(path));
         }
         let refused = state("postgres://app:hunter2@db/x").unwrap_err().to_string();

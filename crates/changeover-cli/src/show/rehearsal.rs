@@ -44,7 +44,9 @@ pub(crate) fn show(rehearsal: &RehearsalReport, spec: &Spec, terminal: &Terminal
     }
     terminal.answer(&text)?;
     if let Some(why) = &rehearsal.stopped {
-        terminal.say(block::paragraph(&terminal.err.bad(format_args!("It stopped: {why}.")), 0, terminal).trim_end());
+        terminal.say(
+            block::paragraph(&terminal.err.bad(format_args!("It stopped: {why}.")), 0, terminal).trim_end(),
+        );
         return Ok(());
     }
     terminal.say(format_args!(
