@@ -154,6 +154,27 @@ fn a_taken_port_is_named_with_the_option_that_helps() {
 }
 
 #[test]
+fn a_state_elsewhere_is_refused_without_its_password() {
+    let place = Place::with_bookings(3);
+    let state = "postgres://app:hunter2@db/state";
+    for command in [&["run", "bookings.toml", "--state", state][..], &["init", state, "new.db"]] {
+        let ended = place.changeover(command).expect(2);
+        assert!(!ended.err.contains("hunter2") && !ended.out.contains("hunter2"), "{}", ended.err);
+        ended.says("sqlite:PATH");
+    }
+}
+
+#[test]
+fn a_state_that_can_not_be_used_is_named() {
+    let place = Place::with_bookings(3);
+    std::fs::create_dir(place.path(".changeover")).expect("a folder");
+    place.write(".changeover/bookings.db", "dear diary, ".repeat(1_000));
+    let ended = place.changeover(&["run", "bookings.toml", "--listen", "127.0.0.1:0"]).expect(3);
+    ended.says("bookings.db");
+    place.changeover(&["status", "bookings"]).expect(3).says("bookings.db");
+}
+
+#[test]
 fn commands_that_need_a_run_say_how_to_start_one() {
     let place = Place::with_bookings(3);
     for command in
