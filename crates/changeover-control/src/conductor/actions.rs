@@ -264,7 +264,11 @@ impl Conductor {
         let Some(_resting) = self.drains.rest(within).await else {
             return Err(ControlError::Refused("the mirror hasn't ended what it had claimed".to_owned()));
         };
-        Ok(self.sides.dirty_in(side, slots).await?)
+        let dirty = self.sides.dirty_in(side, slots).await?;
+        if dirty == 0 && must_capture(record, side) {
+            install::raise_counters(self.sides.of(side), self.sides.of(side.other())).await?;
+        }
+        Ok(dirty)
     }
 
     /// Drains the log of the new side until so little is left that the mirror keeps up with the rest.
