@@ -341,7 +341,8 @@ impl Conductor {
         let mirror = self.plan.settings.mirror;
         let mut pause = AGAIN_FIRST;
         loop {
-            // A move that was begun meanwhile needs what this would remove.
+            // A move that was begun meanwhile, or is being prepared, needs what this would remove.
+            let one = self.moving.lock().await;
             let record = self.barrier.record();
             if record.shift.is_some() || record.place.phase != phase {
                 return;
@@ -350,6 +351,7 @@ impl Conductor {
                 Ok(()) => break,
                 Err(error) => self.trouble("clean-up", &error.to_string()).await,
             }
+            drop(one);
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(AGAIN_LAST);
         }
