@@ -279,7 +279,11 @@ impl Conductor {
         let Some(_resting) = self.drains.rest(within).await else {
             return Err(ControlError::Refused("the mirror hasn't ended what it had claimed".to_owned()));
         };
-        Ok(self.sides.dirty_in(side, slots).await?)
+        let dirty = self.sides.dirty_in(side, slots).await?;
+        if dirty == 0 && must_capture(record, side) {
+            install::raise_counters(self.sides.of(side), self.sides.of(side.other())).await?;
+        }
+        Ok(dirty)
     }
 
     /// Drains the log of the new side until so little is left that the mirror keeps up with the rest.
@@ -352,7 +356,8 @@ impl Conductor {
         let mirror = self.plan.settings.mirror;
         let mut pause = AGAIN_FIRST;
         loop {
-            // A move that was begun meanwhile needs what this would remove.
+            // A move that was begun meanwhile, or is being prepared, needs what this would remove.
+            let one = self.moving.lock().await;
             let record = self.barrier.record();
             if record.shift.is_some() || record.place.phase != phase {
                 return;
@@ -361,6 +366,7 @@ impl Conductor {
                 Ok(()) => break,
                 Err(error) => self.trouble("clean-up", &error.to_string()).await,
             }
+            drop(one);
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(AGAIN_LAST);
         }
