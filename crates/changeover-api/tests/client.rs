@@ -5,12 +5,15 @@
 mod common;
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use changeover::event::Event;
+use changeover::mirror::{Levelled, Mirror, Ticket};
 use changeover::protocol::control::ControlEvent;
 use changeover::protocol::{Millis, Place, Settings, Share};
-use changeover::{Key, Migration, Phase, Refused, Side, Step};
+use changeover::{Key, Migration, Phase, Refused, Side, Step, StoreError};
 use changeover_api::client::{ClientError, Connect, ControlClient, Instance, Source};
 use changeover_api::wire::{Advance, ErrorCode};
 use changeover_api::{RunFile, Secret};
@@ -358,4 +361,45 @@ async fn what_is_no_control_plane_is_told_as_such() {
     let error = client.status().await.unwrap_err();
     assert!(matches!(error, ClientError::Garbled { .. }), "{error}");
     assert!(ControlClient::of_run(Path::new("/nowhere/x.run")).is_err());
+}
+
+/// A mirror with a journal of its own, of which only the number of dirty keys matters here.
+struct Dirty(AtomicU64);
+
+#[async_trait::async_trait]
+impl Mirror for Dirty {
+    async fn journal(&self, _: Side, _: &[Key]) -> Result<Ticket, StoreError> {
+        Ok(Ticket(1))
+    }
+
+    async fn level(&self, _: Side, _: &[Key]) -> Result<Levelled, StoreError> {
+        Ok(Levelled::default())
+    }
+
+    async fn clear(&self, _: Ticket) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn leave_dirty(&self, _: Option<Ticket>, _: &[Key], _: Duration) {}
+
+    fn dirty(&self) -> u64 {
+        self.0.load(SeqCst)
+    }
+}
+
+#[tokio::test]
+async fn while_a_key_is_dirty_no_goodbye_is_said() {
+    let (plane, replica) = plane(Phase::Shadow).await;
+    let mirror = Arc::new(Dirty(AtomicU64::new(1)));
+    let of_instance = Arc::clone(&mirror);
+    let (migration, instance) =
+        to(&[&replica]).start(|builder| builder.dual_write(of_instance)).await.unwrap();
+    let stopping = tokio::spawn(instance.stop());
+    until("it refuses operations", || migration.standing().closed.is_some()).await;
+    let beats = plane.count("/heartbeat");
+    until("it beats on", || plane.count("/heartbeat") >= beats + 2).await;
+    assert_eq!((plane.count("/goodbye"), plane.state().control.instances.len()), (0, 1));
+    mirror.0.store(0, SeqCst);
+    stopping.await.unwrap().unwrap();
+    assert!(plane.state().control.instances.is_empty());
 }

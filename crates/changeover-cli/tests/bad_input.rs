@@ -5,10 +5,9 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "tests say what they expect by panicking"
+    unreachable_pub,
+    reason = "tests say what they expect by panicking, and share modules"
 )]
-
-#![allow(clippy::expect_used, clippy::panic, unreachable_pub, reason = "tests say what they expect by panicking")]
 
 mod support;
 
@@ -152,6 +151,27 @@ fn a_taken_port_is_named_with_the_option_that_helps() {
     let address = taken.local_addr().expect("an address").to_string();
     let ended = place.changeover(&["run", "bookings.toml", "--listen", &address]).expect(2);
     ended.says("the port is taken").says("--listen").says(&address);
+}
+
+#[test]
+fn a_state_elsewhere_is_refused_without_its_password() {
+    let place = Place::with_bookings(3);
+    let state = "postgres://app:hunter2@db/state";
+    for command in [&["run", "bookings.toml", "--state", state][..], &["init", state, "new.db"]] {
+        let ended = place.changeover(command).expect(2);
+        assert!(!ended.err.contains("hunter2") && !ended.out.contains("hunter2"), "{}", ended.err);
+        ended.says("sqlite:PATH");
+    }
+}
+
+#[test]
+fn a_state_that_can_not_be_used_is_named() {
+    let place = Place::with_bookings(3);
+    std::fs::create_dir(place.path(".changeover")).expect("a folder");
+    place.write(".changeover/bookings.db", "dear diary, ".repeat(1_000));
+    let ended = place.changeover(&["run", "bookings.toml", "--listen", "127.0.0.1:0"]).expect(3);
+    ended.says("bookings.db");
+    place.changeover(&["status", "bookings"]).expect(3).says("bookings.db");
 }
 
 #[test]

@@ -5,11 +5,10 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "tests say what they expect by panicking"
+    unreachable_pub,
+    reason = "tests say what they expect by panicking, and share modules"
 )]
-
 #![cfg(feature = "faults")]
-#![allow(clippy::expect_used, clippy::panic, unreachable_pub, reason = "tests say what they expect by panicking")]
 
 mod support;
 
@@ -27,9 +26,13 @@ fn is_settled(status: &Value) -> bool {
 /// Starts a run that kills itself at this point, does `act` until it has, kills what is left of it, and starts one that
 /// lives.
 fn killed_at(place: &Place, point: &str, act: impl Fn(&Place)) {
-    let plan = format!("{point}:kill");
-    let run = place.start(&[], &[("CHANGEOVER_FAULT", &plan)]);
-    wait_for(&format!("it is killed at {point}"), || {
+    killed_by(place, &format!("{point}:kill"), act);
+}
+
+/// The same by a plan of several faults.
+fn killed_by(place: &Place, plan: &str, act: impl Fn(&Place)) {
+    let run = place.start(&[], &[("CHANGEOVER_FAULT", plan)]);
+    wait_for(&format!("it is killed by {plan}"), || {
         act(place);
         place.read("run.err").contains("ended unasked")
     });
@@ -58,7 +61,7 @@ fn the_copy_goes_on_after_a_kill_at_every_gap() {
         let run = place.run();
         place.changeover(&["advance", "--to", "shadow"]);
         run.until(point, is_settled);
-        place.assert_equal_sides();
+        place.until_equal_sides();
     }
 }
 
@@ -81,7 +84,7 @@ fn the_mirror_goes_on_after_a_kill_at_every_gap() {
         killed_at(&place, point, write_anywhere);
         let run = place.run();
         run.until(point, is_settled);
-        place.assert_equal_sides();
+        place.until_equal_sides();
     }
 }
 
@@ -113,7 +116,25 @@ fn a_move_goes_on_or_back_after_a_kill_at_every_gap_of_the_fence() {
             );
             write_anywhere(&place);
             run.until(&point, is_settled);
-            place.assert_equal_sides();
+            place.until_equal_sides();
         }
+    }
+}
+
+#[test]
+fn a_fence_that_is_being_undone_is_undone_after_a_kill_at_every_gap() {
+    for point in ["undo-raised", "undo-locked", "undo-opened"] {
+        let place = Place::with_bookings(100);
+        let run = place.run();
+        place.changeover(&["advance"]).expect(0);
+        run.until("settled", is_settled);
+        run.kill();
+        killed_by(&place, &format!("forward-moved:error,{point}:kill"), |place| {
+            place.changeover(&["advance"]);
+        });
+        let run = place.run();
+        run.until(point, is_settled);
+        write_anywhere(&place);
+        place.until_equal_sides();
     }
 }

@@ -5,10 +5,9 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "tests say what they expect by panicking"
+    unreachable_pub,
+    reason = "tests say what they expect by panicking, and share modules"
 )]
-
-#![allow(clippy::expect_used, clippy::panic, unreachable_pub, reason = "tests say what they expect by panicking")]
 
 mod support;
 
@@ -206,6 +205,8 @@ fn the_flag_is_in_its_file_and_behind_its_path() {
     assert_eq!(place.read("flag").trim(), "0");
     go(&place, &["advance"], "shadow");
     wait_for("the flag has followed", || place.read("flag").trim() == "1");
+    let answer = get(&place, "flag", None);
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"flag\":1"), "{answer}");
     drop(run);
 }
 
@@ -356,6 +357,9 @@ fn a_call_without_the_token_is_refused() {
     let known: Value = serde_json::from_str(&file).expect("the run's file is JSON");
     let token = known["token"].as_str().expect("a token").to_owned();
     assert!(token.len() >= 32, "long enough that nobody guesses it");
+    assert!(get(&place, "status", None).starts_with("HTTP/1.1 401"), "no token");
+    assert!(get(&place, "status", Some("0000")).starts_with("HTTP/1.1 401"), "a wrong one");
+    assert!(get(&place, "status", Some(&token)).starts_with("HTTP/1.1 200"), "the right one");
     place.write(".changeover/bookings.run", file.replace(&token, "0000"));
     let ended = place.changeover(&["advance"]).expect(2);
     ended.says("token");
@@ -364,6 +368,59 @@ fn a_call_without_the_token_is_refused() {
     assert!(!all.out.contains(&token) && !all.err.contains(&token), "the token is in no output");
     drop(run);
     assert!(!place.read("run.err").contains(&token));
+}
+
+#[test]
+fn a_share_of_the_keys_needs_dual_write() {
+    let place = Place::with_bookings(30);
+    let run = place.run();
+    go(&place, &["advance"], "shadow");
+    run.until("settled", is_settled);
+    let ended = place.changeover(&["advance", "--share", "10%"]).expect(1);
+    assert!(!ended.err.is_empty());
+    assert_eq!(place.json(&["status"], 0)["phase"], "shadow");
+}
+
+#[test]
+fn every_answer_is_json_where_that_is_asked_for() {
+    let place = Place::with_bookings(30);
+    let run = place.run_with(&["--json"], &[]);
+    for arguments in [&["status"][..], &["instances"], &["mismatches"], &["audit"], &["pause"], &["resume"]] {
+        assert!(place.json(arguments, 0).is_object(), "{arguments:?}");
+    }
+    go(&place, &["advance"], "shadow");
+    run.until("settled", is_settled);
+    go(&place, &["rollback"], "old");
+    go(&place, &["abort", "--yes"], "old");
+    for (arguments, code) in [(&["adopt", "--yes"][..], 1), (&["instances", "forget", "x", "--yes"], 1)] {
+        let ended = place.changeover(&[arguments, &["--json"]].concat());
+        assert!(ended.json().is_object());
+        assert!(ended.code == Some(code) || ended.code == Some(0), "{ended:?}");
+    }
+    let (code, _) = run.stop();
+    assert_eq!(code, Some(0));
+    let said = place.read("run.out");
+    let events: Vec<Value> =
+        said.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
+    let names: Vec<_> = events.iter().map(|event| event["event"].as_str().expect("an event")).collect();
+    assert_eq!(names, ["up", "stopped"], "{said}");
+}
+
+/// What the API answers to a plain request, as any program on this machine may make one.
+#[track_caller]
+fn get(place: &Place, path: &str, token: Option<&str>) -> String {
+    use std::io::{Read as _, Write as _};
+    let known: Value = serde_json::from_str(&place.read(".changeover/bookings.run")).expect("JSON");
+    let address = known["address"].as_str().expect("an address");
+    let mut stream = std::net::TcpStream::connect(address).expect("it listens");
+    let token = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+    let request = format!(
+        "GET /v1/migrations/bookings/{path} HTTP/1.1\r\nHost: {address}\r\n{token}Connection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers");
+    answer
 }
 
 #[cfg(unix)]

@@ -1,6 +1,7 @@
 //! Start, rollback, start, complete: through the real binary, under a service that writes all the time, for each kind of
 //! migration that a spec can say.
 
+#![allow(unreachable_pub, reason = "modules that several test programs share")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -16,7 +17,7 @@ mod support;
 use kinds::{Kind, consolidated, one_file, pairs, simple, split, swapped};
 use live::drive::FLAG;
 use live::{Drive, Life, Service, Side, Writer};
-use support::{Place, wait_for};
+use support::wait_for;
 
 /// How many rows each logical table has before anything moves.
 const ROWS: usize = 150;
@@ -26,7 +27,8 @@ const FULL: &[&str] =
     &["shadow", "reverse-shadow", "shadow", "reverse-shadow", "new", "reverse-shadow", "new"];
 
 /// Back to the very beginning in between.
-const FROM_THE_START: &[&str] = &["shadow", "old", "shadow", "reverse-shadow", "shadow", "old", "shadow", "reverse-shadow", "new"];
+const FROM_THE_START: &[&str] =
+    &["shadow", "old", "shadow", "reverse-shadow", "shadow", "old", "shadow", "reverse-shadow", "new"];
 
 /// A way, phase by phase, under writes; compared wherever both sides must be equal; then retired.
 fn lives(kind: &Kind, way: &[&'static str], seed: u64) {

@@ -20,7 +20,6 @@ use changeover_tables::sqlite::{
 use crate::conductor::{Keeper, Sides};
 use crate::error::ControlError;
 
-
 /// The databases of a spec, open.
 pub(crate) struct Connected {
     /// By the store's name.

@@ -7,7 +7,6 @@
     clippy::panic,
     reason = "tests say what they expect by panicking"
 )]
-
 #![cfg(feature = "faults")]
 
 mod common;

@@ -14,10 +14,8 @@ use changeover_protocol::{Phase, Share};
 use common::{World, Writer, forward, until};
 
 /// The sides are equal once the logs are drained.
-async fn equal(world: &World, run: &Run) {
-    let sides_agree = async || world.rows("old") == world.rows("new");
-    until("both sides are equal", sides_agree).await;
-    drop(run);
+async fn equal(world: &World) {
+    until("both sides are equal", async || world.rows("old") == world.rows("new")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -41,7 +39,7 @@ async fn forward_back_forward_and_retired_under_writes_loses_nothing() {
     assert_eq!(back.place.phase, Phase::ReverseShadow, "{back:?}");
 
     let expected = writer.end();
-    equal(&world, &run).await;
+    equal(&world).await;
     assert_eq!(world.rows("new"), expected);
     forward(conductor, Phase::New).await;
     forward(conductor, Phase::Retired).await;
@@ -154,6 +152,41 @@ async fn a_snapshot_from_before_the_fence_cannot_write_after_it_in_either_direct
     run.conductor().rollback(None, Share::ALL, None).await.unwrap();
     assert!(new.execute("UPDATE booking SET seats = 1 WHERE booking_id = 1", []).is_err(), "taken and lost");
     new.execute_batch("ROLLBACK").unwrap();
-    equal(&world, &run).await;
+    equal(&world).await;
     run.stop().await;
+}
+
+/// Past the way back the old side is filled anew: what the new side lacks is deleted there, what changed comes along.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn past_the_way_back_a_rollback_fills_the_old_side_anew() {
+    for mirror in ["capture", "dual-write"] {
+        let world = World::new(300);
+        world.write_spec(&format!("mirror = \"{mirror}\""));
+        let text = std::fs::read_to_string(world.path("bookings.toml")).unwrap();
+        let bound = "[capture]\nway_back = { time = \"1ms\" }\n";
+        std::fs::write(world.path("bookings.toml"), format!("{text}\n{bound}")).unwrap();
+        let run = world.run().await;
+        for phase in [Phase::Shadow, Phase::ReverseShadow, Phase::New] {
+            forward(run.conductor(), phase).await;
+        }
+        let no_log = async || !world.installed("new.db").iter().any(|name| name.contains("changeover_log"));
+        until("the way back has ended", no_log).await;
+        world
+            .open("new.db")
+            .execute_batch(
+                "DELETE FROM booking WHERE booking_id <= 20; UPDATE booking SET seats = 66 WHERE booking_id = 30;
+                 INSERT INTO booking (status, seats) VALUES ('LATE', 1);",
+            )
+            .unwrap();
+        let moved = run.conductor().rollback(None, Share::ALL, None).await.unwrap();
+        assert_eq!(moved.place.phase, Phase::ReverseShadow, "{mirror}");
+        until("the old side is filled", async || world.rows("old") == world.rows("new")).await;
+        assert_eq!(world.rows("old")[&30].1, 66, "{mirror}");
+        until("the generation is done", async || common::status(&run).await.backfill.is_none_or(|b| b.done))
+            .await;
+        run.conductor().rollback(None, Share::ALL, None).await.unwrap();
+        world.open("old.db").execute("UPDATE bookings SET seats = 3 WHERE id = 30", []).unwrap();
+        until("and is the authority again", async || world.rows("new")[&30].1 == 3).await;
+        run.stop().await;
+    }
 }

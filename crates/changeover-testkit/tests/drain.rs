@@ -1,5 +1,12 @@
 //! The draining of a log, alone: its order, its patience, its lock; and that a dual write syncs exactly what it claimed.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests say what they expect by panicking"
+)]
+
 mod common;
 
 use std::sync::Arc;

@@ -22,11 +22,14 @@ fn whole_migrations_keep_every_promise() {
     assert!(writes > 1_000 && moves > 20 && crashes > 3, "{writes} writes, {moves} moves, {crashes} crashes");
 }
 
+/// Seeds at which a worker is overtaken by a move, which is rare.
+const SEEDS: [u64; 6] = [1138, 1170, 1208, 1307, 1331, 1468];
+
 #[test]
 fn every_broken_variant_is_found_out() {
     let passing: Vec<Broken> = Broken::ALL
         .into_iter()
-        .filter(|&broken| (0..40).all(|seed| simulate(seed, broken).is_ok()))
+        .filter(|&broken| SEEDS.into_iter().chain(0..40).all(|seed| simulate(seed, broken).is_ok()))
         .collect();
     assert_eq!(passing, [], "they pass all seeds");
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use changeover::engine::{
-    Backfill, BackfillOptions, Coverage, DifferenceKind, Drain, DrainOptions, Verification, VerifyOptions,
+    Backfill, BackfillOptions, DifferenceKind, Drain, DrainOptions, Verification, VerifyOptions,
     VerifyReport, repair,
 };
 use changeover::store::capture::CaptureOptions;

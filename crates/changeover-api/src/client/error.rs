@@ -95,8 +95,11 @@ pub enum ClientError {
         /// Why.
         cause: String,
     },
-    /// Operations that are under way don't end.
-    #[error("instance {instance} can't stop: operations are still under way after {} ms", waited.as_millis())]
+    /// Operations that are under way don't end, or keys in the instance's journal stay dirty.
+    #[error(
+        "instance {instance} can't stop: operations are still under way, or keys dirty, after {} ms",
+        waited.as_millis()
+    )]
     StillRunning {
         /// The instance.
         instance: String,

@@ -84,6 +84,7 @@ impl HealthSender {
 pub struct Instance {
     http: Http,
     switch: SwitchHandle,
+    migration: Migration,
     health: watch::Receiver<Health>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
@@ -117,7 +118,7 @@ impl Instance {
         };
         let reporter = Reporter::new(http.clone(), migration.clone(), switch.clone(), evidence_every);
         let tasks = vec![tokio::spawn(beating), tokio::spawn(listening), tokio::spawn(reporter.run(stopped))];
-        Self { http, switch, health: health_seen, stop, tasks }
+        Self { http, switch, migration: migration.clone(), health: health_seen, stop, tasks }
     }
 
     /// Who this is.
@@ -138,11 +139,12 @@ impl Instance {
         &self.switch
     }
 
-    /// Stops in good order: new operations are refused, those under way end, the step file is deleted, evidence is
-    /// told, and the control plane hears the goodbye. Call it when the service takes no requests any more.
+    /// Stops in good order: new operations are refused, those under way end, the step file is deleted, keys that are dirty
+    /// in its journal are synced, evidence is told, and the control plane hears the goodbye. Call it when the service takes
+    /// no requests any more.
     ///
     /// # Errors
-    /// [`ClientError::StillRunning`] if operations don't end within a minute (the file is kept and the pulse goes on: a
+    /// [`ClientError::StillRunning`] if operations don't end, or keys stay dirty, within a minute (the file is kept and the pulse goes on: a
     /// process that is killed then goes on from the file when it starts again); [`ClientError::GoodbyeUnheard`] if the control plane is away: it then counts the instance until it is forgotten.
     /// Dropped before it is done, the instance keeps refusing operations, and its goodbye isn't said.
     pub async fn stop(mut self) -> Result<(), ClientError> {
@@ -153,8 +155,14 @@ impl Instance {
         let is_rejected = self.health.borrow().rejected;
         // A driver that is gone has nothing running.
         if self.switch.stop().await.is_ok() && !is_rejected {
-            let ready = tokio::time::timeout(ended, self.switch.goodbye()).await;
-            if ready.is_err() {
+            // From its goodbye on nobody asks for this instance's dirty keys: a move would go on over them.
+            let ready = async {
+                self.switch.goodbye().await;
+                while self.migration.vitals().dirty_keys > 0 {
+                    tokio::time::sleep(GOODBYE_PAUSE).await;
+                }
+            };
+            if tokio::time::timeout(ended, ready).await.is_err() {
                 return Err(ClientError::StillRunning { instance: self.id().to_string(), waited: ended });
             }
         }

@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use changeover_api::Spec;
+use changeover_api::secret::redact_url;
 use changeover_control::supervisor::{Ended, Supervised, Watchdog, Word, stop_requested, supervise};
 use changeover_control::{Clock, DEFAULT_LISTEN, Run, RunOptions};
 use clap::Args;
@@ -45,7 +46,21 @@ pub(crate) struct RunArgs {
 
     /// Where the state is kept. Default: .changeover/NAME.db beside the spec
     #[arg(long, value_name = "FILE")]
-    pub(crate) state: Option<PathBuf>,
+    pub(crate) state: Option<String>,
+}
+
+/// A file, or `sqlite:PATH`. Other places are for fleets with several replicas, which this version doesn't run.
+///
+/// Not read by the command line's parser, which would show what it refuses, with a password.
+fn state(text: &str) -> Result<PathBuf, CliError> {
+    match text.split_once(':') {
+        Some(("sqlite", path)) if !path.is_empty() => Ok(path.strip_prefix("//").unwrap_or(path).into()),
+        Some((scheme, rest)) if rest.starts_with("//") || scheme == "sqlite" => Err(CliError::usage(
+            format!("--state: {} isn't a place that this version keeps a state in", redact_url(text)),
+            "Give a file, or sqlite:PATH.",
+        )),
+        _ => Ok(text.into()),
+    }
 }
 
 /// Watches over the worker until it ends, or a signal says stop.
@@ -55,6 +70,7 @@ pub(crate) struct RunArgs {
 pub(crate) async fn answer(args: &RunArgs, terminal: &Terminal) -> Result<Exit, CliError> {
     // Told here once, and not by each worker that is started.
     Spec::read(&args.spec)?.resolve_stores()?;
+    args.state.as_deref().map(state).transpose()?;
     let program = std::env::current_exe().map_err(|cause| CliError::Machine {
         doing: "finding this program's own file",
         cause: cause.to_string(),
@@ -113,7 +129,7 @@ async fn work_until_stopped(args: RunArgs, watchdog: &Watchdog, terminal: &Termi
     let spec = Spec::read(&args.spec)?;
     let name = spec.name.clone();
     let options = RunOptions {
-        state: args.state,
+        state: args.state.as_deref().map(state).transpose()?,
         listen: Some(args.listen),
         flag_file: args.flag_file,
         watchdog: watchdog.clone(),
@@ -193,6 +209,17 @@ impl Signals {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_state_is_a_file() {
+        for (given, path) in
+            [("a/b.db", "a/b.db"), ("sqlite:a/b.db", "a/b.db"), ("sqlite:///a/b.db", "/a/b.db")]
+        {
+            assert_eq!(state(given).unwrap(), PathBuf::from(path));
+        }
+        let refused = state("postgres://app:hunter2@db/x").unwrap_err().to_string();
+        assert!(refused.contains("postgres://app:***@db") && !refused.contains("hunter2"), "{refused}");
+    }
 
     #[test]
     fn the_worker_has_the_same_arguments() {

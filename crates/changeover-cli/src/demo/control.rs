@@ -27,7 +27,8 @@ pub(super) struct Plane {
 impl Plane {
     /// Starts `changeover run` on the demo's spec, and waits until it answers.
     pub(super) async fn start(world: &World) -> Result<Self, String> {
-        let binary = std::env::current_exe().map_err(|e| format!("the command doesn't know its own file: {e}"))?;
+        let binary =
+            std::env::current_exe().map_err(|e| format!("the command doesn't know its own file: {e}"))?;
         let log = world.folder.join("run.log");
         let log_file = std::fs::File::create(&log).map_err(|e| format!("{}: {e}", log.display()))?;
         let out = log_file.try_clone().map_err(|e| format!("{}: {e}", log.display()))?;
@@ -85,7 +86,12 @@ impl Plane {
     }
 
     /// Goes forward as soon as the gates are open.
-    pub(super) async fn advance(&self, story: &mut Story, to: Phase, percent: Option<f64>) -> Result<Moved, String> {
+    pub(super) async fn advance(
+        &self,
+        story: &mut Story,
+        to: Phase,
+        percent: Option<f64>,
+    ) -> Result<Moved, String> {
         let ask = Advance { to: Some(to), share_percent: percent, ..Advance::default() };
         let until = Instant::now() + PATIENCE;
         loop {
@@ -134,7 +140,8 @@ impl Plane {
 
     /// The mismatches that are kept.
     pub(super) async fn mismatches(&self) -> Result<Vec<Mismatch>, String> {
-        let found = self.client.mismatches(&MismatchQuery { limit: Some(100), ..MismatchQuery::default() }).await;
+        let found =
+            self.client.mismatches(&MismatchQuery { limit: Some(100), ..MismatchQuery::default() }).await;
         found.map(|m| m.mismatches).map_err(|e| e.to_string())
     }
 
@@ -145,7 +152,8 @@ impl Plane {
 
     /// Ends the run, orderly.
     pub(super) async fn stop(mut self) -> Result<(), String> {
-        if let Some(pid) = self.process.id().and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed())) {
+        if let Some(pid) = self.process.id().and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed()))
+        {
             rustix::process::kill_process(pid, rustix::process::Signal::INT).map_err(|e| e.to_string())?;
         }
         match tokio::time::timeout(UP_WITHIN, self.process.wait()).await {

@@ -89,7 +89,11 @@ impl Fleet {
                 Ok(Ok(status)) => return Err(format!("instance {} ended with {status}", member.number)),
                 Ok(Err(error)) => return Err(format!("instance {}: {error}", member.number)),
                 Err(_) => {
-                    return Err(format!("instance {} didn't end within {} s", member.number, UP_WITHIN.as_secs()));
+                    return Err(format!(
+                        "instance {} didn't end within {} s",
+                        member.number,
+                        UP_WITHIN.as_secs()
+                    ));
                 }
             }
         }
@@ -101,7 +105,8 @@ impl Fleet {
     }
 
     async fn launch(&self, number: usize) -> Result<Member, String> {
-        let binary = std::env::current_exe().map_err(|e| format!("the command doesn't know its own file: {e}"))?;
+        let binary =
+            std::env::current_exe().map_err(|e| format!("the command doesn't know its own file: {e}"))?;
         let log = self.orders.world.folder.join(format!("instance-{number}.log"));
         let log = std::fs::OpenOptions::new()
             .create(true)

@@ -110,7 +110,13 @@ impl Routed {
             Request::Put { booking } => {
                 let service = self.service.clone();
                 let write = self.migration.write("cancellation.put", (TABLE, booking.id as i64));
-                written(write.run(move |side| async move { service.put(side, booking).await.map_err(Failure::Database) }).await)
+                written(
+                    write
+                        .run(move |side| async move {
+                            service.put(side, booking).await.map_err(Failure::Database)
+                        })
+                        .await,
+                )
             }
             Request::Delete { id } => {
                 let service = self.service.clone();
@@ -146,7 +152,9 @@ impl Routed {
 fn written(outcome: Result<(), Failure>) -> Answer {
     match outcome {
         Ok(()) => Answer::Done,
-        Err(Failure::Refused(refused)) if !refused.outcome_unknown() => Answer::Failed { why: refused.to_string() },
+        Err(Failure::Refused(refused)) if !refused.outcome_unknown() => {
+            Answer::Failed { why: refused.to_string() }
+        }
         Err(failure) => Answer::Unknown { why: failure.to_string() },
     }
 }
@@ -179,7 +187,8 @@ where
 
 #[allow(clippy::print_stdout, reason = "the parent reads the port on standard output")]
 async fn listen() -> Result<TcpListener, String> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(|e| format!("no port to listen on: {e}"))?;
+    let listener =
+        TcpListener::bind(("127.0.0.1", 0)).await.map_err(|e| format!("no port to listen on: {e}"))?;
     println!("{}", listener.local_addr().map_err(|e| e.to_string())?.port());
     Ok(listener)
 }
@@ -205,6 +214,7 @@ async fn mirror(world: &World) -> Result<Arc<dyn Mirror>, String> {
             other => Err(format!("{other}: the demo's databases are SQLite's")),
         })
         .collect::<Result<_, _>>()?;
-    let links = changeover_tables::sqlite::links(NAME, &spec.mappings(), &files).await.map_err(|e| e.to_string())?;
+    let links =
+        changeover_tables::sqlite::links(NAME, &spec.mappings(), &files).await.map_err(|e| e.to_string())?;
     Ok(Arc::new(TableMirror::new(Arc::new(links))))
 }

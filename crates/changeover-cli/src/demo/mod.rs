@@ -78,7 +78,8 @@ pub(crate) async fn answer(args: DemoArgs, terminal: &Terminal) -> Result<Exit, 
 /// What kept it from it.
 pub(crate) async fn instance(args: InstanceArgs) -> Result<Exit, CliError> {
     let ran = instance::run(args).await;
-    ran.map(|()| Exit::Done).map_err(|cause| CliError::Machine { doing: "running a process of the demo", cause })
+    ran.map(|()| Exit::Done)
+        .map_err(|cause| CliError::Machine { doing: "running a process of the demo", cause })
 }
 
 /// `Ok(false)`: it ran, and something was lost or wrong.
@@ -101,9 +102,14 @@ async fn run(args: DemoArgs, json: bool) -> Result<bool, String> {
     story.say("A new flights service shall take them over, in a table of another shape, while everybody goes on working.");
     let world = {
         let (folder, rows) = (folder.clone(), args.rows);
-        tokio::task::spawn_blocking(move || World::create(&folder, rows)).await.map_err(|e| e.to_string())??
+        tokio::task::spawn_blocking(move || World::create(&folder, rows))
+            .await
+            .map_err(|e| e.to_string())??
     };
-    story.say(&format!("Two SQLite databases are made; the old one holds {} cancellations.", grouped(args.rows)));
+    story.say(&format!(
+        "Two SQLite databases are made; the old one holds {} cancellations.",
+        grouped(args.rows)
+    ));
 
     let delay = Duration::from_millis(delay);
     let report = if args.naive {

@@ -16,7 +16,12 @@ pub(super) struct Proof {
 }
 
 /// Judges what the clients recorded against what this side holds at rest.
-pub(super) fn prove(world: &World, rows: u64, operations: &[Operation], side: changeover::Side) -> Result<Proof, String> {
+pub(super) fn prove(
+    world: &World,
+    rows: u64,
+    operations: &[Operation],
+    side: changeover::Side,
+) -> Result<Proof, String> {
     let mut history = History::new(Initial::absent());
     let keys: HashSet<u64> = operations.iter().map(|o| o.key).collect();
     for key in keys.iter().filter(|key| **key <= rows) {
@@ -27,8 +32,8 @@ pub(super) fn prove(world: &World, rows: u64, operations: &[Operation], side: ch
     }
     let told = |e: rusqlite::Error| format!("the databases couldn't be read for the proof: {e}");
     let file = match side {
-        changeover::Side::Old => world.old(),
-        changeover::Side::New => world.new(),
+        changeover::Side::Old => world.old_side(),
+        changeover::Side::New => world.new_side(),
     };
     let db = open(&file).map_err(told)?;
     for key in &keys {
@@ -101,5 +106,8 @@ fn revision(db: &Connection, side: changeover::Side, key: u64) -> rusqlite::Resu
         changeover::Side::Old => "SELECT revision FROM cancellations WHERE id = ?1",
         changeover::Side::New => "SELECT revision FROM flight_cancellation WHERE cancellation_id = ?1",
     };
-    db.prepare_cached(sql)?.query_row([key as i64], |row| row.get::<_, i64>(0)).optional().map(|r| r.map(|n| n as u64))
+    db.prepare_cached(sql)?
+        .query_row([key as i64], |row| row.get::<_, i64>(0))
+        .optional()
+        .map(|r| r.map(|n| n as u64))
 }

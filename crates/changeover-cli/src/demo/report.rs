@@ -122,8 +122,15 @@ impl Report {
             story,
             self.lost_writes == 0,
             match self.lost_writes {
-                0 => format!("All {} acknowledged writes are there, or were overwritten by later ones.", grouped(self.acknowledged_writes)),
-                lost => format!("{} of {} acknowledged writes are lost.", grouped(lost), grouped(self.acknowledged_writes)),
+                0 => format!(
+                    "All {} acknowledged writes are there, or were overwritten by later ones.",
+                    grouped(self.acknowledged_writes)
+                ),
+                lost => format!(
+                    "{} of {} acknowledged writes are lost.",
+                    grouped(lost),
+                    grouped(self.acknowledged_writes)
+                ),
             },
         );
         if let Some(example) = &self.lost_for_example {
@@ -142,7 +149,11 @@ impl Report {
                 format!(
                     "The histories of {} keys are not linearizable: somebody saw a value go back in time, or a write vanish.{}",
                     grouped(self.keys_not_linearizable),
-                    if self.keys_undecided > 0 { format!(" {} more are undecided.", self.keys_undecided) } else { String::new() }
+                    if self.keys_undecided > 0 {
+                        format!(" {} more are undecided.", self.keys_undecided)
+                    } else {
+                        String::new()
+                    }
                 )
             },
         );
@@ -155,13 +166,19 @@ impl Report {
                     grouped(self.requests),
                     self.failed_requests,
                     if self.cut_off_by_the_kill > 0 {
-                        format!(" (and {} in flight in the instance that was killed)", self.cut_off_by_the_kill)
+                        format!(
+                            " (and {} in flight in the instance that was killed)",
+                            self.cut_off_by_the_kill
+                        )
                     } else {
                         String::new()
                     }
                 ),
             );
-            story.good(&format!("The longest that a client's write took while a hold was on: {:.0} ms.", self.longest_write_hold_ms));
+            story.good(&format!(
+                "The longest that a client's write took while a hold was on: {:.0} ms.",
+                self.longest_write_hold_ms
+            ));
         } else {
             story.say("The same move by Changeover, with the same slow new side, loses nothing:");
             let slow = args.slow_new.unwrap_or(super::NAIVE_DELAY_MS);

@@ -55,7 +55,8 @@ pub(super) async fn run(
     slow_new: Duration,
     story: &mut Story,
 ) -> Result<Ran, String> {
-    story.say("`changeover run cancellations.toml` is the control plane. It is on nobody's path to the data.");
+    story
+        .say("`changeover run cancellations.toml` is the control plane. It is on nobody's path to the data.");
     let plane = Plane::start(world).await?;
     let orders = Orders { world: world.clone(), slow_new, naive: None };
     let fleet = Fleet::start(orders, instances).await?;
@@ -82,7 +83,7 @@ pub(super) async fn run(
     script.kill().await?;
     script.reverse().await?;
     script.back_and_forward().await?;
-    script.new().await?;
+    script.leave_old().await?;
     script.end(rows_backfilled, rows_verified, differences, mismatches_found).await
 }
 
@@ -100,11 +101,17 @@ impl Script<'_> {
         self.story.good(&format!("Backfill: {} rows copied while everybody went on writing.", grouped(rows)));
         let status = self
             .plane
-            .wait_for(self.story, "the verification", |s| s.verification.counts && s.verification.last.is_some())
+            .wait_for(self.story, "the verification", |s| {
+                s.verification.counts && s.verification.last.is_some()
+            })
             .await?;
         let (verified, differences) = status.verification.last.map_or((0, 0), |v| (v.rows, v.differences));
         let text = format!("Verification: {} rows compared, {differences} differ.", grouped(verified));
-        if differences == 0 { self.story.good(&text) } else { self.story.bad(&text) }
+        if differences == 0 {
+            self.story.good(&text)
+        } else {
+            self.story.bad(&text)
+        }
         Ok((rows, verified, differences))
     }
 
@@ -125,7 +132,11 @@ impl Script<'_> {
                     "Mismatch in `{}`, for {}: {}",
                     PLANTED[at].0,
                     text(&mismatch.input),
-                    mismatch.detail.clone().unwrap_or_else(|| format!("{} / {}", text(&mismatch.old), text(&mismatch.new)))
+                    mismatch.detail.clone().unwrap_or_else(|| format!(
+                        "{} / {}",
+                        text(&mismatch.old),
+                        text(&mismatch.new)
+                    ))
                 ));
             }
             if shown.iter().all(|s| *s) {
@@ -134,7 +145,9 @@ impl Script<'_> {
             self.story.wait(Duration::from_millis(200)).await;
         }
         let found = shown.iter().filter(|s| **s).count();
-        self.story.say("No client saw any of it: answers come from the old side. The bugs are mended, and counted anew.");
+        self.story.say(
+            "No client saw any of it: answers come from the old side. The bugs are mended, and counted anew.",
+        );
         for port in self.fleet.ports().borrow().clone() {
             mend(port).await?;
         }
@@ -149,12 +162,16 @@ impl Script<'_> {
         self.story.wait(self.pause / 3).await;
         self.fleet.restart(VICTIM).await?;
         mend(self.fleet.ports().borrow().get(VICTIM).copied().unwrap_or_default()).await?;
-        self.story.good("It is started again, and goes on as the same instance. What it left half-done is levelled.");
+        self.story.good(
+            "It is started again, and goes on as the same instance. What it left half-done is levelled.",
+        );
         Ok(())
     }
 
     async fn reverse(&mut self) -> Result<(), String> {
-        self.story.chapter("Phase 2, reverse shadow: reads from the new side, writes to both. For 10 % of the keys first.");
+        self.story.chapter(
+            "Phase 2, reverse shadow: reads from the new side, writes to both. For 10 % of the keys first.",
+        );
         self.forward(Phase::ReverseShadow, Some(10.0)).await?;
         self.story.wait(self.pause).await;
         self.forward(Phase::ReverseShadow, None).await?;
@@ -169,7 +186,8 @@ impl Script<'_> {
         let moved = self.plane.rollback(self.story, Phase::Shadow).await?;
         self.moves.push((began, self.now()));
         self.phases.enter(Phase::Shadow.name());
-        self.story.good(&format!("Rolled back; writes were held for {} ms, and nothing is lost.", moved.held_ms));
+        self.story
+            .good(&format!("Rolled back; writes were held for {} ms, and nothing is lost.", moved.held_ms));
         self.story.wait(self.pause).await;
         self.story.say("And forward again.");
         self.forward(Phase::ReverseShadow, None).await?;
@@ -177,13 +195,14 @@ impl Script<'_> {
         Ok(())
     }
 
-    async fn new(&mut self) -> Result<(), String> {
+    async fn leave_old(&mut self) -> Result<(), String> {
         self.story.chapter("Phase 3, new: the old side is left.");
         self.forward(Phase::New, None).await?;
         self.story.wait(self.pause).await;
         let moved = self.plane.retire(self.story).await?;
         self.phases.enter(Phase::Retired.name());
-        self.story.good("Retired: what Changeover installed is gone, and the old table is renamed, not dropped.");
+        self.story
+            .good("Retired: what Changeover installed is gone, and the old table is renamed, not dropped.");
         for note in moved.notes.iter().take(3) {
             self.story.say(note);
         }
@@ -197,7 +216,11 @@ impl Script<'_> {
         self.moves.push((began, self.now()));
         let share = percent.map(|p| format!(" {p} %")).unwrap_or_default();
         self.phases.enter(&format!("{to}{share}"));
-        let held = if moved.held_ms > 0 { format!("; writes were held for {} ms", moved.held_ms) } else { String::new() };
+        let held = if moved.held_ms > 0 {
+            format!("; writes were held for {} ms", moved.held_ms)
+        } else {
+            String::new()
+        };
         self.story.good(&format!("{to}{share}: all processes agree{held}."));
         Ok(())
     }

@@ -47,20 +47,28 @@ pub(super) async fn run(
     let slice = Duration::from_millis(seconds * 1000 / 7);
 
     let mut phases = Phases::begin(Phase::Old);
-    story.chapter("The same service, moved as everybody does it: a flag with four values, and two writes in a row.");
+    story.chapter(
+        "The same service, moved as everybody does it: a flag with four values, and two writes in a row.",
+    );
     story.wait(slice).await;
 
     set(Phase::Shadow)?;
     phases.enter(Phase::Shadow.name());
     story.say("Flag 1: the code now writes to both databases. A script copies the old rows meanwhile.");
     story.wait(Duration::from_secs(1)).await;
-    let copy = { let world = world.clone(); tokio::task::spawn_blocking(move || copy(&world)) };
+    let copy = {
+        let world = world.clone();
+        tokio::task::spawn_blocking(move || copy(&world))
+    };
     story.wait(slice).await;
     let rows_copied = copy.await.map_err(|e| e.to_string())?.map_err(|e| format!("the copy script: {e}"))?;
 
     let mut rollbacks = 0;
     for (phase, text) in [
-        (Phase::ReverseShadow, "Flag 2: reads come from the new side. Each instance finds out when it polls next."),
+        (
+            Phase::ReverseShadow,
+            "Flag 2: reads come from the new side. Each instance finds out when it polls next.",
+        ),
         (Phase::Shadow, "Flag 1 again: a rollback."),
         (Phase::ReverseShadow, "Flag 2: forward again."),
         (Phase::New, "Flag 3: the old side is left."),
@@ -80,7 +88,7 @@ pub(super) async fn run(
 
 /// The copy script: what isn't there yet is inserted, in batches.
 fn copy(world: &World) -> rusqlite::Result<u64> {
-    let (old, new) = (open(&world.old())?, open(&world.new())?);
+    let (old, new) = (open(&world.old_side())?, open(&world.new_side())?);
     let (mut last, mut copied) = (0_i64, 0);
     loop {
         let mut select = old.prepare_cached(
@@ -106,8 +114,9 @@ fn copy(world: &World) -> rusqlite::Result<u64> {
         last = end.0;
         let tx = new.unchecked_transaction()?;
         {
-            let mut insert =
-                tx.prepare_cached("INSERT OR IGNORE INTO flight_cancellation VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?;
+            let mut insert = tx.prepare_cached(
+                "INSERT OR IGNORE INTO flight_cancellation VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            )?;
             for r in &batch {
                 copied += insert.execute(params![r.0, r.1, r.2, r.3, r.4, r.5, r.6, r.7])? as u64;
             }

@@ -27,7 +27,11 @@ const WAITING_MAX: usize = 1_024;
 /// How the service compares two answers: field by field, so that each kind of bug is told once.
 pub(super) fn explain(old: &Option<Booking>, new: &Option<Booking>) -> Comparison {
     let (Some(old), Some(new)) = (old, new) else {
-        return if old == new { Comparison::Match } else { Comparison::differ("one side has no such row", "") };
+        return if old == new {
+            Comparison::Match
+        } else {
+            Comparison::differ("one side has no such row", "")
+        };
     };
     let fields = [
         ("id", old.id.to_string(), new.id.to_string()),
@@ -43,7 +47,8 @@ pub(super) fn explain(old: &Option<Booking>, new: &Option<Booking>) -> Compariso
         return Comparison::Match;
     }
     let shape: Vec<&str> = differing.iter().map(|(field, _, _)| *field).collect();
-    let detail: Vec<String> = differing.iter().map(|(field, old, new)| format!("{field}: {old} / {new}")).collect();
+    let detail: Vec<String> =
+        differing.iter().map(|(field, old, new)| format!("{field}: {old} / {new}")).collect();
     Comparison::differ(shape.join(", "), detail.join("; "))
 }
 
@@ -76,8 +81,8 @@ impl Service {
             Ok(Database { reads: thread(open(file)?), writes: thread(open(file)?) })
         };
         Ok(Self {
-            old: database(&world.old())?,
-            new: database(&world.new())?,
+            old: database(&world.old_side())?,
+            new: database(&world.new_side())?,
             slow_new,
             statements: Arc::new(AtomicU64::new(u64::from(std::process::id()))),
             mended: Arc::new(AtomicBool::new(false)),

@@ -86,7 +86,8 @@ pub(super) type Ports = watch::Receiver<Vec<u16>>;
 impl Traffic {
     /// Sets all clients to work on a table of so many rows.
     pub(super) fn begin(ports: &Ports, rows: u64) -> Self {
-        let (tally, stop, clock) = (Arc::new(Tally::default()), Arc::new(AtomicBool::new(false)), Instant::now());
+        let (tally, stop, clock) =
+            (Arc::new(Tally::default()), Arc::new(AtomicBool::new(false)), Instant::now());
         let clients = (0..CLIENTS)
             .map(|number| {
                 let client = Client {
@@ -143,7 +144,15 @@ impl Client {
             }
             let from_ns = self.now();
             let (did, ended, cut_off) = self.ask(did, &request).await;
-            done.push(Operation { client: self.number, key, did, from_ns, to_ns: self.now(), ended, cut_off });
+            done.push(Operation {
+                client: self.number,
+                key,
+                did,
+                from_ns,
+                to_ns: self.now(),
+                ended,
+                cut_off,
+            });
             tokio::time::sleep(PAUSE).await;
         }
         done
@@ -156,7 +165,11 @@ impl Client {
     fn next_request(&mut self) -> (u64, Did, Request) {
         let hot = self.random.below(3) == 0;
         // A tenth more keys than rows: so rows come into being and vanish.
-        let key = 1 + if hot { self.random.below(HOT_KEYS) } else { self.random.below(self.rows + self.rows / 10 + 1) };
+        let key = 1 + if hot {
+            self.random.below(HOT_KEYS)
+        } else {
+            self.random.below(self.rows + self.rows / 10 + 1)
+        };
         match self.random.below(100) {
             0..70 => (key, Did::Read(None), Request::Get { id: key }),
             70..96 => {
@@ -206,7 +219,9 @@ impl Client {
         let answer = tokio::time::timeout(PATIENCE, exchange).await;
         self.tally.requests.fetch_add(1, Ordering::Relaxed);
         match answer {
-            Ok(Ok(Some(Answer::Found { booking }))) => (Did::Read(booking.map(|b| b.revision)), Ended::Well, false),
+            Ok(Ok(Some(Answer::Found { booking }))) => {
+                (Did::Read(booking.map(|b| b.revision)), Ended::Well, false)
+            }
             Ok(Ok(Some(Answer::Done))) => {
                 self.tally.acknowledged.fetch_add(1, Ordering::Relaxed);
                 (did, Ended::Well, false)

@@ -86,12 +86,12 @@ pub(super) struct World {
 
 impl World {
     /// The old service's database.
-    pub(super) fn old(&self) -> PathBuf {
+    pub(super) fn old_side(&self) -> PathBuf {
         self.folder.join("bookings.db")
     }
 
     /// The new service's database.
-    pub(super) fn new(&self) -> PathBuf {
+    pub(super) fn new_side(&self) -> PathBuf {
         self.folder.join("flights.db")
     }
 
@@ -103,14 +103,17 @@ impl World {
     /// Makes both databases, so many rows in the old one, and the spec.
     pub(super) fn create(folder: &Path, rows: u64) -> Result<Self, String> {
         let world = Self { folder: folder.to_owned() };
-        for file in [world.old(), world.new(), world.spec()] {
+        for file in [world.old_side(), world.new_side(), world.spec()] {
             if file.exists() {
                 return Err(format!("{} is there already: name another folder with --keep", file.display()));
             }
         }
-        let told = |what: &str, error: rusqlite::Error| format!("the demo's {what} couldn't be made: {error}");
-        fill(&world.old(), rows).map_err(|e| told("old database", e))?;
-        open(&world.new()).and_then(|db| db.execute_batch(NEW_SCHEMA)).map_err(|e| told("new database", e))?;
+        let told =
+            |what: &str, error: rusqlite::Error| format!("the demo's {what} couldn't be made: {error}");
+        fill(&world.old_side(), rows).map_err(|e| told("old database", e))?;
+        open(&world.new_side())
+            .and_then(|db| db.execute_batch(NEW_SCHEMA))
+            .map_err(|e| told("new database", e))?;
         std::fs::write(world.spec(), SPEC).map_err(|e| format!("{}: {e}", world.spec().display()))?;
         Ok(world)
     }
@@ -124,7 +127,14 @@ fn fill(file: &Path, rows: u64) -> rusqlite::Result<()> {
         let mut insert = tx.prepare("INSERT INTO cancellations VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0)")?;
         for id in 1..=rows {
             let seed = Booking::seed(id);
-            insert.execute(params![id as i64, seed.customer, seed.flight, seed.departs, seed.state, seed.fee])?;
+            insert.execute(params![
+                id as i64,
+                seed.customer,
+                seed.flight,
+                seed.departs,
+                seed.state,
+                seed.fee
+            ])?;
         }
     }
     tx.commit()
@@ -160,7 +170,13 @@ impl Booking {
             id,
             customer: (mixed % 40_000) as i64 + 1,
             flight: format!("CO{:04}", mixed % 977),
-            departs: format!("2026-{:02}-{:02} {:02}:{:02}", mixed % 12 + 1, mixed % 28 + 1, mixed % 24, mixed % 12 * 5),
+            departs: format!(
+                "2026-{:02}-{:02} {:02}:{:02}",
+                mixed % 12 + 1,
+                mixed % 28 + 1,
+                mixed % 24,
+                mixed % 12 * 5
+            ),
             state: STATES[(mixed % 3) as usize].to_owned(),
             fee: fee(mixed),
             revision: 0,

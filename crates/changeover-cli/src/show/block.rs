@@ -1,6 +1,8 @@
 //! Blocks of text: facts beside their names, tables, and paragraphs that keep to the terminal's width.
 
-use comfy_table::{Attribute, Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
+use comfy_table::{
+    Attribute, Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets,
+};
 
 use crate::terminal::{Paint, Terminal};
 
@@ -44,6 +46,7 @@ pub(crate) struct Columns {
     table: Table,
     paint: Paint,
     numeric: Vec<bool>,
+    name_width: Option<u16>,
 }
 
 impl Columns {
@@ -67,14 +70,20 @@ impl Columns {
         table.set_header(cells);
         for (n, is_number) in numeric.iter().enumerate() {
             if let Some(column) = table.column_mut(n) {
-                column.set_padding((if n == 0 { 2 } else { 1 }, 1));
+                column.set_padding((2, 0));
                 if *is_number {
                     // A number broken over two lines is another number.
                     column.set_constraint(ColumnConstraint::ContentWidth);
                 }
             }
         }
-        Self { table, paint, numeric }
+        Self { table, paint, numeric, name_width: None }
+    }
+
+    /// The first column is never narrower than this, or than it needs to be: a name in pieces is no name.
+    pub(crate) fn named(mut self, most: u16) -> Self {
+        self.name_width = Some(most);
+        self
     }
 
     /// Adds a row.
@@ -95,7 +104,12 @@ impl Columns {
     }
 
     /// The block, with its line's end.
-    pub(crate) fn render(&self) -> String {
+    pub(crate) fn render(&mut self) -> String {
+        let widest = self.table.column_max_content_widths().first().copied().unwrap_or(0);
+        if let (Some(most), Some(column)) = (self.name_width, self.table.column_mut(0)) {
+            // With its padding.
+            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(widest.min(most) + 2)));
+        }
         let mut text = String::new();
         for line in self.table.lines() {
             text.push_str(line.trim_end());

@@ -72,13 +72,18 @@ fn places(errors: &SpecErrors, terminal: &Terminal) -> String {
         // First the one line that editors and other programs understand.
         let place = format!("{}:{}:{}", error.file.display(), error.line, error.column);
         text.push_str(&format!("{} {place}: {}\n", terminal.err.bad("error:"), error.message));
-        let excerpt = Excerpt { error, source: NamedSource::new(place, errors.text.to_string()) };
+        let source = NamedSource::new(error.file.display().to_string(), errors.text.to_string());
+        let excerpt = Excerpt { error, source };
         let mut drawn = String::new();
         if errors.text.is_empty() || handler.render_report(&mut drawn, &excerpt).is_err() {
             // No text to point into: the hint alone.
             drawn = error.hint.as_ref().map(|hint| format!("  help: {hint}\n")).unwrap_or_default();
         }
-        text.push_str(&drawn);
+        // The message stands above already.
+        for line in drawn.lines().skip_while(|line| !(line.contains("╭─") || line.contains("help:"))) {
+            text.push_str(line);
+            text.push('\n');
+        }
         text.push('\n');
     }
     if errors.errors.len() > 1 {

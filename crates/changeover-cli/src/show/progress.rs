@@ -13,7 +13,7 @@ use crate::terminal::Terminal;
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
 
 /// What the live line shows; the words come from us, so that they are the same as elsewhere.
-const TEMPLATE: &str = "{spinner} {prefix:<13} {bar:24} {msg}";
+const TEMPLATE: &str = "{spinner} {prefix:<6} {wide_bar} {msg}";
 
 /// The progress of a job, stage by stage. Give it the truth as often as you like: it draws at most some times a second.
 pub(crate) struct Meter {

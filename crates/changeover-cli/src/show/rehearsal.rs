@@ -6,7 +6,7 @@ use changeover_api::Spec;
 use changeover_control::jobs::RehearsalReport;
 use serde_json::{Value, json};
 
-use super::block::Columns;
+use super::block::{self, Columns};
 use super::{report, words};
 use crate::error::CliError;
 use crate::terminal::Terminal;
@@ -43,6 +43,12 @@ pub(crate) fn show(rehearsal: &RehearsalReport, spec: &Spec, terminal: &Terminal
         text.push_str(&report::refusals(&refusals, terminal));
     }
     terminal.answer(&text)?;
+    if let Some(why) = &rehearsal.stopped {
+        terminal.say(
+            block::paragraph(&terminal.err.bad(format_args!("It stopped: {why}.")), 0, terminal).trim_end(),
+        );
+        return Ok(());
+    }
     terminal.say(format_args!(
         "The longest that writes waited: {}. The copy took {}. The real one, without its bake times: about {}.",
         words::duration(Duration::from_millis(rehearsal.longest_hold_ms)),
@@ -67,6 +73,7 @@ fn as_json(rehearsal: &RehearsalReport, spec: &Spec) -> Value {
     json!({
         "migration": spec.name,
         "clean": rehearsal.is_clean(),
+        "stopped": rehearsal.stopped,
         "moves": rehearsal.moves,
         "backfill_seconds": rehearsal.backfill_seconds,
         "estimated_hours": rehearsal.estimated_hours,

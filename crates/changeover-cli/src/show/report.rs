@@ -122,11 +122,11 @@ pub(crate) fn tables(tables: &[TableReport], terminal: &Terminal) -> String {
     if copied {
         headings.push("#COPIED");
     }
-    headings.extend(["#COMPARED", "#DIFFERING", "#MISSING", "#EXTRA", "#REFUSED"]);
+    headings.extend(["#COMPARED", "#DIFFER", "#MISSING", "#EXTRA", "#REFUSED"]);
     if repaired {
         headings.push("#REPAIRED");
     }
-    let mut shown = Columns::new(terminal, terminal.out, &headings);
+    let mut shown = Columns::new(terminal, terminal.out, &headings).named(24);
     let wrong = |n: u64| Shown::from(words::count(n)).bad_unless(n == 0);
     for table in tables {
         let mut row: Vec<Shown> = vec![

@@ -21,7 +21,8 @@ use crate::reach::{Reach, on_the_way, reach};
 use crate::support::Place;
 use crate::world;
 
-const WAY: [Phase; 5] = [Phase::Shadow, Phase::ReverseShadow, Phase::Shadow, Phase::ReverseShadow, Phase::New];
+const WAY: [Phase; 5] =
+    [Phase::Shadow, Phase::ReverseShadow, Phase::Shadow, Phase::ReverseShadow, Phase::New];
 
 /// No phase may take longer to be reached, nor the mirror to catch up.
 const WITHIN: Duration = Duration::from_secs(60);
@@ -150,7 +151,11 @@ async fn go(conductor: &Conductor, flag: &Path, phase: Phase, writer: &Writer) {
     let mut last = String::new();
     while shown(flag) != phase.flag() {
         assert!(writer.is_alive(), "the writer found a difference on the way to {phase}");
-        assert!(Instant::now() < deadline, "{phase} isn't reached: {last}; the writer: {}", writer.last_refusal());
+        assert!(
+            Instant::now() < deadline,
+            "{phase} isn't reached: {last}; the writer: {}",
+            writer.last_refusal()
+        );
         let asked = if shown(flag) < phase.flag() {
             conductor.advance(Some(phase), Share::ALL, &[]).await
         } else {

@@ -70,7 +70,8 @@ async fn late(case: &Move) {
         }
     }
     until("the mirror has caught up", || {
-        place.rows("old.db", "SELECT label, weight FROM labels") == place.rows("new.db", "SELECT name, weight FROM label")
+        place.rows("old.db", "SELECT label, weight FROM labels")
+            == place.rows("new.db", "SELECT name, weight FROM label")
     })
     .await;
 
@@ -93,7 +94,9 @@ async fn late(case: &Move) {
 
     // Further writes go the other way; when they have arrived, the late one has come to its end.
     let (witness, db, table) = match case.to {
-        Phase::Shadow => (("old.db", "INSERT INTO labels VALUES ('witness', 'held', 0)"), "new.db", "label WHERE name"),
+        Phase::Shadow => {
+            (("old.db", "INSERT INTO labels VALUES ('witness', 'held', 0)"), "new.db", "label WHERE name")
+        }
         _ => (("new.db", "INSERT INTO label VALUES ('witness', 'HELD', 0)"), "old.db", "labels WHERE label"),
     };
     write(&place, witness).await;

@@ -3,13 +3,13 @@
 //!
 //! `CHANGEOVER_SOAK=1` runs the whole matrix, and more seeds. Needs the feature `faults`.
 
+#![allow(unreachable_pub, reason = "modules that several test programs share")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     reason = "tests say what they expect by panicking"
 )]
-
 #![cfg(feature = "faults")]
 
 #[path = "../live/mod.rs"]

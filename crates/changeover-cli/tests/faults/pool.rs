@@ -25,7 +25,8 @@ pub fn run_all<C: std::fmt::Debug + Sync>(cases: &[C], run: impl Fn(&C) + Sync) 
                 while let Some(case) = cases.get(next.fetch_add(1, Ordering::SeqCst)) {
                     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(case))) {
                         let text = panic.downcast_ref::<String>().cloned();
-                        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+                        let text =
+                            text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
                         failed.lock().expect("whole").push(format!("{case:?}: {}", text.unwrap_or_default()));
                     }
                 }
@@ -33,5 +34,11 @@ pub fn run_all<C: std::fmt::Debug + Sync>(cases: &[C], run: impl Fn(&C) + Sync) 
         }
     });
     let failed = failed.into_inner().expect("whole");
-    assert!(failed.is_empty(), "{} of {} cases failed:\n\n{}", failed.len(), cases.len(), failed.join("\n\n"));
+    assert!(
+        failed.is_empty(),
+        "{} of {} cases failed:\n\n{}",
+        failed.len(),
+        cases.len(),
+        failed.join("\n\n")
+    );
 }

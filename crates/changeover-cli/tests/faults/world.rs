@@ -73,8 +73,22 @@ const SHAPES: &[Shape] = &[
     Shape {
         keys: Keys::Text,
         kinds: &[Kind::Word, Kind::Number],
-        old: At { db: "old.db", table: "labels", key: &["label"], values: &["state", "weight"], fixed: &[], upper: false },
-        new: At { db: "new.db", table: "label", key: &["name"], values: &["status", "weight"], fixed: &[], upper: true },
+        old: At {
+            db: "old.db",
+            table: "labels",
+            key: &["label"],
+            values: &["state", "weight"],
+            fixed: &[],
+            upper: false,
+        },
+        new: At {
+            db: "new.db",
+            table: "label",
+            key: &["name"],
+            values: &["status", "weight"],
+            fixed: &[],
+            upper: true,
+        },
     },
 ];
 

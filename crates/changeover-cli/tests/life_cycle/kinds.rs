@@ -102,7 +102,8 @@ pub fn swapped() -> Kind {
 
 /// The same with two phases: writes are refused while the copy is made.
 pub fn simple() -> Kind {
-    let spec = swapped().spec.replace("name = \"bookings\"\n", "name = \"bookings\"\nphases = [\"old\", \"new\"]\n");
+    let spec =
+        swapped().spec.replace("name = \"bookings\"\n", "name = \"bookings\"\nphases = [\"old\", \"new\"]\n");
     Kind { spec: spec.replace("reverse-shadow = \"0s\", ", ""), ..swapped() }
 }
 
@@ -223,6 +224,10 @@ back = {{ state = "lower(status)", ref = "reference", kind = "'{kind}'" }}
         schema: &[("old.db", OLD), ("new.db", NEW)],
         spec: spec + GATE,
         shapes: SHAPES,
-        untouched: Some(("old.db", "SELECT count(*) FROM trips_retired WHERE kind = 'bus' AND state IN ('held', 'gone')", 2)),
+        untouched: Some((
+            "old.db",
+            "SELECT count(*) FROM trips_retired WHERE kind = 'bus' AND state IN ('held', 'gone')",
+            2,
+        )),
     }
 }

@@ -151,5 +151,6 @@ impl<'p> Drive<'p> {
 /// Whether a line of the audit says that this phase was reached.
 fn arrives_in(text: &str, phase: &str) -> bool {
     let words = text.split([',', ';']).next().unwrap_or_default();
-    words == format!("back in {phase}") || (words.starts_with("from ") && words.ends_with(&format!(" to {phase}")))
+    words == format!("back in {phase}")
+        || (words.starts_with("from ") && words.ends_with(&format!(" to {phase}")))
 }

@@ -24,7 +24,11 @@ pub struct Model {
 
 impl Model {
     pub fn new(tables: usize) -> Self {
-        Self { tables: vec![BTreeMap::new(); tables], gone: vec![Vec::new(); tables], issued: BTreeSet::new() }
+        Self {
+            tables: vec![BTreeMap::new(); tables],
+            gone: vec![Vec::new(); tables],
+            issued: BTreeSet::new(),
+        }
     }
 
     /// A database gave out this key.
@@ -35,7 +39,9 @@ impl Model {
     /// Keeps an acknowledged operation.
     pub fn keep(&mut self, shapes: &[Shape], operation: &Operation) {
         match operation {
-            Operation::Insert { table, row } | Operation::Update { table, row } => self.put(*table, row.clone()),
+            Operation::Insert { table, row } | Operation::Update { table, row } => {
+                self.put(*table, row.clone())
+            }
             Operation::Replace { table, row } => {
                 self.displace(*table, shapes[*table].unique(), row);
                 self.put(*table, row.clone());

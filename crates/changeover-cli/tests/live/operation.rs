@@ -16,17 +16,40 @@ pub struct Row {
 #[derive(Debug, Clone)]
 pub enum Operation {
     /// A new row, or one that was deleted; with an empty key the database gives out one.
-    Insert { table: usize, row: Row },
-    Update { table: usize, row: Row },
-    Delete { table: usize, key: Vec<Value> },
+    Insert {
+        table: usize,
+        row: Row,
+    },
+    Update {
+        table: usize,
+        row: Row,
+    },
+    Delete {
+        table: usize,
+        key: Vec<Value>,
+    },
     /// The row has another key from now on.
-    Rekey { table: usize, from: Vec<Value>, to: Vec<Value> },
+    Rekey {
+        table: usize,
+        from: Vec<Value>,
+        to: Vec<Value>,
+    },
     /// `REPLACE INTO`: whatever row has the key or the unique value is displaced.
-    Replace { table: usize, row: Row },
+    Replace {
+        table: usize,
+        row: Row,
+    },
     /// Rows that exchange their unique values, two or three of them.
-    Exchange { table: usize, rows: Vec<Row> },
+    Exchange {
+        table: usize,
+        rows: Vec<Row>,
+    },
     /// The row belongs to another mapping from now on.
-    Hand { from: usize, to: usize, key: Vec<Value> },
+    Hand {
+        from: usize,
+        to: usize,
+        key: Vec<Value>,
+    },
 }
 
 /// Why a write wasn't made.
@@ -115,7 +138,8 @@ fn exchange(shape: &Shape, side: Side, db: &Connection, rows: &[Row]) -> Result<
 fn hand(from: &Shape, to: &Shape, side: Side, db: &Connection, key: &[Value]) -> Result<(), Missed> {
     let (source, target) = (from.at(side), to.at(side));
     if (source.db, source.table) == (target.db, target.table) {
-        let sets: Vec<String> = target.fixed.iter().map(|(column, value)| format!("{column} = {value}")).collect();
+        let sets: Vec<String> =
+            target.fixed.iter().map(|(column, value)| format!("{column} = {value}")).collect();
         let sql = format!("UPDATE {} SET {} WHERE {}", source.table, sets.join(", "), source.is_the_row());
         return one(db, &sql, key.iter().cloned());
     }

@@ -84,7 +84,9 @@ impl Shape {
     /// What a side holds for these values.
     pub fn written(&self, side: Side, values: &[Value]) -> Vec<Value> {
         let cased = |(value, kind): (&Value, &Kind)| match value {
-            Value::Text(word) if *kind == Kind::Word && self.at(side).upper => Value::Text(word.to_uppercase()),
+            Value::Text(word) if *kind == Kind::Word && self.at(side).upper => {
+                Value::Text(word.to_uppercase())
+            }
             other => other.clone(),
         };
         values.iter().zip(self.kinds).map(cased).collect()
@@ -104,7 +106,8 @@ impl At {
         let key = if with_key { self.key } else { &[] };
         let given = key.iter().chain(self.values).copied();
         let columns: Vec<&str> = given.clone().chain(self.fixed.iter().map(|(column, _)| *column)).collect();
-        let places: Vec<&str> = given.map(|_| "?").chain(self.fixed.iter().map(|(_, value)| *value)).collect();
+        let places: Vec<&str> =
+            given.map(|_| "?").chain(self.fixed.iter().map(|(_, value)| *value)).collect();
         format!("{verb} INTO {} ({}) VALUES ({})", self.table, columns.join(", "), places.join(", "))
     }
 

@@ -90,7 +90,8 @@ impl Service {
 
     /// Before anything moves the new side is nobody's, and refuses nobody.
     fn may_straggle(&self) -> bool {
-        self.straggles && matches!(std::fs::read_to_string(&self.flag).unwrap_or_default().trim(), "1" | "2" | "3")
+        self.straggles
+            && matches!(std::fs::read_to_string(&self.flag).unwrap_or_default().trim(), "1" | "2" | "3")
     }
 
     /// The writes of one turn, taken by a side within [`TAKEN_WITHIN`].
@@ -113,7 +114,10 @@ impl Service {
                     return;
                 }
                 Err(missed) => {
-                    assert!(is_passing(&missed), "{side:?} doesn't hold what it should: {missed:?}\n{operations:?}");
+                    assert!(
+                        is_passing(&missed),
+                        "{side:?} doesn't hold what it should: {missed:?}\n{operations:?}"
+                    );
                     assert!(Instant::now() < deadline, "no side took it within {TAKEN_WITHIN:?}: {missed:?}");
                     *count.last_refusal.lock().expect("whole") = format!("{missed:?}");
                 }
@@ -262,7 +266,9 @@ impl Service {
             // Below all that a database gives out.
             Keys::Generated => vec![Value::Integer(-n)],
             Keys::Int => vec![Value::Integer(n)],
-            Keys::Shared => vec![Value::Integer(n * i64::try_from(tables).expect("few") + i64::try_from(table).expect("few"))],
+            Keys::Shared => vec![Value::Integer(
+                n * i64::try_from(tables).expect("few") + i64::try_from(table).expect("few"),
+            )],
             Keys::Text => vec![text()],
             Keys::Pair => vec![Value::Integer(n % 5), text()],
         }
@@ -292,7 +298,8 @@ impl Service {
         let mut select = db.prepare(&at.select()).unwrap_or_else(|error| panic!("{}: {error}", at.select()));
         let row = |row: &rusqlite::Row<'_>| -> rusqlite::Result<String> {
             let key: Vec<Value> = (0..keys).map(|n| row.get(n)).collect::<Result<_, _>>()?;
-            let mut values: Vec<Value> = (0..at.values.len()).map(|n| row.get(keys + n)).collect::<Result<_, _>>()?;
+            let mut values: Vec<Value> =
+                (0..at.values.len()).map(|n| row.get(keys + n)).collect::<Result<_, _>>()?;
             for (value, kind) in values.iter_mut().zip(shape.kinds) {
                 if let (Value::Text(word), Kind::Word, true) = (&*value, kind, at.upper) {
                     *value = Value::Text(word.to_lowercase());
@@ -300,7 +307,8 @@ impl Service {
             }
             Ok(format!("{key:?} {values:?}"))
         };
-        let mut rows: Vec<String> = select.query_map((), row).expect("rows").map(|row| row.expect("a row")).collect();
+        let mut rows: Vec<String> =
+            select.query_map((), row).expect("rows").map(|row| row.expect("a row")).collect();
         rows.sort();
         rows
     }
@@ -315,8 +323,10 @@ impl Service {
     pub fn assert_held_by(&self, side: Side, when: &str) {
         for table in 0..self.shapes.len() {
             let (held, predicted) = (self.rows(side, table), self.model.rows(table));
-            let extra: Vec<&String> = held.iter().filter(|row| predicted.binary_search(row).is_err()).take(5).collect();
-            let missing: Vec<&String> = predicted.iter().filter(|row| held.binary_search(row).is_err()).take(5).collect();
+            let extra: Vec<&String> =
+                held.iter().filter(|row| predicted.binary_search(row).is_err()).take(5).collect();
+            let missing: Vec<&String> =
+                predicted.iter().filter(|row| held.binary_search(row).is_err()).take(5).collect();
             assert!(
                 held == predicted,
                 "{when}: the {side:?} side's {} holds {} rows for {}; not predicted: {extra:#?}; missing: {missing:#?}",

@@ -262,7 +262,12 @@ impl Conductor {
         self.tell(ControlEvent::KeysInSync { version, dirty, backfill_under_way }).await;
     }
 
-    async fn dirty_for_good(&self, record: &Control, side: Side, slots: SlotRange) -> Result<u64, ControlError> {
+    async fn dirty_for_good(
+        &self,
+        record: &Control,
+        side: Side,
+        slots: SlotRange,
+    ) -> Result<u64, ControlError> {
         if must_capture(record, side) {
             install::check_capture(self.sides.of(side)).await?;
         }
@@ -274,7 +279,11 @@ impl Conductor {
         let Some(_resting) = self.drains.rest(within).await else {
             return Err(ControlError::Refused("the mirror hasn't ended what it had claimed".to_owned()));
         };
-        Ok(self.sides.dirty_in(side, slots).await?)
+        let dirty = self.sides.dirty_in(side, slots).await?;
+        if dirty == 0 && must_capture(record, side) {
+            install::raise_counters(self.sides.of(side), self.sides.of(side.other())).await?;
+        }
+        Ok(dirty)
     }
 
     /// Drains the log of the new side until so little is left that the mirror keeps up with the rest.
@@ -347,10 +356,17 @@ impl Conductor {
         let mirror = self.plan.settings.mirror;
         let mut pause = AGAIN_FIRST;
         loop {
+            // A move that was begun meanwhile, or is being prepared, needs what this would remove.
+            let one = self.moving.lock().await;
+            let record = self.barrier.record();
+            if record.shift.is_some() || record.place.phase != phase {
+                return;
+            }
             match install::after_phase(&self.sides, phase, mirror).await {
                 Ok(()) => break,
                 Err(error) => self.trouble("clean-up", &error.to_string()).await,
             }
+            drop(one);
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(AGAIN_LAST);
         }

@@ -38,6 +38,10 @@ where
     attempt().await
 }
 
+/// How long a lock on the counters is waited for in one try, and how long it may be held: a moment within a hold.
+const COUNTERS_WAIT: Duration = Duration::from_millis(100);
+const COUNTERS_STALL: Duration = Duration::from_secs(1);
+
 /// How large the logs may become.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
@@ -112,6 +116,33 @@ pub(super) async fn capture(sides: &Sides, side: Side, bounds: Bounds) -> Result
     for store in sides.of(side) {
         let log = log_of(&**store)?;
         patiently(|| log.install(capture_options(side, bounds))).await?;
+    }
+    Ok(())
+}
+
+/// Raises the far side's counters above what the near side has given out: an id whose row is gone must not come again.
+/// With capture the fence does so; with dual write this is done while the keys that move are held.
+///
+/// # Errors
+/// With the name of whoever stood in the way of a lock.
+pub(super) async fn raise_counters(
+    near: &[Arc<dyn Store>],
+    far: &[Arc<dyn Store>],
+) -> Result<(), ControlError> {
+    let mut counters = Vec::new();
+    for store in near {
+        let Some(fence) = store.fence() else { continue };
+        let mut lock = patiently(|| fence.lock(COUNTERS_WAIT, COUNTERS_STALL)).await?;
+        counters.extend(lock.counters().await?);
+    }
+    if counters.is_empty() {
+        return Ok(());
+    }
+    for store in far {
+        let Some(fence) = store.fence() else { continue };
+        let mut lock = patiently(|| fence.lock(COUNTERS_WAIT, COUNTERS_STALL)).await?;
+        lock.raise_counters(&counters).await?;
+        lock.commit().await?;
     }
     Ok(())
 }

@@ -23,6 +23,9 @@ use crate::state::{AuditKind, NewAudit};
 /// How long a move may take before its caller is told that it is under way: longer than the machine's patience.
 const MOVE_WITHIN: Duration = Duration::from_secs(150);
 
+/// How long to wait for the clean-up after another move.
+const CLEAN_UP_WITHIN: Duration = Duration::from_secs(10);
+
 /// How long to wait for the mirror to catch up before a fence is tried.
 const CATCH_UP_WITHIN: Duration = Duration::from_secs(30);
 
@@ -59,8 +62,9 @@ impl Conductor {
         }
     }
 
-    fn one_at_a_time(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, ControlError> {
-        self.moving.try_lock().map_err(|_| {
+    async fn one_at_a_time(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, ControlError> {
+        // What an earlier phase left is removed under the same lock, in a moment.
+        tokio::time::timeout(CLEAN_UP_WITHIN, self.moving.lock()).await.map_err(|_| {
             ControlError::Refused("another move is being asked for: wait for it, or roll back".to_owned())
         })
     }
@@ -77,7 +81,7 @@ impl Conductor {
         overrides: &[Override],
     ) -> Result<Moved, ControlError> {
         self.check_not_stopped()?;
-        let _one = self.one_at_a_time()?;
+        let _one = self.one_at_a_time().await?;
         let record = self.barrier.record();
         let phases = self.plan.settings.phases;
         let next = if record.place.is_partial() {

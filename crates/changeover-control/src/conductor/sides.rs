@@ -59,7 +59,8 @@ impl Sides {
             let by_chunks = record.settings.mirror == Mirror::Capture;
             let filling =
                 record.backfill.filter(|backfill| by_chunks && backfill.toward == side && !backfill.done);
-            let coverage = filling.map_or(Coverage::All, |backfill| Coverage::Generation(backfill.generation.0));
+            let coverage =
+                filling.map_or(Coverage::All, |backfill| Coverage::Generation(backfill.generation.0));
             self.links.cover(side, coverage);
         }
     }

@@ -218,7 +218,8 @@ impl Conductor {
             let detail = format!("{}, expected {}", now["server"], known["server"]);
             UncleanEvent::ServerChanged { side, detail }
         } else {
-            let table = format!("{} ({side} side, store {})", changed_tables(&known, &now), store.info().name);
+            let table =
+                format!("{} ({side} side, store {})", changed_tables(&known, &now), store.info().name);
             UncleanEvent::TableChanged { table, detail: "its definition is another than it was".to_owned() }
         };
         self.tell(ControlEvent::Unclean(event)).await;
@@ -308,7 +309,8 @@ fn changed_tables(known: &serde_json::Value, now: &serde_json::Value) -> String 
 /// The setting that a store's identity is kept by, and the identity.
 async fn identity(store: &dyn Store, side: Side) -> Result<(String, serde_json::Value), ControlError> {
     let seen = store.identity().await?;
-    let tables: Vec<_> = seen.tables.iter().map(|(table, is)| (table.as_str().to_owned(), is.clone())).collect();
+    let tables: Vec<_> =
+        seen.tables.iter().map(|(table, is)| (table.as_str().to_owned(), is.clone())).collect();
     let now = serde_json::json!({ "server": seen.server, "tables": tables });
     Ok((format!("identity {} {side}", store.info().name), now))
 }

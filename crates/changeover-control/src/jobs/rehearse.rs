@@ -52,13 +52,15 @@ pub struct RehearsalReport {
     pub rows: u64,
     /// The tables after the last move, each with its differences and refusals.
     pub tables: Vec<TableReport>,
+    /// Why it didn't come to the end, if so: a gate that stays shut, a move that was given up.
+    pub stopped: Option<String>,
 }
 
 impl RehearsalReport {
-    /// Whether no row differed or was refused.
+    /// Whether it came to the end, and no row differed or was refused.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.tables.iter().all(|table| table.wrong() == 0)
+        self.stopped.is_none() && self.tables.iter().all(|table| table.wrong() == 0)
     }
 }
 
@@ -77,31 +79,14 @@ pub async fn rehearse(spec: &Spec, folder: &Path, told: Told<'_>) -> Result<Rehe
     let parts = Parts { plan, sides, state, watchdog: Watchdog::none(), clock: Clock::system() };
     let conducting = Conducting::begin(parts).await?;
     let conductor = Arc::clone(&conducting.conductor);
-    let mut moves = Vec::new();
-    let phases: Vec<Phase> = spec.phases.list().collect();
-    let mut backfill_seconds = 0.0;
-    // Forward to the last but one, back to where both sides are the same again, and forward to the end.
-    let turn = phases.len().saturating_sub(2).max(1);
-    for &to in &phases[1..=turn] {
-        moves.push(forward(&conductor, to, told).await?);
-    }
-    if let Some(copy) = conductor.progress.borrow().copy {
-        backfill_seconds =
-            Duration::from_millis(copy.done_ms.unwrap_or(copy.began_ms).saturating_sub(copy.began_ms))
-                .as_secs_f64();
-    }
-    let from = phases[turn];
-    let started = Instant::now();
-    let back = conductor.rollback(None, Share::ALL, None).await?;
-    moves.push(RehearsalMove {
-        from,
-        to: back.place.phase,
-        seconds: started.elapsed().as_secs_f64(),
-        held_ms: back.held_ms,
-    });
-    for &to in &phases[turn..] {
-        moves.push(forward(&conductor, to, told).await?);
-    }
+    let mut went = Went::default();
+    let stopped = match went.there_and_back(&conductor, &spec.phases.list().collect::<Vec<_>>(), told).await {
+        Ok(()) => None,
+        // A gate that stays shut is what a rehearsal is for: the rows behind it are told.
+        Err(error @ (ControlError::Gates { .. } | ControlError::GivenUp { .. })) => Some(error.to_string()),
+        Err(error) => return Err(error),
+    };
+    let Went { moves, backfill_seconds } = went;
     let tables = super::copy::compare_for(&conductor.sides, spec, told).await?;
     let rows = tables.iter().map(|table| table.rows_new).sum();
     conducting.end().await;
@@ -112,7 +97,46 @@ pub async fn rehearse(spec: &Spec, folder: &Path, told: Told<'_>) -> Result<Rehe
         estimated_hours: began.elapsed().as_secs_f64() / 3_600.0,
         rows,
         tables,
+        stopped,
     })
+}
+
+/// How far a rehearsal went.
+#[derive(Default)]
+struct Went {
+    moves: Vec<RehearsalMove>,
+    backfill_seconds: f64,
+}
+
+impl Went {
+    /// Forward to the last phase but one, back to where both sides are the same again, and forward to the end.
+    async fn there_and_back(
+        &mut self,
+        conductor: &Conductor,
+        phases: &[Phase],
+        told: Told<'_>,
+    ) -> Result<(), ControlError> {
+        let turn = phases.len().saturating_sub(2).max(1);
+        for &to in &phases[1..=turn] {
+            self.moves.push(forward(conductor, to, told).await?);
+        }
+        if let Some(copy) = conductor.progress.borrow().copy {
+            let took_ms = copy.done_ms.unwrap_or(copy.began_ms).saturating_sub(copy.began_ms);
+            self.backfill_seconds = Duration::from_millis(took_ms).as_secs_f64();
+        }
+        let started = Instant::now();
+        let back = conductor.rollback(None, Share::ALL, None).await?;
+        self.moves.push(RehearsalMove {
+            from: phases[turn],
+            to: back.place.phase,
+            seconds: started.elapsed().as_secs_f64(),
+            held_ms: back.held_ms,
+        });
+        for &to in &phases[turn..] {
+            self.moves.push(forward(conductor, to, told).await?);
+        }
+        Ok(())
+    }
 }
 
 /// One move forward, as soon as its gates are open; bake times are passed over, since nothing can be learnt by waiting.

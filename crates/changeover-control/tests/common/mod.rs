@@ -16,18 +16,18 @@ use changeover_protocol::{Phase, Share};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 /// A folder with both databases and the spec.
-pub struct World {
-    pub folder: tempfile::TempDir,
+pub(crate) struct World {
+    pub(crate) folder: tempfile::TempDir,
 }
 
-pub const OLD_SQL: &str = "PRAGMA journal_mode = wal;
+pub(crate) const OLD_SQL: &str = "PRAGMA journal_mode = wal;
     CREATE TABLE bookings (id INTEGER PRIMARY KEY AUTOINCREMENT, state TEXT NOT NULL, seats INTEGER NOT NULL);";
-pub const NEW_SQL: &str = "PRAGMA journal_mode = wal;
+pub(crate) const NEW_SQL: &str = "PRAGMA journal_mode = wal;
     CREATE TABLE booking (booking_id INTEGER PRIMARY KEY AUTOINCREMENT, status TEXT NOT NULL, seats INTEGER NOT NULL);";
 
 impl World {
     /// Both databases, with so many rows on the old side.
-    pub fn new(rows: i64) -> Self {
+    pub(crate) fn new(rows: i64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let world = Self { folder };
         let mut old = world.open("old.db");
@@ -42,17 +42,17 @@ impl World {
         world
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub fn open(&self, name: &str) -> Connection {
+    pub(crate) fn open(&self, name: &str) -> Connection {
         let connection = Connection::open(self.path(name)).unwrap();
         connection.busy_timeout(Duration::from_secs(10)).unwrap();
         connection
     }
 
-    pub fn write_spec(&self, top: &str) {
+    pub(crate) fn write_spec(&self, top: &str) {
         let text = format!(
             "format = 1\nname = \"bookings\"\n{top}\n\
              [store.legacy]\nurl = \"sqlite:old.db\"\n[store.flights]\nurl = \"sqlite:new.db\"\n\
@@ -62,20 +62,20 @@ impl World {
         std::fs::write(self.path("bookings.toml"), text).unwrap();
     }
 
-    pub fn spec(&self) -> Spec {
+    pub(crate) fn spec(&self) -> Spec {
         Spec::read(&self.path("bookings.toml")).unwrap()
     }
 
-    pub fn options(&self) -> RunOptions {
+    pub(crate) fn options(&self) -> RunOptions {
         RunOptions { listen: Some("127.0.0.1:0".to_owned()), ..RunOptions::new(self.spec()) }
     }
 
-    pub async fn run(&self) -> Run {
+    pub(crate) async fn run(&self) -> Run {
         Run::start(self.options()).await.unwrap()
     }
 
     /// The rows of a side, in the new side's shape.
-    pub fn rows(&self, side: &str) -> BTreeMap<i64, (String, i64)> {
+    pub(crate) fn rows(&self, side: &str) -> BTreeMap<i64, (String, i64)> {
         let (file, sql) = match side {
             "old" => ("old.db", "SELECT id, upper(state), seats FROM bookings"),
             _ => ("new.db", "SELECT booking_id, status, seats FROM booking"),
@@ -87,7 +87,7 @@ impl World {
     }
 
     /// What of ours is in a database.
-    pub fn installed(&self, file: &str) -> Vec<String> {
+    pub(crate) fn installed(&self, file: &str) -> Vec<String> {
         let connection = self.open(file);
         let mut select = connection
             .prepare("SELECT name FROM sqlite_schema WHERE name LIKE 'changeover%' ORDER BY name")
@@ -97,14 +97,14 @@ impl World {
 }
 
 /// A service without the library: it reads the flag, writes where that says, and tries again where a fence refuses it.
-pub struct Writer {
+pub(crate) struct Writer {
     stop: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<BTreeMap<i64, (String, i64)>>>,
 }
 
 impl Writer {
     /// Begins. `flag` tells the side: 0 and 1 the old one.
-    pub fn begin(world: &World, flag: &Path) -> Self {
+    pub(crate) fn begin(world: &World, flag: &Path) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, flag) = (Arc::clone(&stop), flag.to_owned());
         let (old, new) = (world.open("old.db"), world.open("new.db"));
@@ -122,7 +122,7 @@ impl Writer {
     }
 
     /// Ends; what every row must be by now.
-    pub fn end(mut self) -> BTreeMap<i64, (String, i64)> {
+    pub(crate) fn end(mut self) -> BTreeMap<i64, (String, i64)> {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.take().unwrap().join().unwrap()
     }
@@ -180,12 +180,12 @@ fn write_one(
 }
 
 /// The bake times that a test has no time for.
-pub fn no_bake() -> Vec<Override> {
+pub(crate) fn no_bake() -> Vec<Override> {
     [Gate::BakeTime, Gate::OldUntouched].map(|gate| Override { gate, reason: "a test".to_owned() }).into()
 }
 
 /// Goes forward as soon as the gates are open.
-pub async fn forward(conductor: &Conductor, to: Phase) {
+pub(crate) async fn forward(conductor: &Conductor, to: Phase) {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     loop {
         match conductor.advance(Some(to), Share::ALL, &no_bake()).await {
@@ -200,7 +200,7 @@ pub async fn forward(conductor: &Conductor, to: Phase) {
 }
 
 /// Waits until a condition holds, looking again and again.
-pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     while !holds().await {
         assert!(tokio::time::Instant::now() < deadline, "never: {what}");
@@ -209,11 +209,11 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 }
 
 /// One value of a query, if there is a row.
-pub fn one(connection: &Connection, sql: &str) -> Option<i64> {
+pub(crate) fn one(connection: &Connection, sql: &str) -> Option<i64> {
     connection.query_row(sql, [], |row| row.get(0)).optional().unwrap()
 }
 
 /// The status, over HTTP as a client has it.
-pub async fn status(run: &Run) -> Status {
+pub(crate) async fn status(run: &Run) -> Status {
     changeover_api::ControlClient::of_run(run.run_file()).unwrap().status().await.unwrap()
 }

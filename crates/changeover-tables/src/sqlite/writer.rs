@@ -75,7 +75,7 @@ impl Writer {
         self.within.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The lock that is held by whoever asks.
+    /// The lock that is held by whoever asks, and isn't ending.
     fn within_own(&self) -> Option<Within> {
         let own = |within: &Within| within.holder == tokio::task::try_id() && !within.turns.is_closed();
         self.within().filter(own)

@@ -267,6 +267,12 @@ impl ControlPlane {
                     Err(_) => return,
                 }
             }
+            // After the logs: whoever is at work still may hold what one of them said before.
+            for side in [Side::Old, Side::New] {
+                if plane.broken != Broken::WorkersForgotten {
+                    dirty += plane.world.links.under_way(side);
+                }
+            }
             if plane.broken == Broken::NotDrained {
                 dirty = 0;
             }

@@ -256,7 +256,11 @@ impl Shared {
             .await;
         match written {
             Ok(()) => self.registers.acknowledged(id, version),
-            Err(Failed::Refused | Failed::Store) => self.registers.refused(),
+            Err(Failed::Refused | Failed::Store) => {
+                self.registers.refused();
+                // It may be carried out still; the key's next write must not be overtaken by it.
+                tokio::time::sleep(WRITE_LIFETIME).await;
+            }
         }
     }
 

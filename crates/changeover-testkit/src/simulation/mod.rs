@@ -49,16 +49,19 @@ pub enum Broken {
     ForgedAcknowledgements,
     /// The controller is told that no key is dirty, without a look.
     NotDrained,
+    /// The controller looks at the logs alone, not at workers that hold what a log has forgotten.
+    WorkersForgotten,
 }
 
 impl Broken {
     /// Every variant that must be found broken.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::ClaimsDeletedFirst,
         Self::NoGuard,
         Self::LaggingReads,
         Self::ForgedAcknowledgements,
         Self::NotDrained,
+        Self::WorkersForgotten,
     ];
 
     const fn sabotage(self) -> Sabotage {
@@ -66,7 +69,9 @@ impl Broken {
             Self::ClaimsDeletedFirst => Sabotage::ClaimsDeletedFirst,
             Self::NoGuard => Sabotage::NoGuard,
             Self::LaggingReads => Sabotage::LaggingReads,
-            Self::Nothing | Self::ForgedAcknowledgements | Self::NotDrained => Sabotage::None,
+            Self::Nothing | Self::ForgedAcknowledgements | Self::NotDrained | Self::WorkersForgotten => {
+                Sabotage::None
+            }
         }
     }
 }

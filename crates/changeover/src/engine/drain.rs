@@ -223,6 +223,7 @@ impl Drain {
     pub async fn round(&mut self) -> Result<bool, StoreError> {
         let shared = Arc::clone(&self.shared);
         let log = log_of(shared.source.as_ref())?;
+        let _working = shared.links.work(shared.side);
         let (mut tasks, mut after, mut progress) = (JoinSet::new(), i64::MIN, false);
         let mut failed = None;
         loop {
@@ -240,7 +241,12 @@ impl Drain {
             let due = shared.held().due(claims, Instant::now());
             if !due.is_empty() {
                 let shared = Arc::clone(&self.shared);
-                tasks.spawn(async move { shared.carry_out(due).await });
+                let working = shared.links.work(shared.side);
+                tasks.spawn(async move {
+                    let done = shared.carry_out(due).await;
+                    drop(working);
+                    done
+                });
             }
             while tasks.len() >= shared.options.workers.max(1) {
                 progress |= ended(tasks.join_next().await, &mut failed);

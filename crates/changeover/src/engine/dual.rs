@@ -60,6 +60,7 @@ impl Mirror for TableMirror {
 
     async fn level(&self, authority: Side, keys: &[Key]) -> Result<Levelled, StoreError> {
         let mut levelled = Levelled::default();
+        let _working = self.links.work(authority);
         for (source, keys) in self.by_source(authority, keys)? {
             let log = log_of(source.as_ref())?;
             // The claims first: what is logged later isn't discarded by this call.

@@ -2,6 +2,7 @@
 //! come towards either side.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use changeover_protocol::Side;
@@ -38,6 +39,18 @@ pub struct Link {
 pub struct Links {
     links: Vec<Link>,
     covered: [RwLock<Covered>; 2],
+    working: [Arc<AtomicU64>; 2],
+}
+
+/// Somebody who is at work on syncs from one side, from before their claim to after their discard. See
+/// [`Links::under_way`].
+#[derive(Debug)]
+pub(super) struct Working(Arc<AtomicU64>);
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// Which of a follower's rows the mirror keeps in step.
@@ -125,7 +138,11 @@ impl Links {
                 return Err(schema(&link.stores[0], &link.table, "is mapped twice under one name"));
             }
         }
-        Ok(Self { links, covered: [RwLock::new(Covered::All), RwLock::new(Covered::All)] })
+        Ok(Self {
+            links,
+            covered: [RwLock::new(Covered::All), RwLock::new(Covered::All)],
+            working: Default::default(),
+        })
     }
 
     /// The mappings, in their order.
@@ -188,6 +205,22 @@ impl Links {
             Covered::Generation(marks) => Coverage::Generation(marks.generation()),
             Covered::All => Coverage::All,
         }
+    }
+
+    /// How many in this process are at work on syncs from this authority: from before their claim to after their discard.
+    ///
+    /// *No dirty key* is two looks, in this order: the log is empty, and then nobody is at work. The log alone isn't
+    /// enough: two may have claimed one key, of which the faster has discarded the entry, and the slower still holds an
+    /// older value that it would write over the application's own, once this follower has become the authority.
+    #[must_use]
+    pub fn under_way(&self, authority: Side) -> u64 {
+        self.working[place(authority)].load(Ordering::SeqCst)
+    }
+
+    pub(super) fn work(&self, authority: Side) -> Working {
+        let working = &self.working[place(authority)];
+        working.fetch_add(1, Ordering::SeqCst);
+        Working(Arc::clone(working))
     }
 
     pub(super) fn covered(&self, toward: Side) -> Covered {

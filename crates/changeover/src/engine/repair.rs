@@ -50,6 +50,7 @@ pub async fn repair(
     options: &VerifyOptions,
 ) -> Result<RepairReport, StoreError> {
     let mut report = RepairReport::default();
+    let _working = links.work(options.authority);
     // A row that the authority can't give isn't repaired by asking again; the follower's may be.
     let keys: Vec<Key> = differences.iter().map(|difference| difference.key.clone()).collect();
     for keys in keys.chunks(KEYS_AT_ONCE) {

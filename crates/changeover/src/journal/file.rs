@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use changeover_protocol::Side;
 use tokio::sync::{mpsc, oneshot};
 
 use super::record::{Record, decode, encode};
@@ -22,9 +23,9 @@ const WAITING_MAX: usize = 4_096;
 const GROUP_MAX: usize = 1_024;
 const HEAD: &[u8; 16] = b"changeover-jrnl1";
 
-type Open = HashMap<Ticket, Vec<Key>>;
+type Open = HashMap<Ticket, (Side, Vec<Key>)>;
 /// The open tickets of a process that died.
-type Left = Vec<(Ticket, Vec<Key>)>;
+type Left = Vec<(Ticket, (Side, Vec<Key>))>;
 type Done = oneshot::Sender<Result<(), String>>;
 
 /// The journal's file.
@@ -105,20 +106,23 @@ impl Journal {
     }
 
     /// Puts keys down, durably.
-    pub(super) async fn put(&self, keys: &[Key]) -> Result<Ticket, StoreError> {
+    pub(super) async fn put(&self, side: Side, keys: &[Key]) -> Result<Ticket, StoreError> {
         let ticket = Ticket(self.next.fetch_add(1, Relaxed));
         {
             let mut open = self.shared.open();
             if open.len() >= self.shared.settings.open_max {
                 return Err(self.refused(format!("{} writes are open already", open.len())));
             }
-            open.insert(ticket, keys.to_vec());
+            open.insert(ticket, (side, keys.to_vec()));
         }
         // Whatever happens from here on, dropped at an await included, a ticket that nobody got isn't left behind.
         let mut unused = Unused { journal: self, ticket: Some(ticket) };
         let (done, told) = oneshot::channel();
         let gone = || self.refused("its writer is gone".to_owned());
-        self.appends.send((Record::Put(ticket, keys.to_vec()), Some(done))).await.map_err(|_| gone())?;
+        self.appends
+            .send((Record::Put(ticket, side, keys.to_vec()), Some(done)))
+            .await
+            .map_err(|_| gone())?;
         told.await.map_err(|_| gone())?.map_err(|cause| self.refused(cause))?;
         unused.ticket = None;
         Ok(ticket)
@@ -126,11 +130,16 @@ impl Journal {
 
     /// Takes a ticket out. It needn't be durable: one that comes back is synced once more.
     pub(super) fn clear(&self, ticket: Ticket) -> Option<Vec<Key>> {
-        let keys = self.shared.open().remove(&ticket);
+        let keys = self.shared.open().remove(&ticket).map(|(_, keys)| keys);
         // No room, or no writer: the record is missed, and the ticket comes back after a crash, which is allowed. A file
         // that is written anew holds only what is open.
         let _ = self.appends.try_send((Record::Clear(ticket), None));
         keys
+    }
+
+    /// The side that an open ticket's write goes to.
+    pub(super) fn side_of(&self, ticket: Ticket) -> Option<Side> {
+        self.shared.open().get(&ticket).map(|(side, _)| *side)
     }
 
     pub(super) fn stats(&self) -> JournalStats {
@@ -190,9 +199,9 @@ fn replay(mut bytes: &[u8]) -> (Open, usize, u64) {
     let (mut open, mut end, mut last) = (Open::new(), 0, 0);
     while let Some((record, len)) = decode(bytes) {
         match record {
-            Record::Put(ticket, keys) => {
+            Record::Put(ticket, side, keys) => {
                 last = last.max(ticket.0);
-                open.insert(ticket, keys);
+                open.insert(ticket, (side, keys));
             }
             Record::Clear(ticket) => {
                 open.remove(&ticket);
@@ -285,8 +294,8 @@ impl Writer {
         beside.push(".next");
         let mut bytes = HEAD.to_vec();
         // Tickets whose record still waits are in it as well: their record then comes twice, and says the same.
-        for (ticket, keys) in self.shared.open().iter() {
-            encode(&Record::Put(*ticket, keys.clone()), &mut bytes);
+        for (ticket, (side, keys)) in self.shared.open().iter() {
+            encode(&Record::Put(*ticket, *side, keys.clone()), &mut bytes);
         }
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&beside)?;
         rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;

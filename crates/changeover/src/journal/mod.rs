@@ -103,6 +103,8 @@ pub struct JournaledMirror {
 struct Dirty {
     ticket: Option<Ticket>,
     keys: Vec<Key>,
+    /// The side that was written, where that is known: while a share of the keys is moved, not every key tells it.
+    authority: Option<Side>,
     /// When they may be synced next.
     due: Instant,
     /// A sync before then may be overtaken by the write itself, so it doesn't count.
@@ -133,7 +135,7 @@ impl JournaledMirror {
         let settled = Instant::now() + write_lifetime;
         let mut dirty = Vec::new();
         let mut markers = Vec::new();
-        for (ticket, keys) in left {
+        for (ticket, (side, keys)) in left {
             if keys.is_empty() {
                 recovered.writes_without_keys += 1;
                 markers.push(ticket);
@@ -142,6 +144,7 @@ impl JournaledMirror {
                 dirty.push(Dirty {
                     ticket: Some(ticket),
                     keys,
+                    authority: Some(side),
                     due: settled,
                     settled,
                     wait: repair::WAIT_FIRST,
@@ -207,7 +210,7 @@ impl JournaledMirror {
 impl Mirror for JournaledMirror {
     async fn journal(&self, authority: Side, keys: &[Key]) -> Result<Ticket, StoreError> {
         self.level.journal(authority, keys).await?;
-        let ticket = self.journal.put(keys).await?;
+        let ticket = self.journal.put(authority, keys).await?;
         self.opened(keys);
         Ok(ticket)
     }
@@ -228,6 +231,7 @@ impl Mirror for JournaledMirror {
         let entry = Dirty {
             ticket,
             keys: keys.to_vec(),
+            authority: ticket.and_then(|ticket| self.journal.side_of(ticket)),
             due: now,
             settled: now + settle_after,
             wait: repair::WAIT_FIRST,

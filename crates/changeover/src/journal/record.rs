@@ -3,28 +3,34 @@
 //! Numbers are little-endian. The checksum is FNV-1a with 64 bits over the body: a record that was cut off, or into
 //! which the disk wrote nothing, doesn't pass.
 
+use changeover_protocol::Side;
+
 use crate::mirror::Ticket;
 use crate::value::{Key, TableName, Value};
 
 /// What a record says.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Record {
-    /// These keys are about to be written. None: by a write that generates them.
-    Put(Ticket, Vec<Key>),
+    /// These keys are about to be written, on this side. None: by a write that generates them.
+    Put(Ticket, Side, Vec<Key>),
     /// They are level.
     Clear(Ticket),
 }
 
 const HEAD: usize = 12;
-const PUT: u8 = 1;
+const PUT_OLD: u8 = 1;
 const CLEAR: u8 = 2;
+const PUT_NEW: u8 = 3;
 
 pub(super) fn encode(record: &Record, into: &mut Vec<u8>) {
     let start = into.len();
     into.extend_from_slice(&[0; HEAD]);
     match record {
-        Record::Put(ticket, keys) => {
-            into.push(PUT);
+        Record::Put(ticket, side, keys) => {
+            into.push(match side {
+                Side::Old => PUT_OLD,
+                Side::New => PUT_NEW,
+            });
             into.extend_from_slice(&ticket.0.to_le_bytes());
             length(keys.len(), into);
             for key in keys {
@@ -57,10 +63,11 @@ pub(super) fn decode(bytes: &[u8]) -> Option<(Record, usize)> {
     let kind = *body.take(1)?.first()?;
     let ticket = Ticket(u64::from_le_bytes(body.take(8)?.try_into().ok()?));
     let record = match kind {
-        PUT => {
+        PUT_OLD | PUT_NEW => {
             let keys = body.length()?;
+            let side = if kind == PUT_OLD { Side::Old } else { Side::New };
             // Not with that capacity: what a file says isn't trusted with memory.
-            Record::Put(ticket, (0..keys).map(|_| body.key()).collect::<Option<_>>()?)
+            Record::Put(ticket, side, (0..keys).map(|_| body.key()).collect::<Option<_>>()?)
         }
         CLEAR => Record::Clear(ticket),
         _ => return None,
@@ -168,8 +175,10 @@ mod tests {
         let key = (".{1,8}", prop::collection::vec(value(), 1..4))
             .prop_map(|(table, values)| Key::composite(table, values));
         prop_oneof![
-            (any::<u64>(), prop::collection::vec(key, 0..4))
-                .prop_map(|(t, keys)| Record::Put(Ticket(t), keys)),
+            (any::<u64>(), any::<bool>(), prop::collection::vec(key, 0..4)).prop_map(|(t, new, keys)| {
+                let side = if new { Side::New } else { Side::Old };
+                Record::Put(Ticket(t), side, keys)
+            }),
             any::<u64>().prop_map(|t| Record::Clear(Ticket(t))),
         ]
     }

@@ -1,0 +1,63 @@
+//! `rehearse` on copies of real databases: the whole way, and nothing of it seen by the databases of the spec.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub,
+    reason = "tests say what they expect by panicking"
+)]
+
+mod support;
+
+use support::{OLD_IMAGE, Place};
+
+#[test]
+fn it_goes_forward_back_and_forward_and_touches_nothing() {
+    let place = Place::with_bookings(500);
+    let before = place.rows("old.db", OLD_IMAGE);
+    let report = place.json(&["rehearse", "bookings.toml"], 0);
+    let moves: Vec<String> = report["moves"]
+        .as_array()
+        .expect("moves")
+        .iter()
+        .map(|step| {
+            format!("{} > {}", step["from"].as_str().expect("from"), step["to"].as_str().expect("to"))
+        })
+        .collect();
+    assert_eq!(
+        moves,
+        [
+            "old > shadow",
+            "shadow > reverse-shadow",
+            "reverse-shadow > shadow",
+            "shadow > reverse-shadow",
+            "reverse-shadow > new"
+        ]
+    );
+    assert!(report["longest_hold_ms"].as_u64().is_some_and(|ms| ms > 0), "{report}");
+    assert!(report["estimated_hours"].as_f64().is_some_and(|hours| hours > 0.0), "{report}");
+    assert_eq!(report["clean"], true);
+    assert_eq!(place.rows("old.db", OLD_IMAGE), before);
+    assert_eq!(place.number("new.db", "SELECT count(*) FROM booking"), 0);
+    assert_eq!(place.installed("old.db").len() + place.installed("new.db").len(), 0);
+    assert!(!place.path(".changeover").exists(), "it has a state of its own");
+}
+
+#[test]
+fn rows_that_can_not_be_carried_are_found_before_it_matters() {
+    let place = Place::with_bookings(20);
+    place.sql("old.db", "INSERT INTO bookings VALUES (99, 'c', 'booked', 'twelve', NULL)");
+    let ended = place.changeover(&["rehearse", "bookings.toml"]).expect(1);
+    let all = format!("{}{}", ended.out, ended.err);
+    assert!(all.contains("99") && all.contains("price") && all.contains("It stopped"), "{all}");
+}
+
+#[test]
+fn the_copies_stay_where_they_were_wanted_and_overwrite_nothing() {
+    let place = Place::with_bookings(20);
+    place.changeover(&["rehearse", "bookings.toml", "--folder", "copies"]).expect(0);
+    assert_eq!(place.number("copies/flights.db", "SELECT count(*) FROM booking"), 20);
+    let again = place.changeover(&["rehearse", "bookings.toml", "--folder", "copies"]);
+    assert_eq!(again.code, Some(1), "{again:?}");
+    again.says("is there already");
+}
