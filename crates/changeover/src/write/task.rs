@@ -6,13 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use changeover_protocol::Side;
+use changeover_protocol::fault::FaultPoint;
 use changeover_protocol::member;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{Ack, Settled};
+use crate::error::StoreError;
 use crate::event::Event;
 use crate::evidence::OperationState;
+use crate::faults::fault_point;
 use crate::migration::Core;
 use crate::mirror::{Mirror, Ticket};
 use crate::refused::Refused;
@@ -127,7 +130,13 @@ impl<S> WriteTask<S> {
         let failed = !matches!(ended, Ok(Ok(_)));
         self.operation.answered(authority, self.core.now_ms(), began.elapsed(), 1, failed);
         match ended {
-            Ok(Ok((answer, keys))) => Ended::Done(answer, keys),
+            Ok(Ok((answer, keys))) => match self.pass(FaultPoint::WriteAuthorityWritten).await {
+                Ok(()) => Ended::Done(answer, keys),
+                Err(_) => {
+                    let why = "a test lost the authority's answer";
+                    Ended::Unknown(Reply::Refused(Refused::Unknown { operation, why }), why)
+                }
+            },
             Ok(Err(error)) => {
                 let said = crate::shadow::quietly(|| self.settled.is_settled(&error)).unwrap_or(Some(false));
                 if said.unwrap_or(self.core.writes.errors_settled) {
@@ -192,6 +201,11 @@ impl<S> WriteTask<S> {
         self.entered.end_unknown();
     }
 
+    /// Passes a gap of a dual write; where nothing is mirrored there is none.
+    async fn pass(&self, point: FaultPoint) -> Result<(), StoreError> {
+        if self.mirror.is_none() { Ok(()) } else { fault_point(point).await }
+    }
+
     fn tell<T, E>(&self, reply: oneshot::Sender<Reply<T, E>>, answer: Reply<T, E>) {
         let standing = self.core.switch.standing();
         let may_answer = standing.may_answer(self.core.switch.clock.now(), self.lease);
@@ -246,7 +260,10 @@ impl<S> WriteTask<S> {
 
     async fn journal(&self, keys: &[Key]) -> Option<Ticket> {
         let mirror = self.mirror.as_ref()?;
-        let put = caught(|| mirror.journal(self.authority, keys));
+        let put = caught(|| async {
+            let ticket = mirror.journal(self.authority, keys).await?;
+            self.pass(FaultPoint::WriteJournalled).await.map(|()| ticket)
+        });
         let error = match timeout(self.core.writes.sync_deadline, put).await {
             Ok(Ok(Ok(ticket))) => return Some(ticket),
             Ok(Ok(Err(error))) => error.to_string(),
@@ -266,7 +283,12 @@ impl<S> WriteTask<S> {
         let mut cause = "the other side didn't answer in time".to_owned();
         let mut alert = true;
         while !keys.is_empty() {
-            let sync = timeout_at(until, caught(|| mirror.level(self.authority, &keys)));
+            let level = async || {
+                self.pass(FaultPoint::WriteSyncBegun).await?;
+                let levelled = mirror.level(self.authority, &keys).await?;
+                self.pass(FaultPoint::WriteSynced).await.map(|()| levelled)
+            };
+            let sync = timeout_at(until, caught(level));
             let synced = tokio::select! {
                 biased;
                 synced = sync => synced,
@@ -322,7 +344,11 @@ impl<S> WriteTask<S> {
             if left.is_some() {
                 self.leave_dirty(*ticket, keys, Duration::ZERO).await;
             } else if let Some(ticket) = *ticket {
-                let clear = timeout(self.core.writes.sync_deadline, caught(|| mirror.clear(ticket))).await;
+                let clear = caught(|| async {
+                    mirror.clear(ticket).await?;
+                    self.pass(FaultPoint::WriteJournalCleared).await
+                });
+                let clear = timeout(self.core.writes.sync_deadline, clear).await;
                 if !matches!(clear, Ok(Ok(Ok(())))) {
                     // It will be synced once more: that does no harm.
                     self.leave_dirty(Some(ticket), keys, Duration::ZERO).await;
