@@ -238,7 +238,7 @@ impl Keeper for SqliteKeeper {
         self.store.remove_installed().await
     }
 
-    async fn retire(&self) -> Result<Vec<(String, String)>, StoreError> {
+    async fn retire(&self) -> Result<Vec<(String, Option<String>)>, StoreError> {
         self.store.retire().await
     }
 }

@@ -293,7 +293,7 @@ async fn retiring_renames_the_old_table_and_drops_nothing_of_the_users() {
     stores.old_fence().set(FenceState::Moved, 1).await.unwrap();
     pair.new_app.execute_batch("INSERT INTO t VALUES (1,'a')").unwrap();
     stores.level(Side::New, &[key("t", 1)]).await;
-    assert_eq!(stores.old.retire().await.unwrap(), [("t".to_owned(), "t_retired".to_owned())]);
+    assert_eq!(stores.old.retire().await.unwrap(), [("t".to_owned(), Some("t_retired".to_owned()))]);
     assert_eq!(stores.old.retire().await.unwrap(), []);
     assert_eq!(ask(&pair.old_app, "SELECT name FROM sqlite_schema"), ["'t_retired'"]);
     assert_eq!(ask(&pair.old_app, "SELECT * FROM t_retired"), ["1|'a'"]);
@@ -434,4 +434,19 @@ async fn closing_leaves_one_file_that_has_everything() {
     assert!(!wal.exists());
     let copied = Connection::open(&path).unwrap();
     assert_eq!(ask(&copied, "SELECT state FROM changeover_fence"), ["'shut'"]);
+}
+
+/// The service goes on with the rows that didn't move, under the name that it knows.
+#[tokio::test]
+async fn retiring_leaves_a_table_its_name_that_has_rows_of_others() {
+    let pair = Pair::new(T, T);
+    let mut m = mapping("t", "t");
+    m.where_ = Some("id < 10".into());
+    let stores = pair.stores(&[m]).await;
+    pair.old_app.execute_batch("INSERT INTO t VALUES (1,'a'), (10,'of others')").unwrap();
+    stores.old_fence().set(FenceState::Moved, 1).await.unwrap();
+    assert_eq!(stores.old.retire().await.unwrap(), [("t".to_owned(), None)]);
+    assert_eq!(ask(&pair.old_app, "SELECT name FROM sqlite_schema"), ["'t'"], "and nothing of ours");
+    pair.old_app.execute_batch("DELETE FROM t WHERE id = 10").unwrap();
+    assert_eq!(stores.old.retire().await.unwrap(), [("t".to_owned(), Some("t_retired".to_owned()))]);
 }

@@ -226,7 +226,7 @@ back = {{ state = "lower(status)", ref = "reference", kind = "'{kind}'" }}
         shapes: SHAPES,
         untouched: Some((
             "old.db",
-            "SELECT count(*) FROM trips_retired WHERE kind = 'bus' AND state IN ('held', 'gone')",
+            "SELECT count(*) FROM trips WHERE kind = 'bus' AND state IN ('held', 'gone')",
             2,
         )),
     }

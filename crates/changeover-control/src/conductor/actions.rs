@@ -362,16 +362,20 @@ impl Conductor {
             if record.shift.is_some() || record.place.phase != phase {
                 return;
             }
-            match install::after_phase(&self.sides, phase, mirror).await {
+            let cleaned = async {
+                if phase == Phase::Retired {
+                    // Before the fence goes: a straggler's write to the old table would be taken, and lost.
+                    self.retire_tables().await?;
+                }
+                install::after_phase(&self.sides, phase, mirror).await
+            };
+            match cleaned.await {
                 Ok(()) => break,
                 Err(error) => self.trouble("clean-up", &error.to_string()).await,
             }
             drop(one);
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(AGAIN_LAST);
-        }
-        if phase == Phase::Retired {
-            self.retire_tables().await;
         }
         self.well("clean-up").await;
     }
@@ -420,23 +424,21 @@ impl Conductor {
     }
 
     /// Renames the old tables, where that wasn't done yet. Nothing is dropped.
-    async fn retire_tables(&self) {
+    async fn retire_tables(&self) -> Result<(), ControlError> {
         for (side, keeper) in &self.sides.keepers {
             if *side != Side::Old {
                 continue;
             }
-            match install::patiently(|| keeper.retire()).await {
-                Ok(renamed) => {
-                    for (from, to) in renamed {
-                        let text = format!(
-                            "store {}: table {from} is renamed to {to}; drop it when nobody misses it",
-                            keeper.store()
-                        );
-                        self.note(AuditKind::Install, text).await;
-                    }
-                }
-                Err(error) => self.trouble("retiring", &error.to_string()).await,
+            for (table, renamed) in install::patiently(|| keeper.retire()).await? {
+                let what = match renamed {
+                    Some(to) => format!("table {table} is renamed to {to}; drop it when nobody misses it"),
+                    None => format!(
+                        "table {table} keeps its name: there are rows in it that aren't the migration's"
+                    ),
+                };
+                self.note(AuditKind::Install, format!("store {}: {what}", keeper.store())).await;
             }
         }
+        Ok(())
     }
 }

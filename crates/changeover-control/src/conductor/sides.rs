@@ -24,7 +24,7 @@ pub(crate) trait Keeper: Send + Sync + 'static {
     async fn remove_installed(&self) -> Result<(), StoreError>;
 
     /// Renames the side's tables; each by its old and its new name. May be repeated.
-    async fn retire(&self) -> Result<Vec<(String, String)>, StoreError>;
+    async fn retire(&self) -> Result<Vec<(String, Option<String>)>, StoreError>;
 }
 
 /// The stores of a migration.

@@ -13,6 +13,7 @@ use changeover::store::{
     BatchBudget, Identity, Image, KeyRange, RowStream, Rows, Store, StoreInfo, TableShape,
 };
 use changeover::{Key, Side, Slot, StoreError, TableName, Value};
+use rusqlite::Connection;
 
 use super::pool::{SqliteDatabase, SqliteOptions};
 use super::shape::SideTable;
@@ -126,24 +127,31 @@ impl SqliteStore {
     }
 
     /// Retires this side's tables: removes what was installed, and renames each table to `NAME_retired`. No data is dropped.
-    /// Tables that are renamed already are left alone.
+    /// Tables that are renamed already are left alone; one that has rows outside of the migration keeps its name, and is
+    /// answered without a new one: the service goes on with those rows.
     ///
     /// # Errors
     /// What the database says; then nothing was changed.
-    pub async fn retire(&self) -> Result<Vec<(String, String)>, StoreError> {
+    pub async fn retire(&self) -> Result<Vec<(String, Option<String>)>, StoreError> {
         let inner = Arc::clone(&self.inner);
         self.inner
             .database
             .write("retiring the tables", move |session| {
                 let connection = &session.connection;
                 install::remove_of(connection, &inner.migration)?;
-                let mut renamed: Vec<(String, String)> = Vec::new();
+                let mut renamed: Vec<(String, Option<String>)> = Vec::new();
                 for table in &inner.tables {
                     let retired = format!("{}_retired", table.info.name);
                     let there = install::exists(connection, &table.info.name)?;
                     if there && renamed.iter().all(|(old, _)| *old != table.info.name) {
-                        let sql = format!("ALTER TABLE {} RENAME TO {}", table.table, sql::name(&retired));
-                        connection.execute_batch(&sql)?;
+                        let retired = if has_others(connection, &inner, table)? {
+                            None
+                        } else {
+                            let new = sql::name(&retired);
+                            connection
+                                .execute_batch(&format!("ALTER TABLE {} RENAME TO {new}", table.table))?;
+                            Some(retired)
+                        };
                         renamed.push((table.info.name.clone(), retired));
                     }
                 }
@@ -151,6 +159,19 @@ impl SqliteStore {
             })
             .await
     }
+}
+
+/// Whether a table has rows that no mapping of the migration covers.
+fn has_others(connection: &Connection, inner: &Inner, table: &SideTable) -> rusqlite::Result<bool> {
+    let mut covered = Vec::new();
+    for mapping in inner.tables.iter().filter(|mapping| mapping.table == table.table) {
+        match &mapping.scope {
+            None => return Ok(false),
+            Some(scope) => covered.push(format!("coalesce(({scope}), 0)")),
+        }
+    }
+    let sql = format!("SELECT EXISTS (SELECT 1 FROM {} WHERE NOT ({}))", table.table, covered.join(" OR "));
+    connection.query_row(&sql, [], |row| row.get(0))
 }
 
 #[async_trait]
