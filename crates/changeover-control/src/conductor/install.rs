@@ -187,7 +187,11 @@ pub(super) async fn remove_capture(sides: &Sides, side: Side) -> Result<(), Cont
 pub(super) async fn shut_follower(sides: &Sides, side: Side, epoch: Epoch) -> Result<(), ControlError> {
     for store in sides.of(side) {
         let fence = fence_of(&**store)?;
-        if fence.look().await?.state == FenceState::Open {
+        let at = fence.look().await?;
+        // A side that the move of this epoch has opened is the authority by now: whoever asked did so too late, of a record
+        // from before.
+        let opened_by_it = at.epoch > 0 && at.epoch >= epoch.0;
+        if at.state == FenceState::Open && !opened_by_it {
             patiently(|| fence.set(FenceState::Shut, epoch.0)).await?;
         }
     }
