@@ -89,12 +89,14 @@ fn look(connection: &Connection, inner: &Inner) -> rusqlite::Result<FenceAt> {
 /// The mirror may not write where the fence has been opened: what it is about to put there was claimed before the move.
 pub(super) fn check_is_no_authority(connection: &Connection, inner: &Inner) -> Result<(), WriteError> {
     match look(connection, inner)? {
-        FenceAt { state: FenceState::Open, epoch } if epoch > 0 => Err(WriteError::Store(StoreError::Conflict {
-            store: inner.info.name.clone(),
-            what: format!("the fence of {} ({})", inner.migration, side_name(inner.info.side)),
-            expected: "a follower, which only the mirror writes".to_owned(),
-            found: format!("the authority, opened by the move of epoch {epoch}"),
-        })),
+        FenceAt { state: FenceState::Open, epoch } if epoch > 0 => {
+            Err(WriteError::Store(StoreError::Conflict {
+                store: inner.info.name.clone(),
+                what: format!("the fence of {} ({})", inner.migration, side_name(inner.info.side)),
+                expected: "a follower, which only the mirror writes".to_owned(),
+                found: format!("the authority, opened by the move of epoch {epoch}"),
+            }))
+        }
         FenceAt { .. } => Ok(()),
     }
 }

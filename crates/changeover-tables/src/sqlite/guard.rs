@@ -21,7 +21,10 @@ impl Guarded for SqliteStore {
     async fn begin(&self, _scope: Scope<'_>) -> Result<Box<dyn GuardedTx>, StoreError> {
         let transaction = self.inner.database.begin("taking the guard").await?;
         let tx = SqliteTx { inner: Arc::clone(&self.inner), transaction };
-        tx.run("taking the guard", |inner, connection| super::fence::check_is_no_authority(connection, inner)).await?;
+        tx.run("taking the guard", |inner, connection| {
+            super::fence::check_is_no_authority(connection, inner)
+        })
+        .await?;
         Ok(Box::new(tx))
     }
 

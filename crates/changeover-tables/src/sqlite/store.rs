@@ -309,7 +309,7 @@ impl SqliteStore {
     async fn with_table<T, F>(&self, table: &TableName, doing: &'static str, work: F) -> Result<T, StoreError>
     where
         T: Send + Default + 'static,
-        F: FnOnce(&rusqlite::Connection, &SideTable) -> rusqlite::Result<T> + Send + 'static,
+        F: FnOnce(&Connection, &SideTable) -> rusqlite::Result<T> + Send + 'static,
     {
         self.inner.table(table)?;
         let (inner, table) = (Arc::clone(&self.inner), table.clone());
