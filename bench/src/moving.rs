@@ -50,7 +50,7 @@ pub(crate) fn verify(rows: u64) -> Result<Vec<Case>, String> {
         .map_err(|e| e.to_string())?;
         limit.push(rows as f64 / started.elapsed().as_secs_f64());
         let report = changeover(&path, &["verify", "bench.toml", "--json"])?;
-        ours.push(rows as f64 / number(&report, "verify_seconds")?);
+        ours.push(rows as f64 / number(&report, "seconds")?);
     }
     let limit = ("reading both once, hashing", median(limit));
     Ok(vec![Case::rate("verify", format!("{rows} rows a side, equal"), "rows/s", median(ours), limit)])

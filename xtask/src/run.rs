@@ -64,6 +64,8 @@ pub(crate) fn ci() -> Outcome {
 
 /// Measures beside the limit.
 pub(crate) fn bench(what: &[String], json: bool, rows: Option<u64>) -> Outcome {
+    // Copy and verify are measured by the command itself, as its users run it.
+    cargo(&["build", "--release", "--quiet", "-p", "changeover-cli"], &[])?;
     let mut args = vec!["run", "--release", "--quiet", "-p", "changeover-bench", "--"];
     args.extend(what.iter().map(String::as_str));
     if json {
