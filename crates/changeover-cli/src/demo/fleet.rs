@@ -22,6 +22,8 @@ pub(super) struct Orders {
     pub(super) slow_new: Duration,
     /// The flag's file, for instances that move by the flag alone.
     pub(super) naive: Option<PathBuf>,
+    /// Whether who is started from now on has the planted bugs mended.
+    pub(super) mended: bool,
 }
 
 /// All instances.
@@ -52,6 +54,11 @@ impl Fleet {
     /// Where they listen, now and later.
     pub(super) fn ports(&self) -> Ports {
         self.ports.subscribe()
+    }
+
+    /// Who is started from now on has the planted bugs mended.
+    pub(super) const fn deploy_mended(&mut self) {
+        self.orders.mended = true;
     }
 
     /// The process id of an instance.
@@ -118,6 +125,9 @@ impl Fleet {
         command.arg("--slow-new").arg(self.orders.slow_new.as_millis().to_string());
         if let Some(flag) = &self.orders.naive {
             command.arg("--naive").arg(flag);
+        }
+        if self.orders.mended {
+            command.arg("--mended");
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).kill_on_drop(true);
         let mut process = command.spawn().map_err(|e| format!("instance {number} can't be started: {e}"))?;

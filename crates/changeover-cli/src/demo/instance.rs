@@ -34,6 +34,9 @@ pub(crate) struct InstanceArgs {
     /// Move by this flag alone.
     #[arg(long)]
     naive: Option<PathBuf>,
+    /// Without the planted bugs.
+    #[arg(long)]
+    mended: bool,
 }
 
 /// How often an instance tells what it has compared: the demo is in a hurry.
@@ -44,6 +47,9 @@ pub(crate) async fn run(args: InstanceArgs) -> Result<(), String> {
     let world = World { folder: args.folder };
     let service = Service::open(&world, Duration::from_millis(args.slow_new))
         .map_err(|e| format!("the demo's databases: {e}"))?;
+    if args.mended {
+        service.mend();
+    }
     if let Some(flag) = args.naive {
         let offset = Duration::from_millis(args.number * 700 % 2_000);
         let naive = Naive::new(service, flag, offset);

@@ -58,7 +58,7 @@ pub(super) async fn run(
     story
         .say("`changeover run cancellations.toml` is the control plane. It is on nobody's path to the data.");
     let plane = Plane::start(world).await?;
-    let orders = Orders { world: world.clone(), slow_new, naive: None };
+    let orders = Orders { world: world.clone(), slow_new, naive: None, mended: false };
     let fleet = Fleet::start(orders, instances).await?;
     let traffic = Traffic::begin(&fleet.ports(), rows);
     story.watch(Arc::clone(&traffic.tally));
@@ -151,6 +151,9 @@ impl Script<'_> {
         for port in self.fleet.ports().borrow().clone() {
             mend(port).await?;
         }
+        self.fleet.deploy_mended();
+        // What was compared before the mending is told within this time; it mustn't count afterwards.
+        self.story.wait(Duration::from_secs(2)).await;
         self.plane.mended("the three bugs in the new read path are mended").await?;
         Ok(found)
     }
@@ -161,7 +164,6 @@ impl Script<'_> {
         self.fleet.kill(VICTIM).await?;
         self.story.wait(self.pause / 3).await;
         self.fleet.restart(VICTIM).await?;
-        mend(self.fleet.ports().borrow().get(VICTIM).copied().unwrap_or_default()).await?;
         self.story.good(
             "It is started again, and goes on as the same instance. What it left half-done is levelled.",
         );

@@ -40,7 +40,7 @@ pub(super) async fn run(
             .map_err(|e| format!("{}: {e}", flag.display()))
     };
     set(Phase::Old)?;
-    let orders = Orders { world: world.clone(), slow_new, naive: Some(flag.clone()) };
+    let orders = Orders { world: world.clone(), slow_new, naive: Some(flag.clone()), mended: false };
     let fleet = Fleet::start(orders, instances).await?;
     let traffic = Traffic::begin(&fleet.ports(), rows);
     story.watch(std::sync::Arc::clone(&traffic.tally));
