@@ -122,6 +122,65 @@ async fn a_difference_that_goes_away_is_transient() {
     assert!(migration.evidence().samples.is_empty());
 }
 
+/// A key that is written without a pause, and read beside it: how its reads are counted. `lag`: how long the follower
+/// takes to answer; `broken`: it never answers right.
+async fn reads_of_a_busy_key(lag: Duration, broken: bool) -> CohortEvidence {
+    let migration = in_shadow();
+    let row = Arc::new(AtomicUsize::new(0));
+    let writer = tokio::spawn({
+        let row = Arc::clone(&row);
+        async move {
+            loop {
+                tokio::time::sleep(Duration::from_millis(7)).await;
+                row.fetch_add(1, SeqCst);
+            }
+        }
+    });
+    for _ in 0..50 {
+        let row = Arc::clone(&row);
+        let read = migration.read("booking.get", ("booking", 1)).run(move |side| {
+            let row = Arc::clone(&row);
+            async move {
+                if side == Side::New {
+                    tokio::time::sleep(lag).await;
+                }
+                let row = row.load(SeqCst);
+                Ok::<_, Failed>(if broken && side == Side::New { usize::MAX } else { row })
+            }
+        });
+        read.await.unwrap();
+        tokio::time::sleep(Duration::from_millis(11)).await;
+    }
+    let seen = evidence(&migration).await;
+    writer.abort();
+    seen
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_follower_of_a_key_that_is_always_being_written_is_no_mismatch() {
+    let seen = reads_of_a_busy_key(Duration::from_millis(40), false).await;
+    assert_eq!((seen.mismatches_persistent, seen.matches), (0, 0));
+    assert_eq!(seen.mismatches_transient + seen.dropped[&Dropped::Unsettled], 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bug_on_a_key_that_is_written_often_is_found_where_it_stands_still_between() {
+    let seen = reads_of_a_busy_key(Duration::from_millis(2), true).await;
+    assert!(seen.mismatches_persistent > 40, "{seen:?}");
+    assert_eq!(seen.mismatches_persistent + seen.dropped[&Dropped::Unsettled], 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_comparison_that_takes_one_side_for_the_other_still_sees_that_a_side_stood_still() {
+    let migration = in_shadow();
+    let read = migration
+        .read("booking.get", ("booking", 1))
+        .compare(|old: &i32, new: &i32| *new == *old + 100)
+        .run(|side| async move { Ok::<_, Failed>(if side == Side::Old { 1 } else { 2 }) });
+    read.await.unwrap();
+    assert_eq!(evidence(&migration).await.mismatches_persistent, 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_side_that_fails_is_an_error_and_both_match_only_where_it_is_said() {
     let migration = in_shadow();

@@ -74,19 +74,22 @@ pub enum Dropped {
     CallerGone,
     /// The step changed meanwhile.
     StepChanged,
+    /// Its key was written during every comparison: what the follower should have answered isn't known.
+    Unsettled,
     /// The comparison itself, or what it needs of the answer, panicked.
     Panicked,
 }
 
 impl Dropped {
     /// Every reason.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Sample,
         Self::Budget,
         Self::Deadline,
         Self::Breaker,
         Self::CallerGone,
         Self::StepChanged,
+        Self::Unsettled,
         Self::Panicked,
     ];
 
@@ -100,6 +103,7 @@ impl Dropped {
             Self::Breaker => "breaker",
             Self::CallerGone => "caller-gone",
             Self::StepChanged => "step-changed",
+            Self::Unsettled => "unsettled",
             Self::Panicked => "panicked",
         }
     }

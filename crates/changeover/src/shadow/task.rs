@@ -80,6 +80,35 @@ enum Verdict<K> {
     Differ(Differ<K>),
 }
 
+/// What one more try came to.
+enum Again<K> {
+    Same,
+    Differ(Differ<K>),
+    /// One of the two failed, or their comparison did.
+    Failed,
+    /// The key was dirty before the follower was asked.
+    Dirty,
+    /// The authority's answer changed meanwhile.
+    Moving,
+}
+
+/// What all tries told.
+enum Told<K> {
+    Nothing,
+    Failed,
+    Differs(Differ<K>),
+}
+
+impl<K> Told<K> {
+    /// A try that failed tells nothing of a difference that another try found.
+    fn or_failed(self) -> Self {
+        match self {
+            Self::Nothing | Self::Failed => Self::Failed,
+            differs @ Self::Differs(_) => differs,
+        }
+    }
+}
+
 impl<K, F, C, X> Job<K, F, C, X>
 where
     K: Send + 'static,
@@ -117,7 +146,11 @@ where
     }
 
     /// Asks both sides again, up to three times. What remains is persistent, and kept as a sample.
-    async fn ask_again<T, E, Fut>(&mut self, mut differ: Differ<K>) -> Outcome
+    ///
+    /// The authority is asked before the follower and after it: an answer that was given while its key was being
+    /// written says nothing, however slow the follower is. Only a try in which the authority stood still, and the key was
+    /// clean before the follower was asked, counts as one in which the two differ.
+    async fn ask_again<T, E, Fut>(&mut self, first: Differ<K>) -> Outcome
     where
         C: Compare<T, Kept = K>,
         X: ErrorClass<E>,
@@ -127,33 +160,79 @@ where
         E: Send + 'static,
     {
         let mut wait = self.core.shadow.settings.ask_again_after;
+        let (mut told, mut dirty) = (Told::Nothing, false);
         for _ in 0..ASKED_AGAIN_MAX {
-            if self.is_dirty().await {
-                return Outcome::Transient;
-            }
             sleep(wait).await;
             wait = wait.saturating_mul(4);
             if self.core.step_now(self.slot) != self.step {
                 return Outcome::Dropped(Dropped::StepChanged);
             }
-            let first = self.call(self.authority).await;
-            let second = self.call(self.authority.other()).await;
-            let (Called::Answered(first), Called::Answered(second)) = (first, second) else { continue };
-            match self.judge(first, second) {
-                Verdict::Differ(still) => differ = still,
-                Verdict::Is(Outcome::Match | Outcome::MatchByRule(_)) => return Outcome::Transient,
-                // One that failed tells nothing of the difference: it is asked again, or remains as it was.
-                Verdict::Is(_) => {}
+            match self.try_again().await {
+                Again::Same => return Outcome::Transient,
+                Again::Differ(still) => told = Told::Differs(still),
+                Again::Failed => told = told.or_failed(),
+                Again::Dirty => dirty = true,
+                Again::Moving => {}
             }
-        }
-        if self.is_dirty().await {
-            return Outcome::Transient;
         }
         if self.core.step_now(self.slot) != self.step {
             return Outcome::Dropped(Dropped::StepChanged);
         }
+        let differ = match told {
+            Told::Differs(differ) => differ,
+            // Asking again only failed: it remains as it was.
+            Told::Failed => first,
+            Told::Nothing if dirty => return Outcome::Transient,
+            Told::Nothing => return Outcome::Dropped(Dropped::Unsettled),
+        };
+        if self.is_dirty().await {
+            return Outcome::Transient;
+        }
         self.keep(differ);
         Outcome::Persistent
+    }
+
+    /// One try: the authority, the follower, and the authority once more.
+    async fn try_again<T, E, Fut>(&mut self) -> Again<K>
+    where
+        C: Compare<T, Kept = K>,
+        X: ErrorClass<E>,
+        F: Fn(Side) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        let Called::Answered(before) = self.call(self.authority).await else { return Again::Failed };
+        if self.is_dirty().await {
+            return Again::Dirty;
+        }
+        let Called::Answered(follower) = self.call(self.authority.other()).await else { return Again::Failed };
+        let Called::Answered(after) = self.call(self.authority).await else { return Again::Failed };
+        let stood_still = self.same_answer(&before, &after);
+        match self.judge(after, follower) {
+            Verdict::Is(Outcome::Match | Outcome::MatchByRule(_)) => Again::Same,
+            Verdict::Is(_) => Again::Failed,
+            Verdict::Differ(_) if !stood_still => Again::Moving,
+            Verdict::Differ(differ) => Again::Differ(differ),
+        }
+    }
+
+    /// Whether two answers of one side are the same. A comparison may take its arguments for the old side's and the
+    /// new's, and find that one side's answer differs from itself; then they are the same if they show the same. Where
+    /// that panics too there is no telling, and the difference counts.
+    fn same_answer<T>(&self, before: &Answer<K>, after: &Answer<K>) -> bool
+    where
+        C: Compare<T, Kept = K>,
+    {
+        match (before, after) {
+            (Answer::Ok(before), Answer::Ok(after)) => quietly(|| {
+                self.compare.compare(before, after).is_match()
+                    || self.compare.show(before) == self.compare.show(after)
+            })
+            .unwrap_or(true),
+            (Answer::Failed(_), Answer::Failed(_)) => true,
+            _ => false,
+        }
     }
 
     async fn call<T, E, Fut>(&mut self, side: Side) -> Called<K>
