@@ -77,6 +77,8 @@ fn values_of_the_wrong_type() {
     at_end("[gate]\nmismatch = §\"0.01 %\"", "should be a table, as in { max = ", "");
     at_end("[gate]\nmismatch = { max = §0.01, over = 5 }", "should be a percentage from 0 to 100", "");
     at_end("[gate]\nmismatch = { max = §\"110 %\", over = 5 }", "and is \"110 %\"", "");
+    at_end("[gate]\ncalls = { slower_by = §0 }", "should be a number greater than 0", "p99");
+    at_end("[gate]\ncalls = { §slower = 2 }", "`gate.calls` has no `slower`", "slower_by");
     at_end("[gate]\nmismatch = { max = \"1 %\", over = §-5 }", "should be a whole number of at least 1", "");
     at_end("[gate]\nbake = { shadow = §7 }", "`gate.bake.shadow` should be a length of time", "");
     at_end("[backfill]\nrate = §\"fast\"", "should be a number of rows for each second", "");

@@ -195,6 +195,12 @@ fn check_gates(spec: &Spec, found: &mut Findings) {
         let message = "`gate.mismatch` can't ever open: without a shadow phase nothing is compared";
         found.error(found.source.name_of("gate.mismatch"), message, hint.to_owned());
     }
+    if spec.gate.calls.is_some() && !compares {
+        let hint = "Remove it, or add \"shadow\" to `phases`";
+        let message =
+            "`gate.calls` can't ever open: without a shadow phase the new side isn't called beside the old";
+        found.error(found.source.name_of("gate.calls"), message, hint.to_owned());
+    }
 }
 
 fn check_redacted(spec: &Spec, found: &mut Findings) {

@@ -32,7 +32,7 @@ pub use self::fingerprint::{Changed, Effect, Fingerprint};
 pub use self::schema::json_schema;
 pub(crate) use self::settings::ACKS;
 pub use self::settings::{
-    CaptureSpec, DEFAULT_BAKE, EvidenceSpec, FleetSpec, GateSpec, MismatchGate, PaceSpec,
+    CallsGate, CaptureSpec, DEFAULT_BAKE, EvidenceSpec, FleetSpec, GateSpec, MismatchGate, PaceSpec,
 };
 pub use self::source::{Location, SpecError, SpecErrors};
 pub use self::store::{StoreSpec, StoreUrl, UrlError, UrlSource};
@@ -318,7 +318,7 @@ fn section_of(name: &str) -> Option<&'static str> {
     Some(match name {
         "url" | "url_env" | "url_file" => "into a store: [store.NAME]",
         "old" | "new" | "key" | "where" | "set" | "back" | "rules" | "route_by" => "into a table: [[table]]",
-        "mismatch" | "bake" => "into [gate]",
+        "mismatch" | "calls" | "bake" => "into [gate]",
         "rate" | "chunk" | "chunk_rows" | "give_way" => "into [backfill] or [verification]",
         "bound" | "way_back" => "into [capture]",
         "redact" => "into [evidence]",

@@ -75,6 +75,21 @@ impl<'t> Node<'t> {
         number
     }
 
+    /// A decimal number greater than 0, whole or not; the hint says what for.
+    pub(super) fn above_zero(&self, hint: &str, found: &mut Findings) -> Option<f64> {
+        let text = match self.value {
+            DeValue::Integer(number) if number.radix() == 10 => number.as_str(),
+            DeValue::Float(number) => number.as_str(),
+            _ => "",
+        };
+        let number = text.parse().ok().filter(|&x: &f64| x > 0.0 && x.is_finite());
+        if number.is_none() {
+            let message = format!("`{}` should be a number greater than 0", self.path);
+            found.error(self.at.clone(), message, hint.to_owned());
+        }
+        number
+    }
+
     pub(super) fn duration(&self, found: &mut Findings) -> Option<Duration> {
         self.measured(units::duration, found)
     }

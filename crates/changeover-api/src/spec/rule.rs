@@ -22,7 +22,10 @@ fn read_one(node: Node<'_>, found: &mut Findings) -> Option<Rule> {
     let kinds = [
         fields.get("ignore", found).and_then(|node| set_true(&node, RuleKind::Ignore, found)),
         fields.get("round", found).and_then(|node| node.one_of(&ROUND, found)).map(RuleKind::Round),
-        fields.get("tolerance", found).and_then(|node| tolerance(&node, found)).map(RuleKind::Tolerance),
+        fields
+            .get("tolerance", found)
+            .and_then(|node| node.above_zero("Two numbers may differ by so much", found))
+            .map(RuleKind::Tolerance),
         fields.get("carry", found).and_then(|node| set_true(&node, RuleKind::Carry, found)),
     ];
     let (path, at) = (fields.path.clone(), fields.at.clone());
@@ -50,18 +53,4 @@ fn set_true(node: &Node<'_>, kind: RuleKind, found: &mut Findings) -> Option<Rul
     let message = format!("`{}` is false: a rule that says nothing", node.path);
     found.error(node.at.clone(), message, "Remove the rule, or write true".to_owned());
     None
-}
-
-fn tolerance(node: &Node<'_>, found: &mut Findings) -> Option<f64> {
-    let text = match node.value {
-        toml::de::DeValue::Integer(number) if number.radix() == 10 => number.as_str(),
-        toml::de::DeValue::Float(number) => number.as_str(),
-        _ => "",
-    };
-    let number = text.parse().ok().filter(|&x: &f64| x > 0.0 && x.is_finite());
-    if number.is_none() {
-        let message = format!("`{}` should be a number greater than 0", node.path);
-        found.error(node.at.clone(), message, "Two numbers may differ by so much".to_owned());
-    }
-    number
 }

@@ -181,6 +181,8 @@ enum RoundTo {
 struct Gate {
     /// What is asked of comparisons.
     mismatch: Option<Mismatch>,
+    /// How much worse the new side's calls may be. Default: as below, where `mismatch` is given.
+    calls: Option<Calls>,
     /// How long a phase must have held before the next. Default: 7d for reverse-shadow and new.
     bake: Option<Bake>,
 }
@@ -194,6 +196,22 @@ struct Mismatch {
     /// The fewest comparisons that count as evidence.
     #[schemars(range(min = 1))]
     over: u64,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Calls {
+    /// By how much the error rate may be above the old side's. Default: 0.5 %.
+    #[schemars(regex(pattern = r"^\s*[0-9.]+\s*%\s*$"))]
+    errors: Option<String>,
+    /// How many times the old side's p99 the new side's may be. Default: 1.5.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    slower_by: Option<f64>,
+    /// How much longer still. Default: 5ms.
+    slack: Option<Time>,
+    /// The fewest calls of each side that count as evidence. Default: 1000, or `mismatch`'s where that is less.
+    #[schemars(range(min = 1))]
+    over: Option<u64>,
 }
 
 #[derive(JsonSchema)]
@@ -371,6 +389,7 @@ mod tests {
             "[[table]]\nold = \"a:b\"\nnew = \"a:c\"\nkey = { id = \"id\" }\nrules = [{ column = \"x\", round = \"h\" }]",
             "[gate]\nmismatch = { max = \"1 %\" }",
             "[gate]\nmismatch = { max = \"1 %\", over = 0 }",
+            "[gate]\ncalls = { slower_by = 0 }",
             "[gate]\nbake = { old = \"7d\" }",
             "[capture]\nway_back = \"30d\"",
         ] {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use changeover::Phase;
+use changeover::protocol::gate::CallLimit;
 use changeover::protocol::member::OnSilence;
 use changeover::write::Ack;
 
@@ -57,6 +58,9 @@ impl Default for FleetSpec {
 pub struct GateSpec {
     /// What is asked of comparisons; without it no comparison is asked for, and `status` says so.
     pub mismatch: Option<MismatchGate>,
+    /// How much worse the new side's calls may be than the old side's. Not given: the default, where `mismatch` is
+    /// given, because whoever compares measures; else nothing is asked.
+    pub calls: Option<CallsGate>,
     /// How long a phase must have held before the next may be entered. A phase that isn't here has no bake time.
     pub bake: BTreeMap<Phase, Duration>,
 }
@@ -68,6 +72,34 @@ pub struct MismatchGate {
     pub max_percent: f64,
     /// The fewest comparisons that count as evidence.
     pub over: u64,
+}
+
+/// The gate on the calls' errors and latency, for each operation and cohort.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CallsGate {
+    /// By how much the new side's error rate may be above the old side's, in per cent of the calls.
+    pub errors_percent: f64,
+    /// How many times the old side's p99 the new side's may be.
+    pub slower_by: f64,
+    /// And how much longer still, so that very fast calls aren't held against each other.
+    pub slack: Duration,
+    /// The fewest calls of each side that count as evidence.
+    pub over: u64,
+}
+
+impl CallsGate {
+    /// The default: 0.5 % more errors, half as slow again and 5 ms, over 1,000 calls, or fewer where fewer comparisons
+    /// are asked for.
+    #[must_use]
+    pub fn beside(mismatch: Option<MismatchGate>) -> Self {
+        let default = CallLimit::default();
+        Self {
+            errors_percent: default.more_errors * 100.0,
+            slower_by: default.slower_by,
+            slack: Duration::from_secs_f64(default.slower_ms / 1_000.0),
+            over: mismatch.map_or(default.over, |gate| gate.over.min(default.over)),
+        }
+    }
 }
 
 /// The bake times that hold where a spec says nothing else.
@@ -165,11 +197,12 @@ pub(super) fn read_fleet(root: &mut Fields<'_>, found: &mut Findings) -> FleetSp
 
 /// Reads `[gate]`.
 pub(super) fn read_gate(node: Option<Node<'_>>, found: &mut Findings) -> GateSpec {
-    let mut gate = GateSpec { mismatch: None, bake: DEFAULT_BAKE.into() };
+    let mut gate = GateSpec { mismatch: None, calls: None, bake: DEFAULT_BAKE.into() };
     let Some(mut fields) = node.and_then(|node| node.fields("a table: write [gate]", found)) else {
         return gate;
     };
     gate.mismatch = fields.get("mismatch", found).and_then(|node| read_mismatch(node, found));
+    gate.calls = fields.get("calls", found).and_then(|node| read_calls(node, gate.mismatch, found));
     if let Some(node) = fields.get("bake", found) {
         read_bake(node, &mut gate.bake, found);
     }
@@ -185,6 +218,27 @@ fn read_mismatch(node: Node<'_>, found: &mut Findings) -> Option<MismatchGate> {
     let over = fields.require("over", hint, found).and_then(|node| node.count(found));
     fields.finish(|_| None, found);
     Some(MismatchGate { max_percent: max?, over: over? })
+}
+
+fn read_calls(node: Node<'_>, mismatch: Option<MismatchGate>, found: &mut Findings) -> Option<CallsGate> {
+    let want = "a table, as in { errors = \"0.5 %\", slower_by = 1.5, slack = \"5ms\", over = 1000 }";
+    let mut fields = node.fields(want, found)?;
+    let mut calls = CallsGate::beside(mismatch);
+    if let Some(errors) = fields.get("errors", found).and_then(|node| node.percent(found)) {
+        calls.errors_percent = errors;
+    }
+    let hint = "So many times the old side's p99 may the new side's be";
+    if let Some(times) = fields.get("slower_by", found).and_then(|node| node.above_zero(hint, found)) {
+        calls.slower_by = times;
+    }
+    if let Some(slack) = fields.get("slack", found).and_then(|node| node.duration(found)) {
+        calls.slack = slack;
+    }
+    if let Some(over) = fields.get("over", found).and_then(|node| node.count(found)) {
+        calls.over = over;
+    }
+    fields.finish(|_| None, found);
+    Some(calls)
 }
 
 fn read_bake(node: Node<'_>, bake: &mut BTreeMap<Phase, Duration>, found: &mut Findings) {

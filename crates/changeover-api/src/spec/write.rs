@@ -106,6 +106,7 @@ const GATE: &str = "
 # What must hold before the next phase may be entered. The gate on mismatches is for services that make
 # shadow calls through the library; without them it would never open.
 # mismatch = { max = \"0.01 %\", over = 10000 }
+# calls = { errors = \"0.5 %\", slower_by = 1.5, slack = \"5ms\" }    # how much worse the new side may be
 bake = { reverse-shadow = \"7d\", new = \"7d\" }    # how long a phase must have held before the next
 ";
 

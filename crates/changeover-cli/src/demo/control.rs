@@ -4,7 +4,8 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use changeover::Phase;
-use changeover_api::wire::{Advance, Mismatch, MismatchQuery, Moved, Rollback, Status};
+use changeover::protocol::gate::Gate;
+use changeover_api::wire::{Advance, Mismatch, MismatchQuery, Moved, Override, Rollback, Status};
 use changeover_api::{ClientError, ControlClient, RunFile};
 use tokio::process::{Child, Command};
 
@@ -93,11 +94,27 @@ impl Plane {
         percent: Option<f64>,
     ) -> Result<Moved, String> {
         let ask = Advance { to: Some(to), share_percent: percent, ..Advance::default() };
+        self.advance_by(story, to, &ask).await
+    }
+
+    /// The same, past one gate that an operator overrides.
+    pub(super) async fn advance_past(
+        &self,
+        story: &mut Story,
+        to: Phase,
+        gate: Gate,
+        reason: &str,
+    ) -> Result<Moved, String> {
+        let overrides = vec![Override { gate, reason: reason.to_owned() }];
+        self.advance_by(story, to, &Advance { to: Some(to), overrides, ..Advance::default() }).await
+    }
+
+    async fn advance_by(&self, story: &mut Story, to: Phase, ask: &Advance) -> Result<Moved, String> {
         let until = Instant::now() + PATIENCE;
         loop {
-            match self.client.advance(&ask).await {
+            match self.client.advance(ask).await {
                 Ok(moved) if !moved.under_way => return Ok(moved),
-                Ok(_) => return self.arrived(story, to, percent).await,
+                Ok(_) => return self.arrived(story, to, ask.share_percent).await,
                 Err(error) if Instant::now() < until && is_not_yet(&error) => story.wait(LOOK).await,
                 Err(error) => return Err(format!("advance to {to}: {error}")),
             }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use changeover::Phase;
+use changeover::protocol::gate::Gate;
+use changeover_api::wire::{Moved, Status};
 use tokio::net::TcpStream;
 
 use super::control::Plane;
@@ -44,6 +46,8 @@ struct Script<'a> {
     moves: Vec<(u64, u64)>,
     /// How long to look at each stage.
     pause: Duration,
+    /// The new side's artificial delay.
+    slow_new: Duration,
 }
 
 /// Moves the service, and tells how.
@@ -76,6 +80,7 @@ pub(super) async fn run(
         moves: Vec::new(),
         // Backfill, verification and the moves themselves take what they take; the rest is for looking.
         pause: Duration::from_millis(seconds * 1_000 / 12),
+        slow_new,
     };
     script.story.wait(script.pause).await;
     let (rows_backfilled, rows_verified, differences) = script.shadow().await?;
@@ -199,7 +204,11 @@ impl Script<'_> {
 
     async fn leave_old(&mut self) -> Result<(), String> {
         self.story.chapter("Phase 3, new: the old side is left.");
-        self.forward(Phase::New, None).await?;
+        if self.slow_new.is_zero() {
+            self.forward(Phase::New, None).await?;
+        } else {
+            self.past_the_slow_gate().await?;
+        }
         self.story.wait(self.pause).await;
         let moved = self.plane.retire(self.story).await?;
         self.phases.enter(Phase::Retired.name());
@@ -212,9 +221,32 @@ impl Script<'_> {
         Ok(())
     }
 
+    /// The new side is slower than the old, because it was asked to be: a gate sees it, and somebody answers for it.
+    async fn past_the_slow_gate(&mut self) -> Result<(), String> {
+        let slow = |s: &Status| {
+            let mut shut = s.next.iter().flat_map(|next| next.blocked_by()).peekable();
+            shut.peek().is_some() && shut.all(|gate| gate.gate == Gate::ErrorsAndLatency)
+        };
+        let status = self.plane.wait_for(self.story, "the evidence on latency", slow).await?;
+        let why = status.next.iter().flat_map(|next| next.blocked_by()).find_map(|gate| gate.because.clone());
+        self.story.bad(&format!("A gate is shut. {}.", why.unwrap_or_default()));
+        let reason = format!("the demo was asked for a new side that takes {} ms", self.slow_new.as_millis());
+        self.story.say(&format!("An operator overrides it, and the audit keeps the reason: {reason}."));
+        let began = self.now();
+        let gate = Gate::ErrorsAndLatency;
+        let moved = self.plane.advance_past(self.story, Phase::New, gate, &reason).await?;
+        self.arrived(began, &moved, Phase::New, None);
+        Ok(())
+    }
+
     async fn forward(&mut self, to: Phase, percent: Option<f64>) -> Result<(), String> {
         let began = self.now();
         let moved = self.plane.advance(self.story, to, percent).await?;
+        self.arrived(began, &moved, to, percent);
+        Ok(())
+    }
+
+    fn arrived(&mut self, began: u64, moved: &Moved, to: Phase, percent: Option<f64>) {
         self.moves.push((began, self.now()));
         let share = percent.map(|p| format!(" {p} %")).unwrap_or_default();
         self.phases.enter(&format!("{to}{share}"));
@@ -224,7 +256,6 @@ impl Script<'_> {
             String::new()
         };
         self.story.good(&format!("{to}{share}: all processes agree{held}."));
-        Ok(())
     }
 
     async fn end(

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use changeover::engine::BackfillOptions;
 use changeover_api::Spec;
-use changeover_api::spec::{Effect, Fingerprint, PaceSpec};
+use changeover_api::spec::{CallsGate, Effect, Fingerprint, PaceSpec};
 use changeover_protocol::chunk::Reading;
 use changeover_protocol::gate::{CallLimit, Limits, MismatchLimit};
 use changeover_protocol::moves::Mirror;
@@ -153,14 +153,22 @@ fn limits(spec: &Spec) -> Limits {
     Limits {
         mismatch: mismatch.map(|gate| MismatchLimit { max_rate: gate.max_percent / 100.0, over: gate.over }),
         // Whoever compares reads measures calls.
-        calls: mismatch
-            .map(|gate| CallLimit { over: gate.over.min(CallLimit::default().over), ..CallLimit::default() }),
+        calls: spec.gate.calls.or_else(|| mismatch.map(|gate| CallsGate::beside(Some(*gate)))).map(calls),
         bake_old_ms: bake(Phase::Old),
         bake_shadow_ms: bake(Phase::Shadow),
         bake_reverse_shadow_ms: bake(Phase::ReverseShadow),
         bake_new_ms: bake(Phase::New),
         // Nobody can touch the fenced side at all: a shorter bake time is the operator's word on this as well.
         untouched_ms: default.untouched_ms.min(bake(Phase::New)),
+    }
+}
+
+fn calls(gate: CallsGate) -> CallLimit {
+    CallLimit {
+        over: gate.over,
+        more_errors: gate.errors_percent / 100.0,
+        slower_by: gate.slower_by,
+        slower_ms: gate.slack.as_secs_f64() * 1_000.0,
     }
 }
 
@@ -201,6 +209,16 @@ mod tests {
     fn the_default_bake_times_are_a_week() {
         let limits = plan("1", "").limits;
         assert_eq!(limits.bake_reverse_shadow_ms, Millis(7 * 86_400_000));
-        assert_eq!(limits.mismatch, None);
+        assert_eq!((limits.mismatch, limits.calls), (None, None));
+    }
+
+    #[test]
+    fn what_calls_may_be_is_the_default_beside_mismatches_unless_the_spec_says_more() {
+        let mismatch = "[gate]\nmismatch = { max = \"1 %\", over = 200 }";
+        let limits = plan("1", mismatch).limits;
+        assert_eq!(limits.calls, Some(CallLimit { over: 200, ..CallLimit::default() }));
+        let limits = plan("1", &format!("{mismatch}\ncalls = {{ slower_by = 4.0, slack = \"1s\" }}")).limits;
+        let said = CallLimit { over: 200, slower_by: 4.0, slower_ms: 1_000.0, ..CallLimit::default() };
+        assert_eq!(limits.calls, Some(said));
     }
 }
