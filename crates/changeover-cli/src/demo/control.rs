@@ -15,7 +15,9 @@ use super::world::{NAME, World};
 /// A run that doesn't answer within this time never will.
 const UP_WITHIN: Duration = Duration::from_secs(30);
 /// How long the demo waits for anything that the migration has to do by itself.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(180);
+/// After so long the story says what it waits for.
+const SAY_WHY_AFTER: Duration = Duration::from_secs(12);
 /// Between two looks at the status.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -111,11 +113,18 @@ impl Plane {
 
     async fn advance_by(&self, story: &mut Story, to: Phase, ask: &Advance) -> Result<Moved, String> {
         let until = Instant::now() + PATIENCE;
+        let mut patient = Some(Instant::now() + SAY_WHY_AFTER);
         loop {
             match self.client.advance(ask).await {
                 Ok(moved) if !moved.under_way => return Ok(moved),
                 Ok(_) => return self.arrived(story, to, ask.share_percent).await,
-                Err(error) if Instant::now() < until && is_not_yet(&error) => story.wait(LOOK).await,
+                Err(error) if Instant::now() < until && is_not_yet(&error) => {
+                    if patient.is_some_and(|until| Instant::now() > until) {
+                        patient = None;
+                        story.say(&format!("Not yet: {error}"));
+                    }
+                    story.wait(LOOK).await;
+                }
                 Err(error) => return Err(format!("advance to {to}: {error}")),
             }
         }

@@ -20,6 +20,19 @@ pub enum Cohort {
     Treatment,
 }
 
+impl Cohort {
+    /// The cohorts that there are at a place. What was counted of the other is of the time just before: none of its
+    /// keys is left to be compared, so that nothing may be asked of it any more.
+    #[must_use]
+    pub const fn at(place: Place) -> &'static [Self] {
+        match place.phase {
+            Phase::Old | Phase::Shadow => &[Self::Control],
+            Phase::ReverseShadow if place.is_partial() => &[Self::Control, Self::Treatment],
+            Phase::ReverseShadow | Phase::New | Phase::Retired => &[Self::Treatment],
+        }
+    }
+}
+
 impl fmt::Display for Cohort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
@@ -82,6 +95,19 @@ pub struct Comparisons {
 }
 
 impl Comparisons {
+    /// No comparison at all, of a key that hasn't moved.
+    #[must_use]
+    pub fn none(operation: &str) -> Self {
+        Self {
+            operation: operation.to_owned(),
+            cohort: Cohort::Control,
+            matches: 0,
+            mismatches: 0,
+            errors: 0,
+            dropped: 0,
+        }
+    }
+
     /// How many answers were compared.
     #[must_use]
     pub const fn compared(&self) -> u64 {

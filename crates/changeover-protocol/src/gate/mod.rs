@@ -257,8 +257,18 @@ fn mismatches(evidence: &Evidence, limits: &Limits) -> Verdict {
         let needs = format!("{} comparisons of each operation", limit.over);
         return Verdict::closed("no reads have been compared", needs);
     }
-    let closed = evidence.comparisons.iter().find_map(|c| mismatches_of(c, limit));
-    closed.unwrap_or(Verdict::Open)
+    let cohorts = Cohort::at(evidence.place);
+    let here = || evidence.comparisons.iter().filter(|c| cohorts.contains(&c.cohort));
+    let missing = || {
+        let of_both =
+            evidence.comparisons.iter().flat_map(|c| cohorts.iter().map(move |cohort| (c, *cohort)));
+        let none = |operation: &str, cohort| !here().any(|c| c.operation == operation && c.cohort == cohort);
+        of_both.filter(|(c, cohort)| none(&c.operation, *cohort)).find_map(|(c, cohort)| {
+            mismatches_of(&Comparisons { cohort, ..Comparisons::none(&c.operation) }, limit)
+        })
+    };
+    let closed = here().find_map(|c| mismatches_of(c, limit));
+    closed.or_else(missing).unwrap_or(Verdict::Open)
 }
 
 fn mismatches_of(c: &Comparisons, limit: MismatchLimit) -> Option<Verdict> {
@@ -296,7 +306,9 @@ fn errors_and_latency(evidence: &Evidence, limits: &Limits) -> Verdict {
     if evidence.calls.is_empty() {
         return Verdict::closed("no calls have been measured", format!("{} calls of each side", limit.over));
     }
-    evidence.calls.iter().find_map(|c| calls_of(c, limit)).unwrap_or(Verdict::Open)
+    let cohorts = Cohort::at(evidence.place);
+    let mut here = evidence.calls.iter().filter(|c| cohorts.contains(&c.cohort));
+    here.find_map(|c| calls_of(c, limit)).unwrap_or(Verdict::Open)
 }
 
 fn calls_of(c: &Calls, limit: CallLimit) -> Option<Verdict> {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::control::Generation;
+use crate::place::Share;
 
 const DAY: u64 = 86_400_000;
 
@@ -43,7 +44,7 @@ fn clean(phase: Phase) -> Evidence {
         }),
         comparisons: vec![Comparisons {
             operation: "booking.get".to_owned(),
-            cohort: Cohort::Control,
+            cohort: Cohort::at(Place::whole(phase))[0],
             matches: 100_000,
             mismatches: 0,
             errors: 0,
@@ -51,7 +52,7 @@ fn clean(phase: Phase) -> Evidence {
         }],
         calls: vec![Calls {
             operation: "booking.get".to_owned(),
-            cohort: Cohort::Control,
+            cohort: Cohort::at(Place::whole(phase))[0],
             old: calls,
             new: calls,
         }],
@@ -224,4 +225,35 @@ fn going_back_needs_certainty_where_going_forward_needs_the_lack_of_doubt() {
     assert!(reason_to_go_back(&evidence, &limits()).unwrap().contains("booking.get"));
     evidence.place = Place::whole(Phase::Shadow);
     assert_eq!(reason_to_go_back(&evidence, &limits()), None, "there is nothing to go back from");
+}
+
+/// Evidence is counted in windows, so that a place begins with a little of the cohort that was there before it. After a
+/// way back this closed the gate for good: no key was left in that cohort to compare more of.
+#[test]
+fn nothing_is_asked_of_a_cohort_that_no_key_is_in_any_more() {
+    let mut evidence = clean(Phase::Shadow);
+    let left = Comparisons { cohort: Cohort::Treatment, matches: 468, ..Comparisons::none("booking.get") };
+    evidence.comparisons.push(left);
+    let few = SideCalls { calls: 3, errors: 0, p99_ms: 4.0 };
+    let calls = Calls { operation: "booking.get".to_owned(), cohort: Cohort::Treatment, old: few, new: few };
+    evidence.calls.push(calls);
+    assert!(!is_closed(Gate::Mismatches, &evidence));
+    assert!(!is_closed(Gate::ErrorsAndLatency, &evidence));
+    evidence.place = Place::reversed(Share::slots(100));
+    assert!(is_closed(Gate::Mismatches, &evidence));
+    assert!(is_closed(Gate::ErrorsAndLatency, &evidence));
+}
+
+#[test]
+fn each_operation_is_compared_for_the_keys_that_have_moved_before_more_of_them_do() {
+    let mut evidence = clean(Phase::Shadow);
+    assert!(!is_closed(Gate::Mismatches, &evidence));
+    evidence.place = Place::reversed(Share::slots(100));
+    assert!(is_closed(Gate::Mismatches, &evidence), "no moved key has been compared");
+    let moved = Comparisons { cohort: Cohort::Treatment, ..evidence.comparisons[0].clone() };
+    evidence.comparisons.push(moved);
+    assert!(!is_closed(Gate::Mismatches, &evidence));
+    evidence.place = Place::whole(Phase::ReverseShadow);
+    evidence.comparisons.pop();
+    assert!(is_closed(Gate::Mismatches, &evidence), "only keys from before the move have been");
 }
