@@ -5,7 +5,6 @@ use std::path::Path;
 use changeover::engine::{Backfill, BackfillOptions, Coverage, VerifyOptions};
 use changeover::{Side, StoreError};
 use changeover_api::Spec;
-use changeover_protocol::chunk::Reading;
 use changeover_tables::plan::Mirroring;
 use rusqlite::{Connection, OpenFlags};
 use tokio::time::Instant;
@@ -74,10 +73,9 @@ async fn copy_rows(
     let options = BackfillOptions {
         rows_per_second_max: pace.rate,
         response_max: pace.give_way,
-        reading: Some(Reading::Logged),
         // Somebody waits for it, and may call again: it goes on from here.
         failures_max: FAILURES_MAX,
-        ..BackfillOptions::default()
+        ..BackfillOptions::quiet()
     };
     sides.links.cover(Side::New, Coverage::Generation(GENERATION));
     let (backfill, handle) =

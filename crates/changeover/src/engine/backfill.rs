@@ -77,8 +77,9 @@ impl BackfillOptions {
     pub fn quiet() -> Self {
         Self {
             chunk_time: Duration::from_secs(2),
-            chunk_rows_max: 1_000_000,
-            chunk_bytes_max: 256 << 20,
+            // Where the follower has rows already, a chunk's keys are kept until it is done.
+            chunk_rows_max: 250_000,
+            chunk_bytes_max: 64 << 20,
             response_max: None,
             reading: Some(Reading::Logged),
             ..Self::default()
