@@ -1,4 +1,5 @@
-//! `capture`: an application's writes of one row and one commit each, with capture's triggers and without.
+//! `capture`: an application's writes of one row and one commit each, with capture's triggers and without; and beside the
+//! least that any log by triggers costs, one that puts down the key and nothing else.
 
 use std::path::Path;
 use std::time::Instant;
@@ -18,27 +19,31 @@ const WRITES: u32 = 20_000;
 /// Runs of each; with and without take turns.
 const RUNS: usize = 5;
 
+/// The least trigger that logs anything: no time, no bound, no change of keys, no other statement than this one.
+const BARE: &str = "CREATE TABLE changeover_log_bare (id INTEGER PRIMARY KEY, k1);
+CREATE TRIGGER bare AFTER UPDATE ON bookings BEGIN INSERT INTO changeover_log_bare (k1) VALUES (NEW.id); END;";
+
 /// Writes a second with capture; the limit is the same table without.
 pub(crate) fn capture(rows: u64) -> Result<Vec<Case>, String> {
     let rows = rows.min(200_000);
     let (_plain, without) = data::folder(rows)?;
     let (_captured, with) = data::folder(rows)?;
+    let (_bare, barely) = data::folder(rows)?;
     install(&with)?;
+    data::open(&barely.join("old.db")).and_then(|db| db.execute_batch(BARE)).map_err(|e| e.to_string())?;
     let mut cases = Vec::new();
     for synchronous in ["NORMAL", "FULL"] {
-        let (mut ours, mut limit) = (Vec::new(), Vec::new());
+        let (mut ours, mut limit, mut bare) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..RUNS {
             limit.push(writes(&without, rows, synchronous).map_err(|e| e.to_string())?);
+            bare.push(writes(&barely, rows, synchronous).map_err(|e| e.to_string())?);
             ours.push(writes(&with, rows, synchronous).map_err(|e| e.to_string())?);
         }
         let case = format!("one row a commit, synchronous {synchronous}");
-        cases.push(Case::rate(
-            "capture",
-            case,
-            "writes/s",
-            median(ours),
-            ("the same without capture", median(limit)),
-        ));
+        let (ours, limit, bare) = (median(ours), median(limit), median(bare));
+        let unit = "writes/s";
+        cases.push(Case::rate("capture", case.clone(), unit, ours, ("the same without capture", limit)));
+        cases.push(Case::rate("capture", case, unit, ours, ("the least trigger that logs", bare)));
     }
     Ok(cases)
 }
