@@ -7,6 +7,8 @@ mod columns;
 mod key;
 mod problems;
 
+use std::collections::HashSet;
+
 use changeover::rules::Rule;
 use changeover::{TableName, Value};
 
@@ -177,6 +179,11 @@ pub fn plan(mappings: &[TableMapping], catalogs: &[Catalog], mirroring: Mirrorin
         plan.findings.append(&mut notes.findings);
     }
     problems::look_across(mappings, &mut plan.findings);
+    // What is to be said of a database is said once, not for each of its tables.
+    let of_a_database =
+        |finding: &Finding| catalogs.iter().any(|catalog| finding.what.contains(&catalog.place));
+    let mut said = HashSet::new();
+    plan.findings.retain(|finding| !of_a_database(finding) || said.insert(finding.what.clone()));
     plan.findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     plan
 }

@@ -53,17 +53,13 @@ pub(crate) async fn answer(args: &CopyArgs, terminal: &Terminal) -> Result<Exit,
                 .say(terminal.err.good(format_args!("Everything is copied and equal. {}.", report.speed())));
         }
         0 => {}
-        n => terminal.say(terminal.err.bad(format_args!(
-            "{} not as they should be. {}.",
-            rows_are(n),
-            report.speed()
-        ))),
+        n => terminal.say(terminal.err.bad(format_args!("{}. {}.", rows_are(n), report.speed()))),
     }
     Ok(if report.clean { Exit::Done } else { Exit::No })
 }
 
-/// `1 row is`, `3 rows are`.
+/// `1 row isn't as it should be`, `3 rows aren't as they should be`.
 pub(super) fn rows_are(n: u64) -> String {
-    let verb = if n == 1 { "is" } else { "are" };
-    format!("{} {verb}", crate::show::words::counted(n, "row"))
+    let verb = if n == 1 { "isn't as it" } else { "aren't as they" };
+    format!("{} {verb} should be", crate::show::words::counted(n, "row"))
 }

@@ -52,7 +52,7 @@ pub(crate) async fn answer(args: &VerifyArgs, terminal: &Terminal) -> Result<Exi
             0 => terminal.say(paint.good(format_args!("Both sides are equal. {}.", report.speed()))),
             n => {
                 terminal.say(paint.bad(format_args!(
-                    "{} not the same on both sides. {}.",
+                    "{} on both sides. {}.",
                     rows_are(n),
                     report.speed()
                 )));

@@ -4,6 +4,7 @@
 use changeover_api::Spec;
 use changeover_control::jobs::CheckReport;
 use changeover_tables::data::{TableData, Trouble};
+use changeover_tables::plan::Severity;
 use serde_json::{Value, json};
 
 use super::block::{self, Facts};
@@ -34,9 +35,24 @@ pub(crate) fn show(
         terminal
             .say(format_args!("Try it on copies: changeover rehearse {file}. Begin: changeover run {file}"));
     } else {
-        terminal.say(terminal.err.bad("It can't be run like this: see what stands above as error."));
+        terminal.say(terminal.err.bad(verdict(report)));
     }
     Ok(())
+}
+
+/// What stands in the way, counted.
+fn verdict(report: &CheckReport) -> String {
+    let errors = report.findings.iter().filter(|finding| finding.severity == Severity::Error).count();
+    if errors > 0 {
+        return format!("It can't be run like this: {} above.", words::counted(errors as u64, "error"));
+    }
+    if !report.missing.is_empty() {
+        let tables = words::counted(report.missing.len() as u64, "new table");
+        return format!("It can't be run like this: {tables} missing; the CREATE TABLE stands above.");
+    }
+    let troubles = report.data.iter().flat_map(|data| kinds(data).into_iter().flat_map(|(_, list)| list));
+    let rows = words::counted(troubles.map(|trouble| trouble.rows).sum(), "row");
+    format!("{rows} in the way: a copy would name them, and the gates stay shut until they are mended.")
 }
 
 fn text(report: &CheckReport, spec: &Spec, data: bool, terminal: &Terminal) -> String {
@@ -52,10 +68,6 @@ fn text(report: &CheckReport, spec: &Spec, data: bool, terminal: &Terminal) -> S
             text.push_str(&format!("{}\n{body}", paint.strong(title)));
         }
     };
-    section("Found", findings::text(&report.findings, spec, terminal));
-    if data {
-        section("In the rows", rows(report, spec, terminal));
-    }
     let mut locks = Facts::new();
     for lock in &report.locks {
         locks.add(&lock.when, &lock.lock);
@@ -67,6 +79,11 @@ fn text(report: &CheckReport, spec: &Spec, data: bool, terminal: &Terminal) -> S
     for (store, sql) in report.removal.iter().filter(|(_, sql)| !sql.is_empty()) {
         section(&format!("To remove everything from {store} by hand"), indented(sql));
     }
+    // Last, because what is last is what is seen.
+    if data {
+        section("In the rows", rows(report, spec, terminal));
+    }
+    section("Found", findings::text(&report.findings, spec, terminal));
     text
 }
 
