@@ -51,11 +51,7 @@ pub(crate) async fn answer(args: &VerifyArgs, terminal: &Terminal) -> Result<Exi
         match report.wrong() {
             0 => terminal.say(paint.good(format_args!("Both sides are equal. {}.", report.speed()))),
             n => {
-                terminal.say(paint.bad(format_args!(
-                    "{} on both sides. {}.",
-                    rows_are(n),
-                    report.speed()
-                )));
+                terminal.say(paint.bad(format_args!("{} on both sides. {}.", rows_are(n), report.speed())));
                 if !args.repair {
                     terminal.say("To write the follower's rows anew: add --repair");
                 }
