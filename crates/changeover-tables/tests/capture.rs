@@ -355,7 +355,7 @@ async fn migrations_side_by_side_each_have_their_log() {
     other.install(CAPTURE).await.unwrap();
     pair.old_app.execute_batch("INSERT INTO t VALUES (1,'a')").unwrap();
     assert_eq!((logged(stores.old_log()).await.len(), logged(&other).await.len()), (1, 1));
-    stores.old.remove_installed().await.unwrap();
+    stores.old.remove_installed(None).await.unwrap();
     assert!(other.installed().await.unwrap());
     pair.old_app.execute_batch("INSERT INTO t VALUES (2,'a')").unwrap();
     assert_eq!(logged(&other).await.len(), 2);

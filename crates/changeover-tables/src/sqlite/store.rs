@@ -112,16 +112,17 @@ impl SqliteStore {
         &self.inner.database
     }
 
-    /// Removes what this migration has installed in the database, on either side. May be repeated.
+    /// Removes what this migration has installed in the database, on either side; but not the fence of the side `fenced`,
+    /// which stays as it is. May be repeated.
     ///
     /// # Errors
     /// What the database says.
-    pub async fn remove_installed(&self) -> Result<(), StoreError> {
+    pub async fn remove_installed(&self, fenced: Option<Side>) -> Result<(), StoreError> {
         let inner = Arc::clone(&self.inner);
         self.inner
             .database
             .write("removing what was installed", move |session| {
-                Ok(install::remove_of(&session.connection, &inner.migration)?)
+                Ok(install::remove_of(&session.connection, &inner.migration, fenced)?)
             })
             .await
     }
@@ -138,7 +139,7 @@ impl SqliteStore {
             .database
             .write("retiring the tables", move |session| {
                 let connection = &session.connection;
-                install::remove_of(connection, &inner.migration)?;
+                install::remove_of(connection, &inner.migration, None)?;
                 let mut renamed: Vec<(String, Option<String>)> = Vec::new();
                 for table in &inner.tables {
                     let retired = format!("{}_retired", table.info.name);
