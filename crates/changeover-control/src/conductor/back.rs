@@ -8,6 +8,7 @@ use changeover_protocol::control::ControlEvent;
 use changeover_protocol::fault::FaultPoint;
 use changeover_protocol::moves::{Mirror, WayBack};
 use changeover_protocol::{Phase, Share};
+use tokio::sync::MutexGuard;
 
 use super::requests::Moved;
 use super::{Conductor, install, left_behind};
@@ -30,6 +31,7 @@ impl Conductor {
         leave_behind: Option<PathBuf>,
     ) -> Result<Moved, ControlError> {
         self.check_not_stopped()?;
+        let _one = self.alone_or_within_a_move().await?;
         let record = self.barrier.record();
         let at = record.shift.as_ref().map_or(record.place, |shift| shift.from);
         let before =
@@ -61,6 +63,24 @@ impl Conductor {
             moved.notes.push(STAYS_FENCED.to_owned());
         }
         went
+    }
+
+    /// The right to begin a move, which is held until it has ended: what one prepares, another's clean-up would remove. A
+    /// rollback that comes upon a move under way has nothing to begin: it turns that one around, while whoever asked for
+    /// it has the right.
+    async fn alone_or_within_a_move(&self) -> Result<Option<MutexGuard<'_, ()>>, ControlError> {
+        let mut records = self.barrier.records();
+        loop {
+            let one = tokio::select! {
+                biased;
+                _ = records.wait_for(|record| record.shift.is_some()) => None,
+                one = self.one_at_a_time() => Some(one?),
+            };
+            // It may have ended in this moment.
+            if one.is_some() || self.barrier.record().shift.is_some() {
+                return Ok(one);
+            }
+        }
     }
 
     /// Without the log that the way back needs, the new side's changes must be logged before the old side is filled anew.
@@ -100,6 +120,14 @@ impl Conductor {
         } else {
             self.rollback(Some(Phase::Old), Share::ALL, None).await?
         };
+        let _one = self.one_at_a_time().await?;
+        let now = self.barrier.record();
+        if now.place.phase != Phase::Old || now.shift.is_some() {
+            return Err(ControlError::Refused(format!(
+                "nothing is removed: another move was asked for meanwhile, and the migration is in {}",
+                now.place
+            )));
+        }
         self.remove_everything().await?;
         self.note(
             AuditKind::Install,
