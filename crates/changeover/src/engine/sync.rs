@@ -192,17 +192,21 @@ impl Route<'_> {
         judge: Judge,
         synced: &mut Synced,
     ) -> Result<Vec<Fate>, StoreError> {
-        let covered =
-            if judge == Judge::Caller { Covered::All } else { self.links.covered(self.side.other()) };
-        if let Covered::Generation(marks) = &covered {
-            for table in tables(asked) {
-                marks.load(guarded, table).await?;
-            }
-        }
         let mut set = asked.to_vec();
         for _ in 0..JOIN_ROUNDS_MAX {
+            let covered = self.covered(judge);
+            if let Covered::Generation(marks) = &covered {
+                for table in tables(asked) {
+                    marks.load(guarded, table).await?;
+                }
+            }
             let mut tx = guarded.begin(Scope::Keys(&set)).await?;
             fault_point(FaultPoint::ClaimGuardTaken).await?;
+            // The wait may have been long. By the word of before, a key would be synced between the read of its chunk and
+            // its write, or be left to a generation that is over.
+            if !self.covered(judge).is(&covered) {
+                continue;
+            }
             let mut fates = self.judge(&covered, tx.as_mut(), asked).await?;
             fault_point(FaultPoint::ClaimStateRead).await?;
             let wanted: Vec<Key> = set
@@ -232,6 +236,10 @@ impl Route<'_> {
             return Ok(fates);
         }
         Err(self.too_many(&set[0]))
+    }
+
+    fn covered(&self, judge: Judge) -> Covered {
+        if judge == Judge::Caller { Covered::All } else { self.links.covered(self.side.other()) }
     }
 
     /// What the chunks say of the keys that were asked for; `Synced` is the promise that this call is to keep.
