@@ -208,11 +208,12 @@ impl<'a> Settler<'a> {
             .collect()
     }
 
-    /// The keys that any log has an entry of.
+    /// The keys that any log has an entry of, or may have.
     async fn dirty(&self, keys: &[Key]) -> Result<HashSet<Key>, StoreError> {
         let mut dirty = HashSet::new();
         for log in &self.logs {
-            dirty.extend(log.claim_keys(keys).await?.into_iter().map(|claim| claim.key));
+            let entries = log.claim_keys(keys).await?;
+            dirty.extend(keys.iter().filter(|key| entries.may_have(key)).cloned());
         }
         Ok(dirty)
     }
