@@ -207,7 +207,13 @@ impl Store for SqliteStore {
         Ok(Identity { server: format!("{server}{restored}"), tables })
     }
 
-    async fn read(&self, table: &TableName, keys: &[Key], image: Image) -> Result<Rows, StoreError> {
+    async fn read_within(
+        &self,
+        table: &TableName,
+        keys: &[Key],
+        image: Image,
+        bytes: usize,
+    ) -> Result<Rows, StoreError> {
         let (inner, table, keys) = (Arc::clone(&self.inner), table.clone(), keys.to_vec());
         if inner.table(&table)?.image(image).is_none() {
             return Err(scan::no_back(&inner.database.place));
@@ -218,7 +224,7 @@ impl Store for SqliteStore {
                 let transaction = session.connection.unchecked_transaction()?;
                 let found = inner.tables.iter().find(|t| *t.name() == table);
                 match found.and_then(|t| t.image(image).map(|image| (t, image))) {
-                    Some((table, image)) => table.read(&transaction, image, &keys),
+                    Some((table, image)) => table.read(&transaction, image, &keys, bytes),
                     None => Ok(Rows::default()),
                 }
             })
