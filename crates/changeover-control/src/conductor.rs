@@ -6,6 +6,7 @@
 
 mod actions;
 mod adopt;
+mod back;
 mod compare;
 mod copy;
 mod fence;
@@ -16,6 +17,7 @@ mod mirror;
 mod plan;
 mod progress;
 mod requests;
+mod settle;
 mod sides;
 mod start;
 mod verify;

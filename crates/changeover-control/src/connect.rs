@@ -234,8 +234,8 @@ impl Keeper for SqliteKeeper {
             .collect())
     }
 
-    async fn remove_installed(&self) -> Result<(), StoreError> {
-        self.store.remove_installed().await
+    async fn remove_installed(&self, fenced: Option<Side>) -> Result<(), StoreError> {
+        self.store.remove_installed(fenced).await
     }
 
     async fn retire(&self) -> Result<Vec<(String, Option<String>)>, StoreError> {

@@ -163,6 +163,76 @@ async fn no_move_goes_on_over_a_claim_that_is_under_way() {
     }
 }
 
+/// A rollback from `new` has put in place what it needs; meanwhile somebody retires the migration, which removes it all.
+#[tokio::test]
+async fn two_moves_from_new_do_not_undo_each_other() {
+    let world = World::new(50);
+    let run = world.run().await;
+    let conductor = run.conductor();
+    for phase in [Phase::Shadow, Phase::ReverseShadow, Phase::New] {
+        forward(conductor, phase).await;
+    }
+    let paused = PausedAt::default();
+    let _plan =
+        FaultPlan::new().with(FaultPoint::BackPreconditionsHeld, 1, Fault::Pause(paused.clone())).install();
+    let back = async { conductor.rollback(None, Share::ALL, None).await };
+    let retire = async {
+        paused.reached().await;
+        let overrides = no_bake();
+        let mut retire = Box::pin(conductor.advance(Some(Phase::Retired), Share::ALL, &overrides));
+        let early = tokio::time::timeout(Duration::from_millis(500), &mut retire).await;
+        paused.go_on();
+        match early {
+            Ok(retired) => retired,
+            Err(_) => retire.await,
+        }
+    };
+    let (back, retired) = tokio::join!(back, retire);
+    assert_eq!(back.unwrap().place.phase, Phase::ReverseShadow);
+    let refused = retired.unwrap_err();
+    assert!(refused.to_string().contains("in reverse-shadow"), "{refused}");
+    world.open("new.db").execute("UPDATE booking SET seats = 200 WHERE booking_id = 1", []).unwrap();
+    until("the old side follows", async || world.rows("old")[&1].1 == 200).await;
+    run.stop().await;
+}
+
+/// The log for the way back reaches its bound while a rollback counts on it.
+#[tokio::test]
+async fn the_way_back_does_not_end_under_a_rollback_that_is_being_prepared() {
+    let world = World::new(50);
+    let text = std::fs::read_to_string(world.path("bookings.toml")).unwrap();
+    std::fs::write(
+        world.path("bookings.toml"),
+        format!("{text}\n[capture]\nway_back = {{ size = \"2kb\" }}\n"),
+    )
+    .unwrap();
+    let run = world.run().await;
+    let conductor = run.conductor();
+    for phase in [Phase::Shadow, Phase::ReverseShadow, Phase::New] {
+        forward(conductor, phase).await;
+    }
+    let paused = PausedAt::default();
+    let _plan =
+        FaultPlan::new().with(FaultPoint::BackPreconditionsHeld, 1, Fault::Pause(paused.clone())).install();
+    let audit = world.open(".changeover/bookings.db");
+    let told = "SELECT 1 FROM audit WHERE text LIKE '%over half of its bound%' OR text LIKE '%the way back from new has ended%'";
+    let back = async { conductor.rollback(None, Share::ALL, None).await };
+    let fill = async {
+        paused.reached().await;
+        let new = world.open("new.db");
+        for seats in 1000..1040 {
+            new.execute("UPDATE booking SET seats = ?1 WHERE booking_id = 1", [seats]).unwrap();
+        }
+        until("the watch has looked", async || common::one(&audit, told).is_some()).await;
+        paused.go_on();
+    };
+    let (back, ()) = tokio::join!(back, fill);
+    assert_eq!(back.unwrap().place.phase, Phase::ReverseShadow);
+    until("the old side follows", async || world.rows("old")[&1].1 == 1039).await;
+    assert_eq!(common::one(&audit, "SELECT 1 FROM audit WHERE text LIKE '%has ended%'"), None);
+    run.stop().await;
+}
+
 /// Tries until the gates are open; what came of the move then.
 async fn until_given_up_or_moved(conductor: &Conductor) -> Result<Moved, ControlError> {
     loop {

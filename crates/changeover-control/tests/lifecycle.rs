@@ -9,7 +9,9 @@
 
 mod common;
 
+use changeover::faults::{Fault, FaultPlan, PausedAt};
 use changeover_control::Run;
+use changeover_protocol::fault::FaultPoint;
 use changeover_protocol::{Phase, Share};
 use common::{World, Writer, forward, until};
 
@@ -116,6 +118,87 @@ async fn the_simple_path_refuses_writes_copies_verifies_and_moves() {
     run.conductor().rollback(None, Share::ALL, None).await.unwrap();
     until("the way back is made", async || common::status(&run).await.phase == Phase::Old).await;
     assert_eq!(world.rows("old")[&1].1, 5);
+    run.stop().await;
+}
+
+/// Somebody with an old flag writes to the new side: it must be refused, or nobody ever looks for that write again.
+fn straggle(world: &World) -> Result<usize, String> {
+    let new = world.open("new.db");
+    new.execute("UPDATE booking SET seats = 99 WHERE booking_id = 1", []).map_err(|error| error.to_string())
+}
+
+/// Back in `old`, and what isn't needed there is removed.
+async fn back_in_old(world: &World, run: &Run) {
+    until("it is back", async || common::status(run).await.phase == Phase::Old).await;
+    until("the old side is cleaned up", async || world.installed("old.db").is_empty()).await;
+}
+
+/// On one thread: a fault is planned for the thread that it is met on.
+#[tokio::test]
+async fn after_a_way_back_to_old_the_new_side_refuses_stragglers_until_the_next_advance_or_abort() {
+    let world = World::new(100);
+    world.write_spec("phases = [\"old\", \"new\"]");
+    let run = world.run().await;
+    forward(run.conductor(), Phase::New).await;
+    run.conductor().rollback(None, Share::ALL, None).await.unwrap();
+    back_in_old(&world, &run).await;
+    let refused = straggle(&world).unwrap_err();
+    assert!(refused.contains("has moved"), "{refused}");
+    run.stop().await;
+
+    // Not even a run that begins meanwhile opens it, nor an advance that turns around.
+    let run = world.run().await;
+    back_in_old(&world, &run).await;
+    assert!(straggle(&world).is_err(), "after a restart");
+    let paused = PausedAt::default();
+    let plan = FaultPlan::new().with(FaultPoint::ChunkRead, 1, Fault::Pause(paused.clone())).install();
+    let begun = run.conductor().advance(None, Share::ALL, &common::no_bake()).await.unwrap();
+    assert!(begun.under_way, "{begun:?}");
+    paused.reached().await;
+    let back = run.conductor().rollback(None, Share::ALL, None).await.unwrap();
+    assert!(back.notes.iter().any(|note| note.contains("stays fenced")), "{back:?}");
+    drop(plan);
+    paused.go_on();
+    back_in_old(&world, &run).await;
+    assert!(straggle(&world).is_err(), "after a move that turned around");
+
+    forward(run.conductor(), Phase::New).await;
+    assert_eq!(world.rows("new"), world.rows("old"));
+    assert_eq!(straggle(&world), Ok(1), "it is the authority now");
+    run.conductor().rollback(None, Share::ALL, None).await.unwrap();
+    back_in_old(&world, &run).await;
+    assert_eq!(world.rows("old")[&1].1, 99, "and that write came along");
+    assert!(straggle(&world).is_err(), "after the second way back");
+    run.conductor().abort().await.unwrap();
+    assert_eq!(world.installed("new.db"), Vec::<String>::new());
+    assert_eq!(straggle(&world), Ok(1), "nobody is kept out any more");
+    run.stop().await;
+}
+
+/// The same where the way back leads over `shadow`, and both sides are in one file.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn back_over_all_phases_the_new_side_stays_fenced_and_the_next_advance_works() {
+    let world = World::new(50);
+    world.open("old.db").execute_batch(common::NEW_SQL).unwrap();
+    let text = std::fs::read_to_string(world.path("bookings.toml")).unwrap();
+    let text = text.replace("[store.flights]\nurl = \"sqlite:new.db\"\n", "").replace("flights:", "legacy:");
+    std::fs::write(world.path("bookings.toml"), text).unwrap();
+    let run = world.run().await;
+    forward(run.conductor(), Phase::Shadow).await;
+    forward(run.conductor(), Phase::ReverseShadow).await;
+    run.conductor().rollback(Some(Phase::Old), Share::ALL, None).await.unwrap();
+    until("it is back", async || common::status(&run).await.phase == Phase::Old).await;
+    let only_the_fence = async || world.installed("old.db").iter().all(|name| name.contains("_fence"));
+    until("all but the fence is removed", only_the_fence).await;
+    let app = world.open("old.db");
+    let refused = app.execute("UPDATE booking SET seats = 99 WHERE booking_id = 1", []).unwrap_err();
+    assert!(refused.to_string().contains("has moved"), "{refused}");
+    app.execute("UPDATE bookings SET seats = 12 WHERE id = 1", []).unwrap();
+    forward(run.conductor(), Phase::Shadow).await;
+    forward(run.conductor(), Phase::ReverseShadow).await;
+    let came = "SELECT seats FROM booking WHERE booking_id = 1";
+    assert_eq!(common::one(&app, came), Some(12));
+    app.execute("UPDATE booking SET seats = 13 WHERE booking_id = 1", []).unwrap();
     run.stop().await;
 }
 

@@ -111,6 +111,34 @@ async fn unique_values_of_partial_and_expression_indexes_are_exchanged_too() {
     assert_eq!(apply(&stores, &[user(1, "B", 2), user(2, "A", 1)]).await.written, 2);
 }
 
+/// Two rows exchange a unique value, and have a third one's in an index that doesn't hold them.
+#[tokio::test]
+async fn who_is_in_nobodys_way_by_a_partial_index_stops_no_exchange() {
+    let schema = "CREATE TABLE users (id INTEGER PRIMARY KEY, code TEXT UNIQUE, email TEXT, active INTEGER);
+                  CREATE UNIQUE INDEX by_email ON users (email) WHERE active;";
+    let pair = Pair::new(schema, schema);
+    let stores = pair.stores(&[mapping("users", "users")]).await;
+    let user = |id: i64, code: &str, email: &str, active: i64| Change {
+        key: key("users", id),
+        row: Some(row(vec![id.into(), code.into(), email.into(), active.into()])),
+        back: None,
+    };
+    apply(&stores, &[user(1, "a", "x", 0), user(2, "b", "x", 0), user(3, "c", "x", 1)]).await;
+    let mut set = vec![user(1, "b", "x", 0), user(2, "a", "x", 0)];
+    let mut applied = apply(&stores, &set).await;
+    if !applied.joins.is_empty() {
+        assert_eq!(applied.joins, [key("users", 3)]);
+        set.push(user(3, "c", "x", 1));
+        applied = apply(&stores, &set).await;
+    }
+    assert_eq!((applied.written, applied.refused), (2, vec![]));
+    assert_eq!(ask(&pair.new_app, "SELECT code FROM users ORDER BY id"), ["'b'", "'a'", "'c'"]);
+    // Once they are in the index too, they really are in each other's way, and are named.
+    let applied = apply(&stores, &[user(1, "a", "x", 1), user(2, "b", "x", 0), user(3, "c", "x", 1)]).await;
+    assert_eq!(applied.refused.len(), 2, "{:?}", applied.refused);
+    assert!(applied.refused.iter().any(|r| r.key == key("users", 1) && r.why.contains("users(3)")));
+}
+
 #[tokio::test]
 async fn the_followers_triggers_and_foreign_keys_are_silent_for_the_mirror() {
     let old =

@@ -13,7 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use changeover::Value;
-use changeover::engine::{Coverage, Drain, DrainHandle, DrainOptions, Links, TableMirror, drain_under_lock};
+use changeover::engine::{
+    Coverage, Drain, DrainHandle, DrainOptions, Fate, Links, TableMirror, drain_under_lock,
+};
 use changeover::faults::{Fault, FaultPlan, PausedAt};
 use changeover::mirror::Mirror;
 use changeover::store::Store;
@@ -240,5 +242,46 @@ async fn a_conditional_put_that_was_overtaken_goes_round_again() {
     world.links.sync(Side::Old, &[key(1)]).await.unwrap();
     pause.go_on();
     paused.await.unwrap().unwrap();
+    world.assert_level();
+}
+
+/// A sync of key 1 that waits for its guard, while this is said and done.
+async fn while_it_waits_for_its_guard(
+    before: Coverage,
+    meanwhile: impl AsyncFnOnce(&World),
+) -> (World, Fate) {
+    let world = World::new(Collation::Binary);
+    captured(&world).await;
+    world.old.put(TABLE, row(1, "now", "a")).await.unwrap();
+    world.links.cover(Side::New, before);
+    let held = world.new.begin(Scope::Keys(&[key(1)])).await.unwrap();
+    let links = Arc::clone(&world.links);
+    let sync = tokio::spawn(async move { links.sync(Side::Old, &[key(1)]).await });
+    // Time passes only once everybody waits.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    meanwhile(&world).await;
+    drop(held);
+    let fate = sync.await.unwrap().unwrap().fates.remove(0);
+    (world, fate)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_generation_that_begins_while_a_sync_waits_for_its_guard_is_heeded() {
+    let (world, fate) = while_it_waits_for_its_guard(Coverage::All, async |world| {
+        world.links.cover(Side::New, Coverage::Generation(1));
+        mark(world, ChunkState::Begun).await;
+    })
+    .await;
+    assert_eq!(fate, Fate::Deferred, "what the chunk has read may be older, and is written later");
+    assert!(world.new.rows(TABLE).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_generation_that_ends_while_a_sync_waits_for_its_guard_keeps_no_key_back() {
+    let (world, fate) = while_it_waits_for_its_guard(Coverage::Generation(1), async |world| {
+        world.links.cover(Side::New, Coverage::All);
+    })
+    .await;
+    assert_eq!(fate, Fate::Synced, "no backfill is to come that would read it");
     world.assert_level();
 }

@@ -22,6 +22,18 @@ fn whole_migrations_keep_every_promise() {
     assert!(writes > 1_000 && moves > 20 && crashes > 3, "{writes} writes, {moves} moves, {crashes} crashes");
 }
 
+/// A seed that failed must fail again when somebody looks at it: nothing but the seed decides.
+#[test]
+fn a_seed_is_run_again_just_as_it_was() {
+    let run = |seed| simulate(seed, Broken::Nothing).unwrap();
+    let seeds = [3, 0, 7, 5];
+    let first = seeds.map(run);
+    for (seed, before) in seeds.into_iter().zip(first).rev() {
+        assert_eq!(run(seed), before, "seed {seed}");
+    }
+    assert_ne!(first[0].trace, first[1].trace);
+}
+
 /// Seeds at which a worker is overtaken by a move, which is rare.
 const SEEDS: [u64; 6] = [1138, 1170, 1208, 1307, 1331, 1468];
 

@@ -123,7 +123,19 @@ pub trait Store: Send + Sync + 'static {
 
     /// The rows with these keys, each at the place of its key; `None` where there is none. Rows that can't be
     /// read are in the answer's refusals, and `None` too.
-    async fn read(&self, table: &TableName, keys: &[Key], image: Image) -> Result<Rows, StoreError>;
+    async fn read(&self, table: &TableName, keys: &[Key], image: Image) -> Result<Rows, StoreError> {
+        self.read_within(table, keys, image, usize::MAX).await
+    }
+
+    /// The same for as many of the first keys as fit into about so many bytes, and for one at least: the answer may be
+    /// shorter than the keys. How large rows are is known only to who reads them.
+    async fn read_within(
+        &self,
+        table: &TableName,
+        keys: &[Key],
+        image: Image,
+        bytes: usize,
+    ) -> Result<Rows, StoreError>;
 
     /// The rows of a range, in the store's own key order, in batches within the budget. The whole scan sees one
     /// state, that of its beginning.
@@ -186,4 +198,12 @@ pub struct Rows {
     pub rows: Vec<Option<Row>>,
     /// The rows that are there but can't be read.
     pub refused: Vec<Refusal>,
+}
+
+impl Rows {
+    /// How large the last row is: for whoever fills an answer up to a bound.
+    #[must_use]
+    pub fn last_size(&self) -> usize {
+        self.rows.last().and_then(Option::as_ref).map_or(0, Row::size)
+    }
 }

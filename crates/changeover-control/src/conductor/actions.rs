@@ -8,10 +8,8 @@ use std::time::Duration;
 
 use changeover::store::fence::FenceState as FenceWord;
 use changeover::{Side, StoreError};
-use changeover_protocol::control::{
-    ControlAction, ControlEvent, Epoch, Generation, MoveReport, Outcome, Shift,
-};
-use changeover_protocol::moves::{Mirror, UncleanEvent};
+use changeover_protocol::control::{ControlAction, ControlEvent, Epoch, Generation, Shift};
+use changeover_protocol::moves::UncleanEvent;
 use changeover_protocol::{Control, Phase, SLOTS, Slot, SlotRange, Version};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -24,8 +22,8 @@ use crate::error::ControlError;
 use crate::state::AuditKind;
 
 /// How long to wait before something is tried again that must succeed.
-const AGAIN_FIRST: Duration = Duration::from_millis(50);
-const AGAIN_LAST: Duration = Duration::from_secs(5);
+pub(super) const AGAIN_FIRST: Duration = Duration::from_millis(50);
+pub(super) const AGAIN_LAST: Duration = Duration::from_secs(5);
 
 /// How many entries may be left in the log kept for the way back when the move begins: the mirror goes on with them.
 const WAY_BACK_REST: u64 = 1_000;
@@ -196,7 +194,14 @@ impl Conductor {
     async fn open_fence(&self, epoch: Epoch, side: Side) {
         let owed = matches!(self.state.setting(FENCE_OWED).await, Ok(Some(_)));
         let mut pause = AGAIN_FIRST;
-        while let Err(error) = self.fence_driver().open(epoch, side, owed).await {
+        let open = async || -> Result<(), ControlError> {
+            if side == Side::New {
+                // Before anybody writes there.
+                self.note_new_serves().await?;
+            }
+            self.fence_driver().open(epoch, side, owed).await
+        };
+        while let Err(error) = open().await {
             self.fence_again(&error, &mut pause).await;
         }
         self.well("fence").await;
@@ -332,77 +337,6 @@ impl Conductor {
         };
         self.verify_now.send_modify(|due| *due = due.sooner(Due { now: true, repairs }));
     }
-
-    // ---- after a move
-
-    async fn after_report(self: Arc<Self>, report: MoveReport) {
-        match report.outcome {
-            Outcome::Reached | Outcome::WentBack => {}
-            Outcome::TurnedAround(_) | Outcome::Waiting(_) => return,
-        }
-        let record = self.barrier.record();
-        if record.shift.is_some() {
-            return;
-        }
-        self.settle_in(record.place.phase).await;
-        if let Some(file) = self.leave_behind_file() {
-            self.append_rest(report.from.phase.step().authority(), &file).await;
-            self.set_leave_behind(None);
-        }
-    }
-
-    /// Removes what a phase doesn't need, until it is done or another move begins.
-    pub(crate) async fn settle_in(&self, phase: Phase) {
-        let mirror = self.plan.settings.mirror;
-        let mut pause = AGAIN_FIRST;
-        loop {
-            // A move that was begun meanwhile, or is being prepared, needs what this would remove.
-            let one = self.moving.lock().await;
-            let record = self.barrier.record();
-            if record.shift.is_some() || record.place.phase != phase {
-                return;
-            }
-            let cleaned = async {
-                if phase == Phase::Retired {
-                    // Before the fence goes: a straggler's write to the old table would be taken, and lost.
-                    self.retire_tables().await?;
-                }
-                install::after_phase(&self.sides, phase, mirror).await
-            };
-            match cleaned.await {
-                Ok(()) => break,
-                Err(error) => self.trouble("clean-up", &error.to_string()).await,
-            }
-            drop(one);
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(AGAIN_LAST);
-        }
-        self.well("clean-up").await;
-    }
-
-    /// With dual write the log of the side that was left still names the keys that weren't synced.
-    async fn append_rest(&self, side: Side, file: &std::path::Path) {
-        if self.plan.settings.mirror == Mirror::Capture {
-            return;
-        }
-        for store in self.sides.of(side) {
-            let Some(log) = store.capture() else { continue };
-            let written = match log.claim(0, 10_000).await {
-                Ok(claims) if claims.is_empty() => Ok(0),
-                Ok(claims) => left_behind::append(&**store, &claims, Some(file), "left behind").await,
-                Err(error) => Err(error.into()),
-            };
-            match written {
-                Ok(0) => {}
-                Ok(keys) => {
-                    self.tell(ControlEvent::Unclean(UncleanEvent::LeftBehind { keys: Some(keys) })).await;
-                    self.note(AuditKind::Alert, format!("{keys} keys were left behind: {}", file.display()))
-                        .await;
-                }
-                Err(error) => self.trouble("left behind", &error.to_string()).await,
-            }
-        }
-    }
 }
 
 /// The run of slots that a move is about.
@@ -421,24 +355,5 @@ impl Conductor {
             watchdog: &self.watchdog,
             drains: &self.drains,
         }
-    }
-
-    /// Renames the old tables, where that wasn't done yet. Nothing is dropped.
-    async fn retire_tables(&self) -> Result<(), ControlError> {
-        for (side, keeper) in &self.sides.keepers {
-            if *side != Side::Old {
-                continue;
-            }
-            for (table, renamed) in install::patiently(|| keeper.retire()).await? {
-                let what = match renamed {
-                    Some(to) => format!("table {table} is renamed to {to}; drop it when nobody misses it"),
-                    None => format!(
-                        "table {table} keeps its name: there are rows in it that aren't the migration's"
-                    ),
-                };
-                self.note(AuditKind::Install, format!("store {}: {what}", keeper.store())).await;
-            }
-        }
-        Ok(())
     }
 }

@@ -95,7 +95,7 @@ pub(super) async fn fence_problem(sides: &Sides, record: &Control) -> Result<Opt
             let Some(fence) = store.fence() else { continue };
             let at = fence.look().await?;
             let is_open = at.state == FenceState::Open;
-            // In `old` a fence that is still shut is only one that wasn't removed yet.
+            // In `old` a fence that is still shut is one that wasn't removed yet, or that stays after a way back.
             let expected = must_be_open(record.place.phase, side);
             if is_open != expected && record.place.phase != Phase::Old && record.place.phase != Phase::Retired
             {

@@ -92,7 +92,7 @@ pub(super) async fn before_phase(
 /// With the name of whoever stood in the way of a lock.
 pub(super) async fn after_phase(sides: &Sides, at: Phase, mirror: Mirror) -> Result<(), ControlError> {
     match (at, mirror) {
-        (Phase::Old | Phase::Retired, _) => remove_all(sides).await,
+        (Phase::Old | Phase::Retired, _) => remove_all(sides, None).await,
         (Phase::New, Mirror::DualWrite) => {
             remove_capture(sides, Side::Old).await?;
             remove_capture(sides, Side::New).await
@@ -102,14 +102,44 @@ pub(super) async fn after_phase(sides: &Sides, at: Phase, mirror: Mirror) -> Res
     }
 }
 
-/// Removes everything from both sides: capture, fences, chunk marks. Whoever has nothing of ours isn't locked.
-pub(super) async fn remove_all(sides: &Sides) -> Result<(), ControlError> {
+/// Removes everything from both sides: capture, fences, chunk marks; but not the fence of the side `fenced`. Whoever has
+/// nothing of ours isn't locked.
+pub(super) async fn remove_all(sides: &Sides, fenced: Option<Side>) -> Result<(), ControlError> {
     for (_, keeper) in &sides.keepers {
         if !keeper.installed().await?.is_empty() {
-            patiently(|| keeper.remove_installed()).await?;
+            patiently(|| keeper.remove_installed(fenced)).await?;
         }
     }
     Ok(())
+}
+
+/// Back in `old` after the new side was the authority: whoever has an old flag still writes there, and nobody would look
+/// for that write. So its fence stays, and says *moved*, until a move forward opens it, or `abort` removes it.
+///
+/// # Errors
+/// With the name of whoever stood in the way of a lock.
+pub(super) async fn after_way_back(sides: &Sides, epoch: Epoch) -> Result<(), ControlError> {
+    for store in sides.of(Side::New) {
+        let fence = fence_of(&**store)?;
+        let at = fence.look().await?;
+        // One that was removed by hand isn't put back.
+        if at.state != FenceState::Moved && at.epoch > 0 {
+            patiently(|| fence.set(FenceState::Moved, epoch.0)).await?;
+        }
+    }
+    remove_all(sides, Some(Side::New)).await
+}
+
+/// Whether a side's fence says that the authority has moved away from it.
+pub(super) async fn has_moved_away(sides: &Sides, side: Side) -> Result<bool, ControlError> {
+    for store in sides.of(side) {
+        if let Some(fence) = store.fence()
+            && fence.look().await?.state == FenceState::Moved
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 pub(super) async fn capture(sides: &Sides, side: Side, bounds: Bounds) -> Result<(), ControlError> {

@@ -1,7 +1,6 @@
-//! What people ask for: forward, back, pause, forget, abort. Each is checked, written to the audit, handed to the machine,
+//! What people ask for: forward, pause, forget; the ways back are in `back`. Each is checked, written to the audit, handed to the machine,
 //! and answered when the machine has come to an end with it.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use changeover::Side;
@@ -9,13 +8,13 @@ use changeover::faults::fault_point;
 use changeover_protocol::control::{ControlEvent, MoveReport, Outcome};
 use changeover_protocol::fault::FaultPoint;
 use changeover_protocol::gate::{Judgement, Override, Verdict};
-use changeover_protocol::moves::{Mirror, WayBack};
+use changeover_protocol::moves::Mirror;
 use changeover_protocol::{InstanceId, Phase, Place, Share};
 use tokio::sync::broadcast;
 
 use super::gates::{MENDED, window_after};
 use super::verify::Due;
-use super::{Conductor, install, left_behind};
+use super::{Conductor, install};
 use crate::barrier::sentence;
 use crate::error::ControlError;
 use crate::state::{AuditKind, NewAudit};
@@ -55,14 +54,14 @@ impl Conductor {
         NewAudit { at_ms: self.clock.now().0, who: "operator".to_owned(), kind, text }
     }
 
-    fn check_not_stopped(&self) -> Result<(), ControlError> {
+    pub(super) fn check_not_stopped(&self) -> Result<(), ControlError> {
         match self.stopped() {
             Some(problem) => Err(ControlError::Disagreement { problem }),
             None => Ok(()),
         }
     }
 
-    async fn one_at_a_time(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, ControlError> {
+    pub(super) async fn one_at_a_time(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, ControlError> {
         // What an earlier phase left is removed under the same lock, in a moment.
         tokio::time::timeout(CLEAN_UP_WITHIN, self.moving.lock()).await.map_err(|_| {
             ControlError::Refused("another move is being asked for: wait for it, or roll back".to_owned())
@@ -124,7 +123,7 @@ impl Conductor {
             && now.shift.is_none()
         {
             // It wasn't even begun: nothing stays installed for it.
-            install::after_phase(&self.sides, Phase::Old, self.plan.settings.mirror).await?;
+            self.clean_up(Phase::Old).await?;
         }
         went
     }
@@ -176,44 +175,8 @@ impl Conductor {
         }
     }
 
-    /// Goes back: to the phase before unless told otherwise. Waits for no gate.
-    ///
-    /// # Errors
-    /// As [`Conductor::advance`], but for the gates.
-    pub async fn rollback(
-        &self,
-        to: Option<Phase>,
-        share: Share,
-        leave_behind: Option<PathBuf>,
-    ) -> Result<Moved, ControlError> {
-        self.check_not_stopped()?;
-        let record = self.barrier.record();
-        let at = record.shift.as_ref().map_or(record.place, |shift| shift.from);
-        let before =
-            if record.shift.is_some() { Some(at.phase) } else { self.plan.settings.phases.before(at.phase) };
-        let Some(to) = to.or(before) else {
-            return Err(ControlError::Refused(format!("there is nothing behind {}: no way back", at.phase)));
-        };
-        if at.phase == Phase::New && to < Phase::New {
-            self.prepare_way_back(record.way_back).await?;
-        }
-        if at.phase.step().authority() == Side::New && self.plan.settings.mirror == Mirror::Capture {
-            fault_point(FaultPoint::BackPreconditionsHeld).await?;
-        }
-        let leave = leave_behind.is_some();
-        if let Some(file) = leave_behind {
-            // Found out now, not when there is something to write.
-            left_behind::check(&file)?;
-            self.set_leave_behind(Some(file));
-        }
-        self.pass_preconditions(at.phase, to).await?;
-        let event = ControlEvent::Rollback { to, share, leave_behind: leave };
-        let how = if leave { ", leaving keys behind" } else { "" };
-        self.go(event, format!("rollback to {to}{how}")).await
-    }
-
     /// The gap between a fence's preconditions and the record of its move.
-    async fn pass_preconditions(&self, from: Phase, to: Phase) -> Result<(), ControlError> {
+    pub(super) async fn pass_preconditions(&self, from: Phase, to: Phase) -> Result<(), ControlError> {
         let (near, far) = (from.step().authority(), to.step().authority());
         if near == far || self.plan.settings.mirror != Mirror::Capture {
             return Ok(());
@@ -225,25 +188,8 @@ impl Conductor {
         Ok(fault_point(point).await?)
     }
 
-    /// Without the log that the way back needs, the new side's changes must be logged before the old side is filled anew.
-    async fn prepare_way_back(&self, way_back: WayBack) -> Result<(), ControlError> {
-        if self.plan.settings.mirror == Mirror::Capture && way_back == WayBack::Open {
-            return Ok(());
-        }
-        if self.plan.settings.phases.has(Phase::ReverseShadow) {
-            install::capture(&self.sides, Side::New, self.plan.bounds).await?;
-            self.note(AuditKind::Install, "capture is installed on the new side".to_owned()).await;
-        }
-        // The journal of whoever writes the old side again, further back; the fence has none to switch on with dual write.
-        if self.plan.settings.mirror == Mirror::DualWrite && self.plan.settings.phases.has(Phase::Shadow) {
-            install::capture(&self.sides, Side::Old, self.plan.bounds).await?;
-            self.note(AuditKind::Install, "capture is installed on the old side".to_owned()).await;
-        }
-        Ok(())
-    }
-
     /// Hands an event to the machine and follows what comes of it.
-    async fn go(&self, event: ControlEvent, asked: String) -> Result<Moved, ControlError> {
+    pub(super) async fn go(&self, event: ControlEvent, asked: String) -> Result<Moved, ControlError> {
         let mut reports = self.barrier.reports();
         let goal = match &event {
             ControlEvent::Advance { to, .. } | ControlEvent::Rollback { to, .. } => *to,
@@ -257,7 +203,7 @@ impl Conductor {
         }
     }
 
-    fn still_under_way(&self, text: &str) -> Moved {
+    pub(super) fn still_under_way(&self, text: &str) -> Moved {
         let record = self.barrier.record();
         Moved {
             place: record.place,
@@ -328,38 +274,6 @@ impl Conductor {
             }
             _ => Ok(Moved { place, text: sentence(report), held_ms, under_way: false, notes: notes(place) }),
         }
-    }
-
-    /// Back to `old` and everything removed; only while the old side is the authority. The new side's rows stay.
-    ///
-    /// # Errors
-    /// [`ControlError::Refused`] once the new side is the authority for any key.
-    pub async fn abort(&self) -> Result<Moved, ControlError> {
-        let record = self.barrier.record();
-        if record.place.phase > Phase::Shadow
-            || record.target.assignments.iter().any(|a| a.step.authority() == Side::New)
-        {
-            return Err(ControlError::Refused(format!(
-                "the new side is the authority in {}: `changeover rollback` goes back first, then abort",
-                record.place
-            )));
-        }
-        let moved = if record.place.phase == Phase::Old && record.shift.is_none() {
-            self.note(AuditKind::Request, "abort".to_owned()).await;
-            self.still_under_way("nothing had moved")
-        } else {
-            self.rollback(Some(Phase::Old), Share::ALL, None).await?
-        };
-        install::remove_all(&self.sides).await?;
-        self.note(
-            AuditKind::Install,
-            "all that was installed is removed; the new side's rows stay".to_owned(),
-        )
-        .await;
-        Ok(Moved {
-            text: "aborted: all that was installed is removed; the new side's rows stay".to_owned(),
-            ..moved
-        })
     }
 
     /// Lets backfill and verification rest, or go on. The mirror always goes on.

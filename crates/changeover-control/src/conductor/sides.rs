@@ -20,8 +20,8 @@ pub(crate) trait Keeper: Send + Sync + 'static {
     /// What this migration has installed: each by its kind and name.
     async fn installed(&self) -> Result<Vec<String>, StoreError>;
 
-    /// Removes what this migration has installed, of either side. May be repeated.
-    async fn remove_installed(&self) -> Result<(), StoreError>;
+    /// Removes what this migration has installed, of either side, but for the fence of the side `fenced`. May be repeated.
+    async fn remove_installed(&self, fenced: Option<Side>) -> Result<(), StoreError>;
 
     /// Renames the side's tables; each by its old and its new name. May be repeated.
     async fn retire(&self) -> Result<Vec<(String, Option<String>)>, StoreError>;

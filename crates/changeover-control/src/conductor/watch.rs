@@ -153,7 +153,10 @@ impl Conductor {
         if in_way_back && record.way_back == WayBack::Open {
             let now = self.clock.now();
             let too_long = now.since(record.since) >= self.plan.way_back_ms;
-            if too_long || depth.span >= depth.bound {
+            // Not while somebody prepares the way back.
+            let nobody_moves = self.moving.try_lock();
+            let still = self.barrier.record().revision == record.revision;
+            if (too_long || depth.span >= depth.bound) && nobody_moves.is_ok() && still {
                 let why = if too_long { "its time is over" } else { "its log is at its bound" };
                 self.tell(ControlEvent::WayBackEnded).await;
                 install::remove_capture(&self.sides, Side::New).await?;
@@ -340,7 +343,7 @@ pub(super) fn must_capture(record: &Control, side: Side) -> bool {
 pub(super) const fn must_be_open(phase: Phase, side: Side) -> bool {
     match (phase, side) {
         (Phase::Old | Phase::Shadow, Side::Old) => true,
-        // In `old` nothing is fenced, or not any more.
+        // In `old` nothing is fenced, or not any more; but for what a way back leaves fenced, which nobody holds against it.
         (Phase::Old, Side::New) => true,
         (Phase::Shadow, Side::New) | (Phase::ReverseShadow | Phase::New, Side::Old) => false,
         (Phase::ReverseShadow | Phase::New, Side::New) => true,

@@ -37,7 +37,7 @@ pub async fn copy(spec: &Spec, told: Told<'_>) -> Result<JobReport, ControlError
     let copy_took = began.elapsed();
     // The copy is whole: its marks have done their work.
     for (_, keeper) in sides.keepers.iter().filter(|(side, _)| *side == Side::New) {
-        keeper.remove_installed().await?;
+        keeper.remove_installed(None).await?;
     }
     let mut tables = compare_for(&sides, spec, told).await?;
     for table in &mut tables {

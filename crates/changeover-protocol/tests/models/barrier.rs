@@ -8,12 +8,12 @@ use crate::world::{Ack, Driver, LEASE, Variant, World, record_in};
 use changeover_protocol::control::ControlEvent;
 use changeover_protocol::member::OnSilence;
 use changeover_protocol::moves::Mirror;
-use changeover_protocol::{Millis, Phase, Settings, Share, Step};
+use changeover_protocol::{Millis, Phase, Settings, Share, Slot, Step};
 
-const LINEARIZABLE: Expect = Expect::Violates("linearizable");
+pub(crate) const LINEARIZABLE: Expect = Expect::Violates("linearizable");
 const SIDES: Expect = Expect::Violates("sides equal at rest");
 
-fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings {
         hold_lease_ms: LEASE,
         // Where time-outs aren't the point, they don't come.
@@ -24,26 +24,27 @@ fn settings() -> Settings {
     }
 }
 
-fn advance(to: Phase) -> ControlEvent {
+pub(crate) fn advance(to: Phase) -> ControlEvent {
     ControlEvent::Advance { to, share: Share::ALL }
 }
 
-fn rollback(to: Phase) -> ControlEvent {
+pub(crate) fn rollback(to: Phase) -> ControlEvent {
     ControlEvent::Rollback { to, share: Share::ALL, leave_behind: false }
 }
 
 /// Two instances in this phase, two writes and two reads.
-fn world(from: Phase, asks: &[ControlEvent], goal: Phase) -> World {
+pub(crate) fn world(from: Phase, asks: &[ControlEvent], goal: Phase) -> World {
     world_with(settings(), from, asks, goal)
 }
 
-fn world_with(settings: Settings, from: Phase, asks: &[ControlEvent], goal: Phase) -> World {
+pub(crate) fn world_with(settings: Settings, from: Phase, asks: &[ControlEvent], goal: Phase) -> World {
     World {
         nodes: 2,
         driver: Driver::Control,
         ack: Ack::Both,
         writes: 2,
         reads: 2,
+        slot: Slot::new(0),
         control: record_in(from, settings, 2),
         values: [0, 0],
         asks: asks.to_vec(),

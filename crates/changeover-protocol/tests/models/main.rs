@@ -14,5 +14,6 @@
 mod barrier;
 mod chunks;
 mod history;
+mod parts;
 mod search;
 mod world;

@@ -166,7 +166,9 @@ fn run_round(
     Ok(if bad.is_empty() { Round::Done(applied) } else { Round::Without(bad) })
 }
 
-/// Rows whose unique values others hold: those in the set exchange them; others must join the set.
+/// Rows whose unique values others hold: those in the set exchange them; others must join the set. A row may only look as
+/// if it were in the way (a partial index may not have the row as it shall be): so who can't move is named only once the
+/// row was really refused.
 fn exchange(
     connection: &Connection,
     tables: &[SideTable],
@@ -177,6 +179,7 @@ fn exchange(
     let place: HashMap<&Key, usize> = steps.iter().enumerate().map(|(at, s)| (&s.change.key, at)).collect();
     let mut joins: Vec<Key> = Vec::new();
     let mut moving: Vec<(usize, Wanted)> = Vec::new();
+    let mut objections: HashMap<usize, String> = HashMap::new();
     for &at in blocked {
         let step = &steps[at];
         let wanted = wanted(connection, step)?;
@@ -193,10 +196,8 @@ fn exchange(
                 },
             }
         }
-        match objection {
-            Some(why) => applied.refused.push(refusal(&step.change.key, why)),
-            None => moving.push((at, wanted)),
-        }
+        objections.extend(objection.map(|why| (at, why)));
+        moving.push((at, wanted));
     }
     if !joins.is_empty() {
         return Ok(Some(Round::Joins(joins)));
@@ -211,7 +212,9 @@ fn exchange(
         match put_whole(connection, steps[*at].table, wanted) {
             Ok(()) => applied.written += 1,
             Err(error) if errors::is_refusal(&error) => {
-                bad.push((*at, refused(&steps[*at].change.key, &error)))
+                let key = &steps[*at].change.key;
+                let why = objections.remove(at).filter(|_| errors::is_taken(&error));
+                bad.push((*at, why.map_or_else(|| refused(key, &error), |why| refusal(key, why))));
             }
             Err(error) => return Err(error),
         }

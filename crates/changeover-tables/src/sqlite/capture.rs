@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use changeover::store::capture::{CaptureLog, CaptureOptions, Claim, Depth};
+use changeover::store::capture::{CaptureLog, CaptureOptions, Claim, Depth, KeyClaims};
 use changeover::{Key, SlotRange, StoreError};
 
 use super::claims::Log;
@@ -71,7 +71,7 @@ impl CaptureLog for SqliteStore {
         self.read_log("reading the log", move |log| log.claim(after, limit)).await
     }
 
-    async fn claim_keys(&self, keys: &[Key]) -> Result<Vec<Claim>, StoreError> {
+    async fn claim_keys(&self, keys: &[Key]) -> Result<KeyClaims, StoreError> {
         let keys = keys.to_vec();
         self.read_log("reading the log", move |log| log.claim_keys(&keys)).await
     }

@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use changeover::store::capture::{CaptureOptions, Claim, Depth};
+use changeover::store::capture::{CaptureOptions, Claim, Depth, KeyClaims};
 use changeover::{Key, Slot, SlotRange, Value};
 use rusqlite::{Connection, Row as SqlRow};
 
@@ -125,24 +125,26 @@ impl<'i> Log<'i> {
         Ok(claims)
     }
 
-    /// The entries of these keys among the newest ones: whoever asks has just written them. Older ones stay for the worker.
-    pub(super) fn claim_keys(&self, keys: &[Key]) -> rusqlite::Result<Vec<Claim>> {
-        if !self.exists()? {
-            return Ok(Vec::new());
+    /// The entries of these keys among the newest ones: whoever asks has just written them. Older ones stay for the worker;
+    /// that there may be some is said.
+    pub(super) fn claim_keys(&self, keys: &[Key]) -> rusqlite::Result<KeyClaims> {
+        if keys.is_empty() || !self.exists()? {
+            return Ok(KeyClaims { claims: Vec::new(), all: true });
         }
         let wanted: HashSet<&Key> = keys.iter().collect();
-        let sql = format!(
-            "{} WHERE id > 0 AND mapping IS NOT NULL ORDER BY id DESC LIMIT {LOOKED_THROUGH}",
-            self.select()
-        );
+        let sql = format!("{} WHERE id > 0 AND mapping IS NOT NULL ORDER BY id DESC", self.select());
         let mut statement = self.connection.prepare_cached(&sql)?;
         let mut rows = statement.query([])?;
-        let mut claims = Vec::new();
-        while let Some(row) = rows.next()? {
-            claims.extend(self.entry(row)?.filter(|claim| wanted.contains(&claim.key)));
+        let mut found = KeyClaims::default();
+        for _ in 0..LOOKED_THROUGH {
+            let Some(row) = rows.next()? else {
+                found.all = true;
+                break;
+            };
+            found.claims.extend(self.entry(row)?.filter(|claim| wanted.contains(&claim.key)));
         }
-        claims.reverse();
-        Ok(claims)
+        found.claims.reverse();
+        Ok(found)
     }
 
     /// An entry as a claim; `None` for a mapping that the migration no longer has.

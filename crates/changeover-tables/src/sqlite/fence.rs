@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use changeover::StoreError;
 use changeover::store::fence::{Fence, FenceAt, FenceLock, FenceState};
+use changeover::{Side, StoreError};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::install::{self, message, side_name, trigger_name};
@@ -141,6 +141,11 @@ pub(super) fn set(
     }
     install::put_triggers(connection, &wanted)?;
     Ok(())
+}
+
+/// Whether a trigger whose name begins so, up to the migration, is of this side's fence.
+pub(super) fn is_trigger(beginning: &str, side: Side) -> bool {
+    beginning.starts_with("changeover_fence_") && beginning.ends_with(&format!("_{}", side_name(side)))
 }
 
 /// The triggers that refuse the application's writes to a mapping's rows.

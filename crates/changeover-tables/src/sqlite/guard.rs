@@ -81,11 +81,16 @@ impl GuardedTx for SqliteTx {
         .await
     }
 
-    async fn read(&mut self, table: &TableName, keys: &[Key]) -> Result<Rows, StoreError> {
+    async fn read_within(
+        &mut self,
+        table: &TableName,
+        keys: &[Key],
+        bytes: usize,
+    ) -> Result<Rows, StoreError> {
         let (table, keys) = (table.clone(), keys.to_vec());
         self.run("reading rows under the guard", move |inner, connection| {
             let table = inner.table(&table)?;
-            Ok(table.read(connection, &table.canonical, &keys)?)
+            Ok(table.read(connection, &table.canonical, &keys, bytes)?)
         })
         .await
     }

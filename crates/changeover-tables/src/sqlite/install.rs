@@ -122,17 +122,28 @@ fn drop_one(connection: &Connection, thing: &Installed) -> rusqlite::Result<()> 
     connection.execute_batch(&format!("DROP {word} IF EXISTS {}", name(&thing.name)))
 }
 
-/// Removes what one migration has installed on either side, and what is shared once nobody else uses it.
-pub(super) fn remove_of(connection: &Connection, migration: &str) -> rusqlite::Result<()> {
+/// Removes what one migration has installed on either side, and what is shared once nobody else uses it. The fence of the
+/// side `fenced` stays as it is.
+pub(super) fn remove_of(
+    connection: &Connection,
+    migration: &str,
+    fenced: Option<Side>,
+) -> rusqlite::Result<()> {
     for thing in in_order(list(connection)?) {
-        let mut parts = thing.name.split(':').skip(1);
-        if parts.next() == Some(migration) {
+        let mut parts = thing.name.split(':');
+        let kind = parts.next().unwrap_or_default();
+        let stays = fenced.is_some_and(|side| fence::is_trigger(kind, side));
+        if parts.next() == Some(migration) && !stays {
             drop_one(connection, &thing)?;
         }
     }
     for table in [chunks::TABLE, fence::TABLE, META] {
         if exists(connection, table)? {
-            connection.execute(&format!("DELETE FROM {table} WHERE migration = ?1"), [migration])?;
+            let stays = match fenced {
+                Some(side) if table == fence::TABLE => format!(" AND side <> '{}'", side_name(side)),
+                _ => String::new(),
+            };
+            connection.execute(&format!("DELETE FROM {table} WHERE migration = ?1{stays}"), [migration])?;
             let left: i64 =
                 connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?;
             if left == 0 {

@@ -27,16 +27,21 @@ impl SideTable {
         format!("SELECT {} FROM {} WHERE {}{}", image.select, self.table, self.has_key(1), self.and_scope())
     }
 
-    /// The rows with these keys, as the connection sees them.
+    /// The rows with these keys, as the connection sees them, until there are so many bytes of them.
     pub(super) fn read(
         &self,
         connection: &Connection,
         image: &ImageSql,
         keys: &[Key],
+        bytes: usize,
     ) -> rusqlite::Result<Rows> {
         let mut statement = connection.prepare_cached(&self.point_sql(image))?;
         let mut answer = Rows::default();
+        let mut size = 0;
         for key in keys {
+            if size >= bytes {
+                break;
+            }
             answer.rows.push(match self.read_one(connection, &mut statement, image, key) {
                 Ok(Some(Made::Row(row))) => Some(row),
                 Ok(Some(Made::Refused(refusal))) => {
@@ -50,6 +55,7 @@ impl SideTable {
                 }
                 Err(error) => return Err(error),
             });
+            size += answer.last_size();
         }
         Ok(answer)
     }

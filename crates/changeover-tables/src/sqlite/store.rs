@@ -112,16 +112,17 @@ impl SqliteStore {
         &self.inner.database
     }
 
-    /// Removes what this migration has installed in the database, on either side. May be repeated.
+    /// Removes what this migration has installed in the database, on either side; but not the fence of the side `fenced`,
+    /// which stays as it is. May be repeated.
     ///
     /// # Errors
     /// What the database says.
-    pub async fn remove_installed(&self) -> Result<(), StoreError> {
+    pub async fn remove_installed(&self, fenced: Option<Side>) -> Result<(), StoreError> {
         let inner = Arc::clone(&self.inner);
         self.inner
             .database
             .write("removing what was installed", move |session| {
-                Ok(install::remove_of(&session.connection, &inner.migration)?)
+                Ok(install::remove_of(&session.connection, &inner.migration, fenced)?)
             })
             .await
     }
@@ -138,7 +139,7 @@ impl SqliteStore {
             .database
             .write("retiring the tables", move |session| {
                 let connection = &session.connection;
-                install::remove_of(connection, &inner.migration)?;
+                install::remove_of(connection, &inner.migration, None)?;
                 let mut renamed: Vec<(String, Option<String>)> = Vec::new();
                 for table in &inner.tables {
                     let retired = format!("{}_retired", table.info.name);
@@ -206,7 +207,13 @@ impl Store for SqliteStore {
         Ok(Identity { server: format!("{server}{restored}"), tables })
     }
 
-    async fn read(&self, table: &TableName, keys: &[Key], image: Image) -> Result<Rows, StoreError> {
+    async fn read_within(
+        &self,
+        table: &TableName,
+        keys: &[Key],
+        image: Image,
+        bytes: usize,
+    ) -> Result<Rows, StoreError> {
         let (inner, table, keys) = (Arc::clone(&self.inner), table.clone(), keys.to_vec());
         if inner.table(&table)?.image(image).is_none() {
             return Err(scan::no_back(&inner.database.place));
@@ -217,7 +224,7 @@ impl Store for SqliteStore {
                 let transaction = session.connection.unchecked_transaction()?;
                 let found = inner.tables.iter().find(|t| *t.name() == table);
                 match found.and_then(|t| t.image(image).map(|image| (t, image))) {
-                    Some((table, image)) => table.read(&transaction, image, &keys),
+                    Some((table, image)) => table.read(&transaction, image, &keys, bytes),
                     None => Ok(Rows::default()),
                 }
             })

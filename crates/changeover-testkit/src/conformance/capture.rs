@@ -106,10 +106,10 @@ async fn a_claim_of_keys_gives_their_entries_alone(subject: &Subject) {
         subject.put(&[item(1, "a"), item(2, "b")]).await;
         subject.app.write(Side::Old, &[AppWrite::Delete(1)]).await.unwrap();
     }
-    let claims = log.claim_keys(&[key(1), key(99)]).await.unwrap();
+    let claims = log.claim_keys(&[key(1), key(99)]).await.unwrap().claims;
     assert!(claims.len() >= 4, "two inserts and two deletes: {claims:?}");
     assert!(claims.iter().all(|claim| claim.key == key(1)));
-    assert_eq!(log.claim_keys(&[]).await.unwrap(), []);
+    assert_eq!(log.claim_keys(&[]).await.unwrap().claims, []);
 }
 
 async fn exactly_what_is_discarded_goes(subject: &Subject) {
@@ -213,7 +213,7 @@ async fn dirty_keys_are_counted_once_by_slot(subject: &Subject) {
         subject.app.write(Side::Old, &[AppWrite::Delete(1)]).await.unwrap();
     }
     assert_eq!(log.dirty_in(SlotRange::ALL).await.unwrap(), 2);
-    let slot = log.claim_keys(&[key(1)]).await.unwrap()[0].slot;
+    let slot = log.claim_keys(&[key(1)]).await.unwrap().claims[0].slot;
     let one = SlotRange { from: slot.number(), to: slot.number() + 1 };
     assert!(log.dirty_in(one).await.unwrap() >= 1);
     assert_eq!(log.dirty_in(SlotRange { from: 0, to: 0 }).await.unwrap(), 0);

@@ -159,13 +159,13 @@ async fn the_holder_claims_all_and_discards_within_its_transaction(subject: &Sub
     assert_eq!(left.iter().map(|claim| claim.id).collect::<Vec<_>>(), [claims[1].id]);
     drop(lock);
     until_writable(subject).await;
-    let there = subject.log().claim_keys(&[key(1), key(2)]).await.unwrap();
+    let there = subject.log().claim_keys(&[key(1), key(2)]).await.unwrap().claims;
     assert_eq!(there.len(), 2, "they are there again");
     let mut lock = subject.fence().lock(WAIT, STALL).await.unwrap();
     let ids: Vec<i64> = there.iter().map(|claim| claim.id).collect();
     lock.discard(&ids).await.unwrap();
     lock.commit().await.unwrap();
-    assert_eq!(subject.log().claim_keys(&[key(1), key(2)]).await.unwrap(), []);
+    assert_eq!(subject.log().claim_keys(&[key(1), key(2)]).await.unwrap().claims, []);
 }
 
 async fn capture_takes_effect_with_the_locks_commit(subject: &Subject) {
@@ -179,7 +179,7 @@ async fn capture_takes_effect_with_the_locks_commit(subject: &Subject) {
     lock.commit().await.unwrap();
     assert!(subject.log().installed().await.unwrap());
     subject.put(&[item(1, "a")]).await;
-    assert!(!subject.log().claim_keys(&[key(1)]).await.unwrap().is_empty());
+    assert!(!subject.log().claim_keys(&[key(1)]).await.unwrap().claims.is_empty());
 }
 
 async fn the_mirror_passes_a_shut_fence(subject: &Subject) {

@@ -11,6 +11,7 @@ cases! {
     Nothing:
         a_read_sees_what_was_committed_before_it,
         a_read_answers_each_key_at_its_place,
+        a_read_within_a_bound_answers_the_first_keys_and_one_at_least,
         a_scan_gives_every_row_once_in_an_order,
         a_scan_keeps_its_budget,
         a_range_excludes_its_first_key_and_includes_its_last,
@@ -57,6 +58,19 @@ async fn a_read_answers_each_key_at_its_place(subject: &Subject) {
     let expected = [Some(item(3, "c").row()), None, Some(item(1, "a").row()), Some(item(3, "c").row())];
     assert_eq!(rows.rows, expected);
     assert_eq!(subject.old.read(&table(), &[], Image::Canonical).await.unwrap().rows, []);
+}
+
+async fn a_read_within_a_bound_answers_the_first_keys_and_one_at_least(subject: &Subject) {
+    let items: Vec<_> = (0..9).map(|n| item(n, &"x".repeat(1_000))).collect();
+    subject.put(&items).await;
+    let keys: Vec<Key> = (0..9).map(key).collect();
+    let within =
+        async |bytes| subject.old.read_within(&table(), &keys, Image::Canonical, bytes).await.unwrap().rows;
+    assert_eq!(within(1).await, [Some(items[0].row())]);
+    let some = within(4_000).await;
+    assert!((2..=4).contains(&some.len()), "{}", some.len());
+    assert!(some.iter().zip(&items).all(|(row, item)| *row == Some(item.row())), "each at its key's place");
+    assert_eq!(within(1 << 20).await.len(), 9);
 }
 
 async fn a_scan_gives_every_row_once_in_an_order(subject: &Subject) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use changeover::StoreError;
-use changeover::store::capture::{CaptureLog, CaptureOptions, Claim, Depth};
+use changeover::store::capture::{CaptureLog, CaptureOptions, Claim, Depth, KeyClaims};
 use changeover::value::Key;
 use changeover_protocol::SlotRange;
 
@@ -60,7 +60,7 @@ impl CaptureLog for MemoryStore {
         Ok(claims)
     }
 
-    async fn claim_keys(&self, keys: &[Key]) -> Result<Vec<Claim>, StoreError> {
+    async fn claim_keys(&self, keys: &[Key]) -> Result<KeyClaims, StoreError> {
         self.shared.suffer("claim_keys").await?;
         let mut state = self.state();
         let claims: Vec<Claim> =
@@ -68,7 +68,7 @@ impl CaptureLog for MemoryStore {
         if self.shared.breaks(Sabotage::ClaimsDeletedFirst) {
             claims.iter().for_each(|claim| drop(state.log.remove(&claim.id)));
         }
-        Ok(claims)
+        Ok(KeyClaims { claims, all: true })
     }
 
     async fn discard(&self, ids: &[i64]) -> Result<(), StoreError> {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use changeover::StoreError;
@@ -272,13 +273,22 @@ impl GuardedTx for MemoryTx {
         Ok(own.or_else(|| self.shared.state().marks.get(&(table.clone(), generation, number)).cloned()))
     }
 
-    async fn read(&mut self, table: &TableName, keys: &[Key]) -> Result<Rows, StoreError> {
+    async fn read_within(
+        &mut self,
+        table: &TableName,
+        keys: &[Key],
+        bytes: usize,
+    ) -> Result<Rows, StoreError> {
         self.shared.suffer("tx_read").await?;
         let at = self.shared.asked(table)?;
         let shared = Arc::clone(&self.shared);
         let state = shared.state();
         let mut answer = Rows::default();
+        let mut size = 0;
         for key in keys {
+            if size >= bytes {
+                break;
+            }
             let place = self.place(key)?;
             match self.row(&state, &place).map(|row| shared.image(at, row, Image::Canonical)) {
                 Some(Ok(row)) => answer.rows.push(row),
@@ -288,7 +298,9 @@ impl GuardedTx for MemoryTx {
                 }
                 None => answer.rows.push(None),
             }
+            size += answer.last_size();
         }
+        shared.largest_read.fetch_max(size, Ordering::Relaxed);
         Ok(answer)
     }
 

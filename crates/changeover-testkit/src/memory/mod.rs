@@ -16,6 +16,7 @@ mod weather;
 mod writer;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use changeover::store::{StoreInfo, TableShape};
@@ -53,6 +54,8 @@ pub(crate) struct Shared {
     /// Shared by every writer's transaction; held alone by the fence's lock.
     writers: Arc<RwLock<()>>,
     changed: Notify,
+    /// In bytes, of the answers to reads by keys.
+    largest_read: AtomicUsize,
 }
 
 impl std::fmt::Debug for MemoryStore {
@@ -94,6 +97,7 @@ impl MemoryStore {
             marks: Arc::default(),
             writers: Arc::default(),
             changed: Notify::new(),
+            largest_read: AtomicUsize::new(0),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -120,6 +124,12 @@ impl MemoryStore {
             .values()
             .filter_map(|row| self.shared.canonical(at, row).ok().flatten())
             .collect()
+    }
+
+    /// The size in bytes of the largest answer to a read by keys so far: what its caller held at once.
+    #[must_use]
+    pub fn largest_read(&self) -> usize {
+        self.shared.largest_read.load(Ordering::Relaxed)
     }
 
     /// One row as it lies in this store.

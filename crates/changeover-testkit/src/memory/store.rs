@@ -1,6 +1,7 @@
 //! The memory store as a [`Store`]: reading.
 
 use std::ops::Bound;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -93,13 +94,23 @@ impl Store for MemoryStore {
         })
     }
 
-    async fn read(&self, table: &TableName, keys: &[Key], image: Image) -> Result<Rows, StoreError> {
+    async fn read_within(
+        &self,
+        table: &TableName,
+        keys: &[Key],
+        image: Image,
+        bytes: usize,
+    ) -> Result<Rows, StoreError> {
         self.shared.suffer("read").await?;
         let at = self.shared.asked(table)?;
         let mut answer = Rows::default();
         let seen = self.shared.breaks(Sabotage::LaggingReads).then(|| self.shared.seen(at));
         let state = self.state();
+        let mut size = 0;
         for key in keys {
+            if size >= bytes {
+                break;
+            }
             let row = seen
                 .as_ref()
                 .unwrap_or(&state.tables[at])
@@ -113,7 +124,9 @@ impl Store for MemoryStore {
                 }
                 None => answer.rows.push(None),
             }
+            size += answer.last_size();
         }
+        self.shared.largest_read.fetch_max(size, Ordering::Relaxed);
         Ok(answer)
     }
 

@@ -102,6 +102,10 @@ impl ControlPlane {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) const fn broken(&self) -> Broken {
+        self.broken
+    }
+
     pub(super) fn phase(&self) -> Phase {
         self.record().place.phase
     }

@@ -6,17 +6,18 @@ use std::time::Duration;
 
 use changeover::clock::RuntimeClock;
 use changeover::engine::TableMirror;
+use changeover::mirror::Mirror as _;
 use changeover::write::Ack;
 use changeover::{Migration, Refused};
-use changeover_protocol::Side;
 use changeover_protocol::control::ControlEvent;
 use changeover_protocol::member::InstanceId;
+use changeover_protocol::{Side, Writes};
 use tokio::task::AbortHandle;
 
 use super::control::{ControlPlane, Unheard};
 use super::doomed::{DoomedMirror, Life};
 use super::register::{Registers, key, row, version};
-use super::{KEYS, TABLE, WRITE_LIFETIME, World};
+use super::{Broken, KEYS, TABLE, WRITE_LIFETIME, World};
 use crate::random::Random;
 
 /// Clients of one instance.
@@ -243,6 +244,15 @@ impl Shared {
             true => random.between(Duration::ZERO, WRITE_LIFETIME / 2),
             false => random.between(Duration::ZERO, Duration::from_millis(10)),
         };
+        if self.control.broken() == Broken::NotLookedAgain
+            && let Some(step) = migration.standing().target.uniform_step()
+            && step.plan().writes != Writes::Held
+        {
+            // The thread may be paused between the look and the count.
+            let paused = random.between(Duration::ZERO, Duration::from_millis(300));
+            self.write_as_seen(step.plan().writes, &life, id, version, delay + paused).await;
+            return;
+        }
         let written = migration
             .write("register.put", key(id))
             .run(move |side: Side| async move {
@@ -259,6 +269,32 @@ impl Shared {
             Err(Failed::Refused | Failed::Store) => {
                 self.registers.refused();
                 // It may be carried out still; the key's next write must not be overtaken by it.
+                tokio::time::sleep(WRITE_LIFETIME).await;
+            }
+        }
+    }
+
+    /// What the switch would do without its second look: nobody counts this write among those begun under the target that
+    /// it has seen.
+    async fn write_as_seen(&self, seen: Writes, life: &Life, id: u64, version: u64, delay: Duration) {
+        let (side, mirrored) = match seen {
+            Writes::To(side) => (side, false),
+            Writes::Mirrored(side) => (side, true),
+            Writes::Held => return,
+        };
+        let write = async {
+            tokio::time::sleep(delay).await;
+            self.world.store(side).put(TABLE, row(id, version)).await.map_err(|_| Failed::Store)?;
+            if mirrored && self.ack == Ack::Both {
+                let mirror = TableMirror::new(Arc::clone(&self.world.links));
+                mirror.level(side, &[key(id)]).await.map_err(|_| Failed::Store)?;
+            }
+            Ok::<_, Failed>(())
+        };
+        match life.or_never(write).await {
+            Ok(()) => self.registers.acknowledged(id, version),
+            Err(_) => {
+                self.registers.refused();
                 tokio::time::sleep(WRITE_LIFETIME).await;
             }
         }

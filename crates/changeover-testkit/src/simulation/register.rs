@@ -4,9 +4,11 @@
 //! no read is older than a write acknowledged before it began, none is newer than what was begun by its end, and none is
 //! older than another read that ended before it began. This needs no search, and nothing of the engine.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use changeover::value::{Key, Row, Value};
+use tokio::time::Instant;
 
 use super::TABLE;
 
@@ -41,6 +43,17 @@ struct State {
     writes: u64,
     refused: u64,
     wrong: Option<String>,
+    trace: u64,
+    began: Option<Instant>,
+}
+
+impl State {
+    /// What happened, and when.
+    fn note(&mut self, what: &str, id: u64, version: u64) {
+        let mut hasher = DefaultHasher::new();
+        (self.trace, what, id, version, self.began.map(|began| began.elapsed())).hash(&mut hasher);
+        self.trace = hasher.finish();
+    }
 }
 
 /// All keys.
@@ -49,7 +62,8 @@ pub(super) struct Registers(Mutex<State>);
 
 impl Registers {
     pub(super) fn new(keys: u64) -> Self {
-        Self(Mutex::new(State { registers: vec![Register::default(); keys as usize], ..State::default() }))
+        let registers = vec![Register::default(); keys as usize];
+        Self(Mutex::new(State { registers, began: Some(Instant::now()), ..State::default() }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -61,12 +75,15 @@ impl Registers {
         let mut state = self.state();
         let register = &mut state.registers[id as usize];
         register.begun += 1;
-        register.begun
+        let version = register.begun;
+        state.note("begun", id, version);
+        version
     }
 
     pub(super) fn acknowledged(&self, id: u64, version: u64) {
         let mut state = self.state();
         state.writes += 1;
+        state.note("acknowledged", id, version);
         let register = &mut state.registers[id as usize];
         register.acknowledged = register.acknowledged.max(version);
     }
@@ -84,6 +101,7 @@ impl Registers {
     pub(super) fn read(&self, id: u64, least: u64, seen: u64, what: &str) {
         let mut state = self.state();
         state.reads += 1;
+        state.note(what, id, seen);
         let begun = state.registers[id as usize].begun;
         let register = &mut state.registers[id as usize];
         register.seen = register.seen.max(seen);
@@ -96,6 +114,10 @@ impl Registers {
     pub(super) fn counts(&self) -> (u64, u64, u64) {
         let state = self.state();
         (state.reads, state.writes, state.refused)
+    }
+
+    pub(super) fn trace(&self) -> u64 {
+        self.state().trace
     }
 
     pub(super) fn verdict(&self) -> Result<(), String> {

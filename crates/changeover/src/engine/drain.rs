@@ -280,8 +280,10 @@ impl Drain {
 
     async fn sleep(&mut self, length: Duration) {
         tokio::select! {
-            () = tokio::time::sleep(length) => {}
+            // In an order, here and below, so that a simulation can be run again.
+            biased;
             () = self.until_wish_changes() => {}
+            () = tokio::time::sleep(length) => {}
         }
     }
 
@@ -305,8 +307,9 @@ impl Drain {
         }
         let at_most_ms = u64::try_from(at_most.as_millis()).unwrap_or(u64::MAX);
         tokio::select! {
-            () = log.changed(at_most_ms) => {}
+            biased;
             () = self.until_wish_changes() => {}
+            () = log.changed(at_most_ms) => {}
         }
     }
 

@@ -64,7 +64,7 @@ impl Mirror for TableMirror {
         for (source, keys) in self.by_source(authority, keys)? {
             let log = log_of(source.as_ref())?;
             // The claims first: what is logged later isn't discarded by this call.
-            let claims = log.claim_keys(&keys).await?;
+            let claims = log.claim_keys(&keys).await?.claims;
             fault_point(FaultPoint::ClaimTaken).await?;
             let synced = self.links.sync(authority, &keys).await?;
             let fates: HashMap<&Key, &Fate> = keys.iter().zip(&synced.fates).collect();
@@ -100,14 +100,15 @@ impl Mirror for TableMirror {
     /// Nothing to do: the entries are in the log, or come into it when the authority carries the write out.
     async fn leave_dirty(&self, _ticket: Option<Ticket>, _keys: &[Key], _settle_after: Duration) {}
 
-    /// As the logs say; one that can't be asked says that it is, so that no difference is believed meanwhile.
+    /// As the logs say; one that can't be asked, or is too deep to be looked through, says that it is, so that no difference
+    /// is believed meanwhile.
     async fn is_dirty(&self, key: &Key) -> bool {
         let Ok(link) = self.links.link(&key.table) else { return true };
         for side in [Side::Old, Side::New] {
             let Some(log) = link.store(side).capture() else { continue };
             match log.claim_keys(std::slice::from_ref(key)).await {
-                Ok(claims) if claims.is_empty() => {}
-                Ok(_) => return true,
+                Ok(found) if found.may_have(key) => return true,
+                Ok(_) => {}
                 // A side that isn't captured has no log to be asked.
                 Err(_) if matches!(log.installed().await, Ok(false)) => {}
                 Err(_) => return true,

@@ -72,6 +72,17 @@ pub(super) enum Covered {
     All,
 }
 
+impl Covered {
+    /// Whether it is the same word, of the same generation.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Nothing, Self::Nothing) | (Self::All, Self::All) => true,
+            (Self::Generation(a), Self::Generation(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+}
+
 const fn place(side: Side) -> usize {
     match side {
         Side::Old => 0,
@@ -181,7 +192,8 @@ impl Links {
     }
 
     /// Says what the mirror covers towards this side, from now on. The owner of the phase calls it with each move and
-    /// each new generation; a claim that was judged before is judged by what was said then.
+    /// each new generation, before the generation's first chunk is begun. What counts is what was said last when a sync
+    /// has its guard.
     pub fn cover(&self, toward: Side, coverage: Coverage) {
         let covered = match coverage {
             Coverage::Nothing => Covered::Nothing,

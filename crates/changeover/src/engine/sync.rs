@@ -25,6 +25,8 @@ const JOINED_MAX: usize = 4_096;
 const JOIN_ROUNDS_MAX: usize = 256;
 /// How often a conditional put is tried for one key before it is given up for now.
 const PUT_ROUNDS_MAX: usize = 64;
+/// How many bytes of rows are in memory at once, of one set and image; a single row may be larger.
+const SET_BYTES: usize = 8 << 20;
 /// How often keys that the old side refused are tried before that is believed: the row and its write-back image are two
 /// reads, and a change between them looks like a row that can't be carried.
 const BACK_TRIES: usize = 3;
@@ -151,7 +153,13 @@ impl Route<'_> {
         while let Some(places) = work.pop_front() {
             let set: Vec<Key> = places.iter().map(|&at| keys[at].clone()).collect();
             match self.level(&set, judge, synced).await {
-                Ok(fates) => places.iter().zip(fates).for_each(|(&at, fate)| synced.fates[at] = fate),
+                Ok(fates) => {
+                    let (now, later) = places.split_at(fates.len());
+                    now.iter().zip(fates).for_each(|(&at, fate)| synced.fates[at] = fate);
+                    if !later.is_empty() {
+                        work.push_front(later.to_vec());
+                    }
+                }
                 Err(StoreError::TooManyConflicts { .. }) if places.len() > 1 => {
                     let (left, right) = places.split_at(places.len() / 2);
                     work.extend([left.to_vec(), right.to_vec()]);
@@ -165,6 +173,7 @@ impl Route<'_> {
         Ok(())
     }
 
+    /// What becomes of the first keys of the set: of as many as there is room for, one at least.
     async fn level(&self, set: &[Key], judge: Judge, synced: &mut Synced) -> Result<Vec<Fate>, StoreError> {
         if let Some(guarded) = self.follower.guarded() {
             return self.level_guarded(guarded, set, judge, synced).await;
@@ -184,37 +193,45 @@ impl Route<'_> {
         Ok(fates)
     }
 
-    /// The set, and whatever joins it, in one transaction.
+    /// As much of the set as there is room for, and whatever joins that, in one transaction.
     async fn level_guarded(
         &self,
         guarded: &dyn Guarded,
-        asked: &[Key],
+        mut asked: &[Key],
         judge: Judge,
         synced: &mut Synced,
     ) -> Result<Vec<Fate>, StoreError> {
-        let covered =
-            if judge == Judge::Caller { Covered::All } else { self.links.covered(self.side.other()) };
-        if let Covered::Generation(marks) = &covered {
-            for table in tables(asked) {
-                marks.load(guarded, table).await?;
-            }
-        }
         let mut set = asked.to_vec();
         for _ in 0..JOIN_ROUNDS_MAX {
+            let covered = self.covered(judge);
+            if let Covered::Generation(marks) = &covered {
+                for table in tables(asked) {
+                    marks.load(guarded, table).await?;
+                }
+            }
             let mut tx = guarded.begin(Scope::Keys(&set)).await?;
             fault_point(FaultPoint::ClaimGuardTaken).await?;
+            // The wait may have been long. By the word of before, a key would be synced between the read of its chunk and
+            // its write, or be left to a generation that is over.
+            if !self.covered(judge).is(&covered) {
+                continue;
+            }
             let mut fates = self.judge(&covered, tx.as_mut(), asked).await?;
             fault_point(FaultPoint::ClaimStateRead).await?;
-            let wanted: Vec<Key> = set
-                .iter()
-                .enumerate()
-                .filter(|(at, _)| fates.get(*at).is_none_or(|fate| *fate == Fate::Synced))
-                .map(|(_, key)| key.clone())
-                .collect();
-            if wanted.is_empty() {
+            let places: Vec<usize> =
+                (0..set.len()).filter(|at| fates.get(*at).is_none_or(|fate| *fate == Fate::Synced)).collect();
+            if places.is_empty() {
                 return Ok(fates);
             }
-            let (changes, mut refused) = self.read(&wanted).await?;
+            let wanted: Vec<Key> = places.iter().map(|&at| set[at].clone()).collect();
+            // Rows that have joined go together with those that they have joined.
+            let room = if set.len() > asked.len() { usize::MAX } else { SET_BYTES };
+            let (changes, mut refused, read) = self.read(&wanted, room).await?;
+            if let Some(&end) = places.get(read) {
+                asked = &asked[..end];
+                set.truncate(end);
+                fates.truncate(end);
+            }
             fault_point(FaultPoint::ClaimAuthorityRead).await?;
             let applied = tx.apply(&changes).await?;
             if !applied.joins.is_empty() {
@@ -232,6 +249,10 @@ impl Route<'_> {
             return Ok(fates);
         }
         Err(self.too_many(&set[0]))
+    }
+
+    fn covered(&self, judge: Judge) -> Covered {
+        if judge == Judge::Caller { Covered::All } else { self.links.covered(self.side.other()) }
     }
 
     /// What the chunks say of the keys that were asked for; `Synced` is the promise that this call is to keep.
@@ -260,34 +281,57 @@ impl Route<'_> {
         Ok(fates)
     }
 
-    /// The authority's rows as they are now, and those that can't be read.
-    async fn read(&self, keys: &[Key]) -> Result<(Vec<Change>, Vec<Refusal>), StoreError> {
+    /// The authority's rows as they are now, and those that can't be read: of as many of the keys as fit, and how many those
+    /// are. Only keys that come in the order of the mappings may be too many.
+    async fn read(
+        &self,
+        keys: &[Key],
+        room: usize,
+    ) -> Result<(Vec<Change>, Vec<Refusal>, usize), StoreError> {
         let (mut changes, mut refused) = (Vec::with_capacity(keys.len()), Vec::new());
         let mut by_table = keys.to_vec();
         // Stable: the keys of a mapping stay in their order, and mappings in theirs, joined ones included.
         by_table.sort_by_key(|key| self.links.place_of(&key.table).unwrap_or(usize::MAX));
+        let (mut count, mut left) = (0, room);
         for run in by_table.chunk_by(|a, b| a.table == b.table) {
-            let mut read = read_all(self.authority.as_ref(), &run[0].table, run, Image::Canonical).await?;
-            let mut back = match self.side {
-                Side::Old => None,
-                Side::New => Some(read_all(self.authority.as_ref(), &run[0].table, run, Image::Back).await?),
-            };
-            refused.append(&mut read.refused);
-            let backs = match &mut back {
-                Some(back) => {
-                    refused.append(&mut back.refused);
-                    std::mem::take(&mut back.rows)
-                }
-                None => vec![None; run.len()],
-            };
-            let rows = run.iter().zip(read.rows.into_iter().zip(backs));
-            changes.extend(rows.map(|(key, (row, back))| Change { key: key.clone(), row, back }));
+            if left == 0 {
+                break;
+            }
+            let read = self.read_run(run, left, &mut refused).await?;
+            count += read.len();
+            let size: usize = read.iter().filter_map(|change| change.row.as_ref()).map(Row::size).sum();
+            left = if read.len() < run.len() { 0 } else { left.saturating_sub(size) };
+            changes.extend(read);
         }
         if !refused.is_empty() {
             let named: HashSet<&Key> = refused.iter().map(|refusal| &refusal.key).collect();
             changes.retain(|change| !named.contains(&change.key));
         }
-        Ok((changes, refused))
+        Ok((changes, refused, count))
+    }
+
+    /// Keys of one mapping: the first of them, as many as there is room for.
+    async fn read_run(
+        &self,
+        run: &[Key],
+        room: usize,
+        refused: &mut Vec<Refusal>,
+    ) -> Result<Vec<Change>, StoreError> {
+        let (store, table) = (self.authority.as_ref(), &run[0].table);
+        let mut read = read_some(store, table, run, Image::Canonical, room).await?;
+        let mut backs = vec![None; read.rows.len()];
+        if self.side == Side::New {
+            let mut back = read_some(store, table, &run[..read.rows.len()], Image::Back, room).await?;
+            read.refused.append(&mut back.refused);
+            backs = back.rows;
+        }
+        let rows = run.iter().zip(read.rows.into_iter().zip(backs));
+        let changes: Vec<Change> =
+            rows.map(|(key, (row, back))| Change { key: key.clone(), row, back }).collect();
+        // One of a row that there was no room for is found again with it.
+        let within: HashSet<&Key> = run[..changes.len()].iter().collect();
+        refused.extend(read.refused.into_iter().filter(|refusal| within.contains(&refusal.key)));
+        Ok(changes)
     }
 
     fn join(&self, set: &mut Vec<Key>, asked: usize, joins: Vec<Key>) -> Result<(), StoreError> {
@@ -371,6 +415,21 @@ pub(super) async fn read_all(
         table: table.clone(),
         rows: rows.rows.len() as u64,
     })
+}
+
+/// [`Store::read_within`], with its promise checked: an answer for one key at least.
+pub(super) async fn read_some(
+    store: &dyn Store,
+    table: &TableName,
+    keys: &[Key],
+    image: Image,
+    bytes: usize,
+) -> Result<Rows, StoreError> {
+    let rows = store.read_within(table, keys, image, bytes).await?;
+    if rows.rows.len() <= keys.len() && (!rows.rows.is_empty() || keys.is_empty()) {
+        return Ok(rows);
+    }
+    Err(StoreError::BrokenOff { store: store.info().name.clone(), table: table.clone(), rows: 0 })
 }
 
 pub(super) fn refusal(key: &Key, why: &str) -> Refusal {

@@ -23,6 +23,24 @@ pub struct Claim {
     pub at_ms: i64,
 }
 
+/// What was found of given keys.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct KeyClaims {
+    /// Entries of these keys, in the order of their ids.
+    pub claims: Vec<Claim>,
+    /// Whether these are all. A log has no index on its keys, which would cost the application's writes: of one that is
+    /// deep, only the newest entries are looked through, and of a key that isn't among them nothing is known.
+    pub all: bool,
+}
+
+impl KeyClaims {
+    /// Whether this key may have an entry.
+    #[must_use]
+    pub fn may_have(&self, key: &Key) -> bool {
+        !self.all || self.claims.iter().any(|claim| claim.key == *key)
+    }
+}
+
 /// How full the log is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Depth {
@@ -64,8 +82,8 @@ pub trait CaptureLog: Send + Sync {
     /// The oldest entries after this id, up to a limit, in the order of their ids. Deletes nothing.
     async fn claim(&self, after: i64, limit: usize) -> Result<Vec<Claim>, StoreError>;
 
-    /// The entries of these keys: a process that has written them syncs them itself.
-    async fn claim_keys(&self, keys: &[Key]) -> Result<Vec<Claim>, StoreError>;
+    /// The entries of these keys: a process that has written them syncs them itself. What isn't found is left to the drain.
+    async fn claim_keys(&self, keys: &[Key]) -> Result<KeyClaims, StoreError>;
 
     /// Deletes exactly these entries.
     async fn discard(&self, ids: &[i64]) -> Result<(), StoreError>;

@@ -83,7 +83,17 @@ pub trait GuardedTx: Send {
     ) -> Result<Option<Chunk>, StoreError>;
 
     /// The canonical image of these rows on this side, as this transaction sees them.
-    async fn read(&mut self, table: &TableName, keys: &[Key]) -> Result<Rows, StoreError>;
+    async fn read(&mut self, table: &TableName, keys: &[Key]) -> Result<Rows, StoreError> {
+        self.read_within(table, keys, usize::MAX).await
+    }
+
+    /// The same within so many bytes, as [`Store::read_within`](super::Store::read_within).
+    async fn read_within(
+        &mut self,
+        table: &TableName,
+        keys: &[Key],
+        bytes: usize,
+    ) -> Result<Rows, StoreError>;
 
     /// Levels a set of keys: deletes, then inserts and updates, so that each row is what its change says. Leaves
     /// alone what is equal already. On a conflict with a unique key of rows outside of the set nothing is

@@ -187,6 +187,8 @@ impl Driver {
             self.look();
             let (tick_after, ticks) = (self.tick_after(), self.is_waiting());
             tokio::select! {
+                // In an order, so that a simulation can be run again. What is told is a handful a second: nothing starves.
+                biased;
                 event = told.recv() => match event {
                     Some(event) => self.handle(event),
                     None => break,

@@ -21,7 +21,7 @@ use changeover_protocol::Side;
 use changeover_protocol::member::{OnSilence, Standing};
 use changeover_protocol::step::Step;
 use changeover_protocol::target::Version;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 pub use self::driver::{DriverGone, SwitchHandle};
 pub(crate) use self::driver::{Parts, drive};
@@ -52,8 +52,11 @@ pub(crate) struct Switch {
     unknown: [AtomicBool; EPOCHS],
     /// Told when an epoch may have drained, or a write has ended without an outcome.
     ended: Notify,
-    /// Told at each new standing: held writes look again.
-    changed: watch::Sender<u64>,
+    /// Told at each new standing: held writes look again, in the order in which they came. (A `watch` would wake them in
+    /// any order, and a simulation couldn't be run again.)
+    changed: Notify,
+    /// How many new standings there were.
+    changes: AtomicU64,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -90,7 +93,8 @@ impl Switch {
             cut: AtomicU32::new(0),
             unknown: [const { AtomicBool::new(false) }; EPOCHS],
             ended: Notify::new(),
-            changed: watch::Sender::new(word),
+            changed: Notify::new(),
+            changes: AtomicU64::new(0),
             clock,
         }
     }
@@ -124,9 +128,26 @@ impl Switch {
         self.standings[epoch(self.word.0.load(SeqCst))].load_full()
     }
 
-    /// A way to wait for a new standing. Subscribe first, look at the standing then.
-    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
+    /// How many new standings there were. Ask first, look at the standing then, and wait for more of them.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(SeqCst)
+    }
+
+    /// Ready when there were more new standings than these.
+    pub(crate) async fn changed_since(&self, seen: u64) {
+        loop {
+            // Made before the look: a call between the two wakes it.
+            let told = self.changed.notified();
+            if self.changes() != seen {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    fn tell_changed(&self) {
+        self.changes.fetch_add(1, SeqCst);
+        self.changed.notify_waiters();
     }
 
     /// About how many operations run.
@@ -163,7 +184,7 @@ impl Switch {
         if ways != now & (SHORT_OLD | SHORT_NEW | CLOSED) {
             self.word.0.store(next_word(now, ways, at), SeqCst);
         }
-        self.changed.send_replace(now);
+        self.tell_changed();
     }
 
     /// Puts a standing of a new version into a free epoch, and sends operations there.
@@ -173,7 +194,7 @@ impl Switch {
         self.standings[at].store(Arc::new(standing));
         let word = next_word(self.word.0.load(SeqCst), ways, at);
         self.word.0.store(word, SeqCst);
-        self.changed.send_replace(word);
+        self.tell_changed();
     }
 }
 

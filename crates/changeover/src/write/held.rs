@@ -4,7 +4,6 @@ use std::sync::atomic::Ordering::{AcqRel, Relaxed};
 use std::time::Duration;
 
 use changeover_protocol::time::Millis;
-use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::migration::Core;
@@ -13,7 +12,8 @@ use crate::refused::Refused;
 /// A place in the queue of held writes; given back when dropped.
 pub(super) struct Held<'a> {
     core: &'a Core,
-    changes: watch::Receiver<u64>,
+    /// The new standings that it has seen.
+    changes: u64,
     /// When the wait began, by the instance's clock.
     pub(super) since: Millis,
 }
@@ -34,7 +34,8 @@ impl<'a> Held<'a> {
         // At least one tick: the timer's milliseconds and the clock's needn't begin together.
         let left = Duration::from_millis(until.since(self.core.switch.clock.now()).0.max(1));
         // Over time or told: whoever waits looks again either way.
-        let _ = timeout(left, self.changes.changed()).await;
+        let _ = timeout(left, self.core.switch.changed_since(self.changes)).await;
+        self.changes = self.core.switch.changes();
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use changeover_protocol::member::{Access, Admission, Closed};
 use changeover_protocol::{ControlEvent, MemberAction, MemberEvent, Side, Target, Writes};
 
-use super::{Ack, Op, SLOT, Stage, State, World, at, id, node_mut};
+use super::{Ack, Op, Stage, State, World, at, id, node_mut};
 
 impl World {
     /// Tells the member whatever is true by now, and the control plane what follows from it.
@@ -111,15 +111,16 @@ impl World {
             return None;
         }
         let standing = node.member.standing();
+        let slot = self.variant.other_slot.filter(|_| n == 1).unwrap_or(self.slot);
         let access = if is_write { Access::Write } else { Access::Read };
-        let Admission::Run(plan) = standing.admit(node.clock, SLOT, access) else { return None };
+        let Admission::Run(plan) = standing.admit(node.clock, slot, access) else { return None };
         let (side, mirrored) = match (is_write, plan.writes) {
             (false, _) => (plan.reads, false),
             (true, Writes::To(side)) => (side, false),
             (true, Writes::Mirrored(side)) => (side, true),
             (true, Writes::Held) => return None,
         };
-        let ticket = standing.ticket(standing.target.step(SLOT));
+        let ticket = standing.ticket(standing.target.step(slot));
         let before = Self::answered(state);
         let version = node.member.version();
         let dirty = mirrored && !self.captures();

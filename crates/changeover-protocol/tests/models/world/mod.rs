@@ -24,7 +24,6 @@ use changeover_protocol::{
 };
 
 pub(crate) const LEASE: Millis = Millis(100);
-const SLOT: Slot = Slot::new(0);
 
 /// When a write is acknowledged to its caller.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -65,6 +64,10 @@ pub(crate) struct Variant {
     pub(crate) forge_second_hold: bool,
     /// Workers don't look at the guard's word.
     pub(crate) word_ignored: bool,
+    /// Node 1 takes the key for one of this slot.
+    pub(crate) other_slot: Option<Slot>,
+    /// A move is told that no key is dirty, whichever are.
+    pub(crate) not_drained: bool,
 }
 
 /// The bounds of one model.
@@ -75,6 +78,8 @@ pub(crate) struct World {
     pub(crate) ack: Ack,
     pub(crate) writes: u8,
     pub(crate) reads: u8,
+    /// The slot of the one key: with a share, one that moves first or one that stays.
+    pub(crate) slot: Slot,
     /// The record and the members that it begins with.
     pub(crate) control: Control,
     /// What both sides hold at the beginning.
@@ -252,6 +257,18 @@ impl World {
         state.ops.iter().filter(|op| op.dirty).count() as u64
     }
 
+    /// Whether the move under way is about the key.
+    fn moves(&self, state: &State) -> bool {
+        let shift = state.control.shift.as_ref();
+        shift.is_some_and(|shift| shift.from.step(self.slot) != shift.to.step(self.slot))
+    }
+
+    /// A key that doesn't move may be dirty.
+    fn is_in_sync(&self, state: &State) -> bool {
+        let clean = Self::dirty(state) == 0 && state.guards == [None; 2];
+        clean || self.variant.not_drained || !self.moves(state)
+    }
+
     /// The whole history, with what both sides hold at rest as one more read.
     fn is_linearizable(&self, state: &State) -> bool {
         let entries: Vec<Entry> = state
@@ -265,7 +282,7 @@ impl World {
             })
             .collect();
         let last = self.is_at_rest(state).then(|| {
-            let authority = Self::latest(state).step(SLOT).authority();
+            let authority = Self::latest(state).step(self.slot).authority();
             state.values[at(authority)]
         });
         is_linearizable(&entries, 0, last)
@@ -314,7 +331,7 @@ impl World {
     }
 
     fn sides_agree(&self, state: &State) -> bool {
-        let mirrored = Self::latest(state).step(SLOT).is_mirrored();
+        let mirrored = Self::latest(state).step(self.slot).is_mirrored();
         !mirrored || !self.is_at_rest(state) || state.values[0] == state.values[1]
     }
 }
@@ -357,7 +374,7 @@ impl Model for World {
         };
         let writes = (1..=self.writes).map(|value| Op { wrote: Some(value), ..idle });
         let reads = (0..self.reads).map(|_| idle);
-        let authority = control.target.step(SLOT).authority();
+        let authority = control.target.step(self.slot).authority();
         let epoch = control.epoch;
         let word = |side| SideFence { open: side == authority, epoch };
         let mut state = State {
@@ -432,9 +449,7 @@ impl Model for World {
             Action::Go(op) => self.go(s, op)?,
             Action::Repair(worker) => self.repair(s, worker)?,
             Action::Copy => self.copy(s)?,
-            Action::Sync if shift_waits(s) && Self::dirty(s) == 0 && s.guards == [None; 2] => {
-                self.find_in_sync(s);
-            }
+            Action::Sync if shift_waits(s) && self.is_in_sync(s) => self.find_in_sync(s),
             Action::Fence if self.captures() => self.fence(s)?,
             Action::Publish => self.publish(s)?,
             Action::Ask => {
@@ -490,7 +505,7 @@ impl Model for World {
             Property::sometimes("comes to rest where it was to go", |world: &Self, state: &State| {
                 let there = match world.driver {
                     Driver::Control => state.control.place.phase == world.goal,
-                    Driver::Script { .. } => Self::latest(state).step(SLOT) == world.goal.step(),
+                    Driver::Script { .. } => Self::latest(state).step(world.slot) == world.goal.step(),
                 };
                 let used = state.ops.iter().all(|op| op.stage == Stage::Ended && (op.answered || op.refused));
                 there && used && world.is_at_rest(state)

@@ -4,7 +4,7 @@ use changeover_protocol::control::{Backfill, FenceState};
 use changeover_protocol::fence::{Fence, FenceAction, FenceEvent, FenceWrite, SideFence};
 use changeover_protocol::{ControlEvent, Side};
 
-use super::{Op, Repair, SLOT, Stage, State, Sync, WORKER, World, at};
+use super::{Op, Repair, Stage, State, Sync, WORKER, World, at};
 
 impl World {
     /// A worker syncs the keys that a dead instance left dirty, when none of its writes can land any more.
@@ -15,7 +15,7 @@ impl World {
                 let left = |op: &Op| op.dirty && op.ghost && (op.stage == Stage::Ended || outlive);
                 let ops = state.ops.iter().enumerate();
                 let cleans = ops.fold(0, |mask, (n, op)| if left(op) { mask | 1 << n } else { mask });
-                let from = Self::latest(state).step(SLOT).authority();
+                let from = Self::latest(state).step(self.slot).authority();
                 (cleans != 0).then_some(())?;
                 Some(Repair::Claimed { from, cleans, word: state.words[at(from.other())] })
             }
@@ -45,8 +45,10 @@ impl World {
     /// The look that finds nothing dirty, and says so on the follower's guard.
     pub(super) fn find_in_sync(&self, state: &mut State) {
         let target = Self::latest(state);
-        let (version, follower) = (target.version, at(target.step(SLOT).authority().other()));
-        state.words[follower] = version;
+        let (version, follower) = (target.version, at(target.step(self.slot).authority().other()));
+        if self.moves(state) {
+            state.words[follower] = version;
+        }
         self.tell(state, ControlEvent::KeysInSync { version, dirty: 0, backfill_under_way: false });
     }
 

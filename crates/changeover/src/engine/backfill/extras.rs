@@ -15,10 +15,10 @@ use super::BackfillOptions;
 use super::chunk::{Copied, Copier};
 use super::progress::Reporter;
 use crate::engine::pair::{Link, Links};
-use crate::engine::sync::{Fate, Judge, read_all};
+use crate::engine::sync::{Fate, Judge, read_some};
 use crate::error::StoreError;
 use crate::store::guard::{Chunk, GuardedTx};
-use crate::store::{Image, KeyRange, Store};
+use crate::store::{BatchBudget, Image, KeyRange, Store};
 use crate::value::Key;
 
 impl Copier<'_> {
@@ -96,10 +96,17 @@ impl Copier<'_> {
 
 /// Those of these keys (of one mapping) for which the store has no row. One that can't be read is there.
 async fn absent(store: &dyn Store, keys: &[Key]) -> Result<Vec<Key>, StoreError> {
-    let rows = read_all(store, &keys[0].table, keys, Image::Canonical).await?;
-    let refused: HashSet<&Key> = rows.refused.iter().map(|refusal| &refusal.key).collect();
-    let missing = keys.iter().zip(&rows.rows).filter(|(key, row)| row.is_none() && !refused.contains(key));
-    Ok(missing.map(|(key, _)| key.clone()).collect())
+    let (mut absent, mut keys) = (Vec::new(), keys);
+    while let Some(key) = keys.first() {
+        let bytes = BatchBudget::default().bytes;
+        let rows = read_some(store, &key.table, keys, Image::Canonical, bytes).await?;
+        let refused: HashSet<&Key> = rows.refused.iter().map(|refusal| &refusal.key).collect();
+        let missing =
+            keys.iter().zip(&rows.rows).filter(|(key, row)| row.is_none() && !refused.contains(key));
+        absent.extend(missing.map(|(key, _)| key.clone()));
+        keys = &keys[rows.rows.len()..];
+    }
+    Ok(absent)
 }
 
 /// The copy to a follower without guarded transactions, and so without chunks: every key goes round its own loop. Begun

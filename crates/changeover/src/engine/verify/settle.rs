@@ -15,7 +15,7 @@ use changeover_protocol::Side;
 use super::VerifyOptions;
 use super::report::{ColumnDifference, Difference, DifferenceKind, Findings, kept};
 use crate::engine::pair::Link;
-use crate::engine::sync::read_all;
+use crate::engine::sync::read_some;
 use crate::error::StoreError;
 use crate::rules::RowComparison;
 use crate::store::capture::CaptureLog;
@@ -25,6 +25,8 @@ use crate::value::{Key, Row};
 
 /// Keys under one guard.
 const GUARDED_KEYS: usize = 256;
+/// How many bytes of one side's rows are in memory at once; a single row may be larger.
+const LOOK_BYTES: usize = 8 << 20;
 
 /// Looks again at the rows of one table.
 pub(super) struct Settler<'a> {
@@ -66,8 +68,10 @@ impl<'a> Settler<'a> {
     /// One look at each of these keys. Those that are dirty still are given back.
     pub(super) async fn look(&self, keys: Vec<Key>, found: &mut Findings) -> Result<Vec<Key>, StoreError> {
         let mut left = Vec::new();
-        for keys in keys.chunks(GUARDED_KEYS) {
-            let seen = self.read(keys).await?;
+        let mut rest = &keys[..];
+        while !rest.is_empty() {
+            let seen = self.read(&rest[..rest.len().min(GUARDED_KEYS)]).await?;
+            rest = &rest[seen.len()..];
             let differ = self.weed(seen, found);
             if self.options.quiet {
                 differ.into_iter().for_each(|seen| self.count(seen, found));
@@ -95,22 +99,37 @@ impl<'a> Settler<'a> {
             }
             keys = left;
         }
-        for keys in keys.chunks(GUARDED_KEYS) {
-            self.compare_as_synced(keys, found).await?;
+        let mut rest = &keys[..];
+        while !rest.is_empty() {
+            let compared = self.compare_as_synced(&rest[..rest.len().min(GUARDED_KEYS)], found).await?;
+            rest = &rest[compared..];
         }
         Ok(())
     }
 
-    /// One look, under the guard where the follower has one.
+    /// One look, under the guard where the follower has one. Those that are dirty still are given back.
     async fn look_under_guard(
+        &self,
+        mut keys: &[Key],
+        before: &mut HashMap<Key, u64>,
+        found: &mut Findings,
+    ) -> Result<Vec<Key>, StoreError> {
+        let mut left = Vec::new();
+        while !keys.is_empty() {
+            let looked = self.look_at_some(keys, before, found, &mut left).await?;
+            keys = &keys[looked..];
+        }
+        Ok(left)
+    }
+
+    /// One look at the first of these keys, as many as there is room for: how many those are.
+    async fn look_at_some(
         &self,
         keys: &[Key],
         before: &mut HashMap<Key, u64>,
         found: &mut Findings,
-    ) -> Result<Vec<Key>, StoreError> {
-        if keys.is_empty() {
-            return Ok(Vec::new());
-        }
+        left: &mut Vec<Key>,
+    ) -> Result<usize, StoreError> {
         let follower = self.link.store(self.options.authority.other());
         let (seen, certain) = match follower.guarded() {
             Some(guarded) => {
@@ -120,8 +139,8 @@ impl<'a> Settler<'a> {
             }
             None => (self.read(keys).await?, false),
         };
-        let dirty = self.dirty(keys).await?;
-        let mut left = Vec::new();
+        let looked = seen.len();
+        let dirty = self.dirty(&keys[..looked]).await?;
         for seen in self.weed(seen, found) {
             if dirty.contains(&seen.key) {
                 left.push(seen.key);
@@ -135,26 +154,30 @@ impl<'a> Settler<'a> {
                 left.push(seen.key);
             }
         }
-        Ok(left)
+        Ok(looked)
     }
 
-    /// Keys that are never clean: what a sync makes of them is compared, and rolled back.
-    async fn compare_as_synced(&self, keys: &[Key], found: &mut Findings) -> Result<(), StoreError> {
+    /// Keys that are never clean: what a sync makes of them is compared, and rolled back. Of the first of these keys, as many
+    /// as there is room for: how many those are.
+    async fn compare_as_synced(&self, keys: &[Key], found: &mut Findings) -> Result<usize, StoreError> {
         let authority = self.options.authority;
         let follower = self.link.store(authority.other());
         let Some(guarded) = follower.guarded() else {
             // Nothing can be proved of them, so they count.
             let seen = self.read(keys).await?;
+            let compared = seen.len();
             self.weed(seen, found).into_iter().for_each(|seen| self.count(seen, found));
-            return Ok(());
+            return Ok(compared);
         };
         let mut tx = guarded.begin(Scope::Keys(keys)).await?;
         let store = self.link.store(authority).as_ref();
-        let rows = read_all(store, self.link.table(), keys, Image::Canonical).await?;
+        let rows = read_some(store, self.link.table(), keys, Image::Canonical, LOOK_BYTES).await?;
+        let keys = &keys[..rows.rows.len()];
         let back = match authority {
             Side::Old => vec![None; keys.len()],
-            Side::New => read_all(store, self.link.table(), keys, Image::Back).await?.rows,
+            Side::New => read_some(store, self.link.table(), keys, Image::Back, LOOK_BYTES).await?.rows,
         };
+        let keys = &keys[..back.len()];
         let refused: HashSet<&Key> = rows.refused.iter().map(|refusal| &refusal.key).collect();
         let changes: Vec<Change> = keys
             .iter()
@@ -166,20 +189,27 @@ impl<'a> Settler<'a> {
         let applied = tx.apply(&changes).await?;
         // Rows that want a unique value of another's are that row's story too: the mirror's set is larger than this one.
         let wanting = !applied.joins.is_empty();
-        let follower_rows = tx.read(self.link.table(), keys).await?;
+        let follower_rows = tx.read_within(self.link.table(), keys, LOOK_BYTES).await?;
         drop(tx);
-        found.table.under_guard += keys.len() as u64;
-        let differ = self.weed(self.pair(keys, rows, follower_rows), found);
+        let seen = self.pair(keys, rows, follower_rows);
+        let compared = seen.len();
+        found.table.under_guard += compared as u64;
+        let differ = self.weed(seen, found);
         if wanting {
             found.table.transient += differ.len() as u64;
         } else {
             differ.into_iter().for_each(|seen| self.count(seen, found));
         }
-        Ok(())
+        Ok(compared)
     }
 
+    /// Both sides' rows of the first of these keys, as many as there is room for.
     async fn read(&self, keys: &[Key]) -> Result<Vec<Seen>, StoreError> {
-        let read = |side| read_all(self.link.store(side).as_ref(), self.link.table(), keys, Image::Canonical);
+        let table = self.link.table();
+        let read = |side| {
+            let store = self.link.store(side).as_ref();
+            read_some(store, table, keys, Image::Canonical, LOOK_BYTES)
+        };
         let (authority, follower) =
             tokio::join!(read(self.options.authority), read(self.options.authority.other()));
         Ok(self.pair(keys, authority?, follower?))
@@ -187,8 +217,9 @@ impl<'a> Settler<'a> {
 
     async fn read_guarded(&self, tx: &mut dyn GuardedTx, keys: &[Key]) -> Result<Vec<Seen>, StoreError> {
         let store: &dyn Store = self.link.store(self.options.authority).as_ref();
-        let authority = read_all(store, self.link.table(), keys, Image::Canonical).await?;
-        let follower = tx.read(self.link.table(), keys).await?;
+        let authority = read_some(store, self.link.table(), keys, Image::Canonical, LOOK_BYTES).await?;
+        let keys = &keys[..authority.rows.len()];
+        let follower = tx.read_within(self.link.table(), keys, LOOK_BYTES).await?;
         Ok(self.pair(keys, authority, follower))
     }
 
@@ -208,11 +239,12 @@ impl<'a> Settler<'a> {
             .collect()
     }
 
-    /// The keys that any log has an entry of.
+    /// The keys that any log has an entry of, or may have.
     async fn dirty(&self, keys: &[Key]) -> Result<HashSet<Key>, StoreError> {
         let mut dirty = HashSet::new();
         for log in &self.logs {
-            dirty.extend(log.claim_keys(keys).await?.into_iter().map(|claim| claim.key));
+            let entries = log.claim_keys(keys).await?;
+            dirty.extend(keys.iter().filter(|key| entries.may_have(key)).cloned());
         }
         Ok(dirty)
     }

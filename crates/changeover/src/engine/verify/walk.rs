@@ -7,6 +7,7 @@ use super::report::{Difference, DifferenceKind, Findings};
 use super::settle::Settler;
 use crate::engine::order::cmp_values;
 use crate::engine::pair::Link;
+use crate::engine::sync::read_some;
 use crate::error::StoreError;
 use crate::rules::RowComparison;
 use crate::store::{Image, KeyRange, RowBatch, RowStream, Store};
@@ -209,12 +210,17 @@ impl Verification {
                 return Ok(());
             }
             let keys: Vec<Key> = old.rows.iter().map(|row| old.key(row)).collect();
-            let there = new.read(link.table(), &keys, Image::Canonical).await?;
-            for ((key, row), new) in keys.into_iter().zip(&old.rows).zip(&there.rows) {
-                match new {
-                    Some(new) => compare(link, row, new, found, doubts, || key),
-                    None => doubts.suspects.push(key),
+            let mut at = 0;
+            while at < keys.len() {
+                let bytes = self.options.batch.bytes;
+                let there = read_some(new, link.table(), &keys[at..], Image::Canonical, bytes).await?;
+                for ((key, row), new) in keys[at..].iter().zip(&old.rows[at..]).zip(&there.rows) {
+                    match new {
+                        Some(new) => compare(link, row, new, found, doubts, || key.clone()),
+                        None => doubts.suspects.push(key.clone()),
+                    }
                 }
+                at += there.rows.len();
             }
             old.at = old.rows.len();
             doubts.settle(settler, found, false).await?;
@@ -241,11 +247,16 @@ impl Verification {
             if keys.is_empty() {
                 return Ok(());
             }
-            let there = old.read(link.table(), &keys, Image::Canonical).await?;
-            let refused: Vec<&Key> = there.refused.iter().map(|refusal| &refusal.key).collect();
-            let lacking =
-                keys.iter().zip(&there.rows).filter(|(key, row)| row.is_none() && !refused.contains(key));
-            doubts.suspects.extend(lacking.map(|(key, _)| key.clone()));
+            let mut keys = &keys[..];
+            while !keys.is_empty() {
+                let bytes = self.options.batch.bytes;
+                let there = read_some(old, link.table(), keys, Image::Canonical, bytes).await?;
+                let refused: Vec<&Key> = there.refused.iter().map(|refusal| &refusal.key).collect();
+                let lacking =
+                    keys.iter().zip(&there.rows).filter(|(key, row)| row.is_none() && !refused.contains(key));
+                doubts.suspects.extend(lacking.map(|(key, _)| key.clone()));
+                keys = &keys[there.rows.len()..];
+            }
             new.at = new.rows.len();
             doubts.settle(settler, found, false).await?;
         }

@@ -1,0 +1,142 @@
+//! The ways back that people ask for: rollback, and abort.
+
+use std::path::PathBuf;
+
+use changeover::Side;
+use changeover::faults::fault_point;
+use changeover_protocol::control::ControlEvent;
+use changeover_protocol::fault::FaultPoint;
+use changeover_protocol::moves::{Mirror, WayBack};
+use changeover_protocol::{Phase, Share};
+use tokio::sync::MutexGuard;
+
+use super::requests::Moved;
+use super::{Conductor, install, left_behind};
+use crate::error::ControlError;
+use crate::state::AuditKind;
+
+/// What is told on arriving in `old` from a side that has been the authority.
+const STAYS_FENCED: &str = "the new side stays fenced, so that no write by an old flag is lost there: the next move forward \
+                            opens it, and `changeover abort` removes the fence";
+
+impl Conductor {
+    /// Goes back: to the phase before unless told otherwise. Waits for no gate.
+    ///
+    /// # Errors
+    /// As [`Conductor::advance`], but for the gates.
+    pub async fn rollback(
+        &self,
+        to: Option<Phase>,
+        share: Share,
+        leave_behind: Option<PathBuf>,
+    ) -> Result<Moved, ControlError> {
+        self.check_not_stopped()?;
+        let _one = self.alone_or_within_a_move().await?;
+        let record = self.barrier.record();
+        let at = record.shift.as_ref().map_or(record.place, |shift| shift.from);
+        let before =
+            if record.shift.is_some() { Some(at.phase) } else { self.plan.settings.phases.before(at.phase) };
+        let Some(to) = to.or(before) else {
+            return Err(ControlError::Refused(format!("there is nothing behind {}: no way back", at.phase)));
+        };
+        if at.phase == Phase::New && to < Phase::New {
+            self.prepare_way_back(record.way_back).await?;
+        }
+        if at.phase.step().authority() == Side::New && self.plan.settings.mirror == Mirror::Capture {
+            fault_point(FaultPoint::BackPreconditionsHeld).await?;
+        }
+        let leave = leave_behind.is_some();
+        if let Some(file) = leave_behind {
+            // Found out now, not when there is something to write.
+            left_behind::check(&file)?;
+            self.set_leave_behind(Some(file));
+        }
+        self.pass_preconditions(at.phase, to).await?;
+        let event = ControlEvent::Rollback { to, share, leave_behind: leave };
+        let how = if leave { ", leaving keys behind" } else { "" };
+        let mut went = self.go(event, format!("rollback to {to}{how}")).await;
+        if let Ok(moved) = &mut went
+            && moved.place.phase == Phase::Old
+            && !moved.under_way
+            && self.new_has_served().await?
+        {
+            moved.notes.push(STAYS_FENCED.to_owned());
+        }
+        went
+    }
+
+    /// The right to begin a move, which is held until it has ended: what one prepares, another's clean-up would remove. A
+    /// rollback that comes upon a move under way has nothing to begin: it turns that one around, while whoever asked for
+    /// it has the right.
+    async fn alone_or_within_a_move(&self) -> Result<Option<MutexGuard<'_, ()>>, ControlError> {
+        let mut records = self.barrier.records();
+        loop {
+            let one = tokio::select! {
+                biased;
+                _ = records.wait_for(|record| record.shift.is_some()) => None,
+                one = self.one_at_a_time() => Some(one?),
+            };
+            // It may have ended in this moment.
+            if one.is_some() || self.barrier.record().shift.is_some() {
+                return Ok(one);
+            }
+        }
+    }
+
+    /// Without the log that the way back needs, the new side's changes must be logged before the old side is filled anew.
+    async fn prepare_way_back(&self, way_back: WayBack) -> Result<(), ControlError> {
+        if self.plan.settings.mirror == Mirror::Capture && way_back == WayBack::Open {
+            return Ok(());
+        }
+        if self.plan.settings.phases.has(Phase::ReverseShadow) {
+            install::capture(&self.sides, Side::New, self.plan.bounds).await?;
+            self.note(AuditKind::Install, "capture is installed on the new side".to_owned()).await;
+        }
+        // The journal of whoever writes the old side again, further back; the fence has none to switch on with dual write.
+        if self.plan.settings.mirror == Mirror::DualWrite && self.plan.settings.phases.has(Phase::Shadow) {
+            install::capture(&self.sides, Side::Old, self.plan.bounds).await?;
+            self.note(AuditKind::Install, "capture is installed on the old side".to_owned()).await;
+        }
+        Ok(())
+    }
+
+    /// Back to `old` and everything removed; only while the old side is the authority. The new side's rows stay.
+    ///
+    /// # Errors
+    /// [`ControlError::Refused`] once the new side is the authority for any key.
+    pub async fn abort(&self) -> Result<Moved, ControlError> {
+        let record = self.barrier.record();
+        if record.place.phase > Phase::Shadow
+            || record.target.assignments.iter().any(|a| a.step.authority() == Side::New)
+        {
+            return Err(ControlError::Refused(format!(
+                "the new side is the authority in {}: `changeover rollback` goes back first, then abort",
+                record.place
+            )));
+        }
+        let moved = if record.place.phase == Phase::Old && record.shift.is_none() {
+            self.note(AuditKind::Request, "abort".to_owned()).await;
+            self.still_under_way("nothing had moved")
+        } else {
+            self.rollback(Some(Phase::Old), Share::ALL, None).await?
+        };
+        let _one = self.one_at_a_time().await?;
+        let now = self.barrier.record();
+        if now.place.phase != Phase::Old || now.shift.is_some() {
+            return Err(ControlError::Refused(format!(
+                "nothing is removed: another move was asked for meanwhile, and the migration is in {}",
+                now.place
+            )));
+        }
+        self.remove_everything().await?;
+        self.note(
+            AuditKind::Install,
+            "all that was installed is removed; the new side's rows stay".to_owned(),
+        )
+        .await;
+        Ok(Moved {
+            text: "aborted: all that was installed is removed; the new side's rows stay".to_owned(),
+            ..moved
+        })
+    }
+}
