@@ -29,6 +29,7 @@ mod secret;
 pub mod state;
 mod status;
 pub mod supervisor;
+mod verified;
 
 pub use api::wire_error;
 pub use clock::Clock;

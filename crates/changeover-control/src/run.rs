@@ -121,6 +121,7 @@ impl Run {
             address: address.to_string(),
             token: Secret::new(token.clone()),
             pid: std::process::id(),
+            state: Some(std::path::absolute(&state_path).unwrap_or(state_path)),
         };
         written.write(&run_file).map_err(|cause| ControlError::file(&run_file, "the run file", &cause))?;
         Ok(Self {

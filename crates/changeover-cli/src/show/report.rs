@@ -1,5 +1,6 @@
 //! What a copy or a comparison found: the tables with their counts, each difference, each row that can't be carried.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use changeover_control::jobs::JobReport;
@@ -40,13 +41,16 @@ pub(crate) struct Report {
     pub(crate) bytes: u64,
     /// The most memory that this process took.
     pub(crate) peak_memory_bytes: Option<u64>,
+    /// The state that a verification's result was kept in, for the gates to look at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) kept_in: Option<PathBuf>,
 }
 
 impl Report {
     /// What programs get of a job's report.
     pub(crate) fn of(migration: &str, job: JobReport) -> Self {
         let clean = job.is_clean();
-        let JobReport { mut tables, took, copy_took, bytes, changed_meanwhile } = job;
+        let JobReport { mut tables, took, copy_took, bytes, changed_meanwhile, kept_in } = job;
         let copied: u64 = tables.iter().map(|table| table.rows_copied).sum();
         let compared: u64 = tables.iter().map(|table| table.rows_compared).sum();
         let (rows, time) = if copy_took.is_zero() { (compared, took) } else { (copied, copy_took) };
@@ -63,6 +67,7 @@ impl Report {
             rows_per_second: per_second,
             bytes,
             peak_memory_bytes: memory::peak_bytes(),
+            kept_in,
         }
     }
 

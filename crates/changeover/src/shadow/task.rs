@@ -206,7 +206,9 @@ where
         if self.is_dirty().await {
             return Again::Dirty;
         }
-        let Called::Answered(follower) = self.call(self.authority.other()).await else { return Again::Failed };
+        let Called::Answered(follower) = self.call(self.authority.other()).await else {
+            return Again::Failed;
+        };
         let Called::Answered(after) = self.call(self.authority).await else { return Again::Failed };
         let stood_still = self.same_answer(&before, &after);
         match self.judge(after, follower) {
