@@ -11,7 +11,7 @@ use changeover::protocol::moves::Mirror;
 use changeover::rules::{RoundTo, RuleKind};
 use changeover::{Phase, protocol::member::OnSilence};
 use changeover_api::spec::{
-    Ack, KeyColumn, MismatchGate, SetColumn, Source, Spec, StoreUrl, TableRef, UrlSource,
+    Ack, KeyColumn, KeysBy, MismatchGate, SetColumn, Source, Spec, StoreUrl, TableRef, UrlSource,
 };
 use proptest::prelude::*;
 
@@ -90,6 +90,7 @@ fn every_extension_is_read() {
     assert_eq!(table.rules[0].kind, RuleKind::Tolerance(0.005));
     assert_eq!(table.rules[1].kind, RuleKind::Carry);
     assert_eq!(spec.tables[1].route_by.as_deref(), Some("customer"));
+    assert_eq!((spec.tables[0].keys, spec.tables[1].keys), (KeysBy::Application, KeysBy::Database));
     assert_eq!(spec.gate.bake[&Phase::ReverseShadow], Duration::from_hours(36));
     assert_eq!(spec.backfill.chunk_bytes, 256 << 10);
     assert_eq!(spec.backfill.give_way, Some(Duration::from_millis(50)));

@@ -26,6 +26,7 @@ mod files;
 pub mod jobs;
 mod run;
 mod secret;
+mod shares;
 pub mod state;
 mod status;
 pub mod supervisor;

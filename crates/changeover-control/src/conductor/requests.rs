@@ -18,6 +18,7 @@ use super::verify::Due;
 use super::{Conductor, install, left_behind};
 use crate::barrier::sentence;
 use crate::error::ControlError;
+use crate::shares;
 use crate::state::{AuditKind, NewAudit};
 
 /// How long a move may take before its caller is told that it is under way: longer than the machine's patience.
@@ -101,6 +102,9 @@ impl Conductor {
                 "the migration is in {}, and next is {next}, not {to}: a move forward goes one phase at a time",
                 record.place
             )));
+        }
+        if share != Share::ALL {
+            shares::refuse(&self.sides.counted_twice)?;
         }
         let judgement = self.judge(to, overrides).await?;
         if !judgement.is_open() {
