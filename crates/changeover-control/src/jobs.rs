@@ -69,7 +69,7 @@ pub struct JobReport {
     pub took: Duration,
     /// How long the copy took of that.
     pub copy_took: Duration,
-    /// Bytes of rows that were copied, about.
+    /// Bytes of rows that were copied, about; of a verification, of the values that were compared on both sides.
     pub bytes: u64,
     /// The old side was changed while it was copied.
     pub changed_meanwhile: bool,

@@ -52,10 +52,10 @@ pub async fn verify(
         None => None,
     };
     Ok(JobReport {
+        bytes: tables.iter().map(|table| table.bytes).sum(),
         tables,
         took: began.elapsed(),
         copy_took: std::time::Duration::ZERO,
-        bytes: 0,
         changed_meanwhile: false,
         kept_in,
     })
