@@ -24,6 +24,7 @@ mod error;
 mod evidence;
 mod files;
 pub mod jobs;
+mod rights;
 mod run;
 mod secret;
 mod shares;

@@ -22,6 +22,7 @@ use crate::conductor::{Conducting, Conductor, Parts, Plan};
 use crate::connect::{Connected, Elsewhere};
 use crate::error::ControlError;
 use crate::files::{self, FileLock, Readers};
+use crate::rights;
 use crate::secret;
 use crate::state::{AuditKind, SqliteState};
 use crate::supervisor::Watchdog;
@@ -101,6 +102,7 @@ impl Run {
         };
         let connected = Connected::open(&plan.spec, mirroring, &Elsewhere::new()).await?;
         connected.check()?;
+        rights::check(&connected)?;
         let owned = own(&connected, &plan.name).await?;
         let sides = connected.sides(&plan.name).await?;
         let state = Arc::new(SqliteState::open(&state_path, &plan.name).await?);
