@@ -16,11 +16,13 @@ mod mirror;
 mod plan;
 mod progress;
 mod requests;
+mod settle;
 mod sides;
 mod start;
 mod verify;
 mod watch;
 mod watched;
+mod wishes;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

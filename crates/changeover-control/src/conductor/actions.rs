@@ -8,10 +8,8 @@ use std::time::Duration;
 
 use changeover::store::fence::FenceState as FenceWord;
 use changeover::{Side, StoreError};
-use changeover_protocol::control::{
-    ControlAction, ControlEvent, Epoch, Generation, MoveReport, Outcome, Shift,
-};
-use changeover_protocol::moves::{Mirror, UncleanEvent};
+use changeover_protocol::control::{ControlAction, ControlEvent, Epoch, Generation, Shift};
+use changeover_protocol::moves::UncleanEvent;
 use changeover_protocol::{Control, Phase, SLOTS, Slot, SlotRange, Version};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -332,77 +330,6 @@ impl Conductor {
         };
         self.verify_now.send_modify(|due| *due = due.sooner(Due { now: true, repairs }));
     }
-
-    // ---- after a move
-
-    async fn after_report(self: Arc<Self>, report: MoveReport) {
-        match report.outcome {
-            Outcome::Reached | Outcome::WentBack => {}
-            Outcome::TurnedAround(_) | Outcome::Waiting(_) => return,
-        }
-        let record = self.barrier.record();
-        if record.shift.is_some() {
-            return;
-        }
-        self.settle_in(record.place.phase).await;
-        if let Some(file) = self.leave_behind_file() {
-            self.append_rest(report.from.phase.step().authority(), &file).await;
-            self.set_leave_behind(None);
-        }
-    }
-
-    /// Removes what a phase doesn't need, until it is done or another move begins.
-    pub(crate) async fn settle_in(&self, phase: Phase) {
-        let mirror = self.plan.settings.mirror;
-        let mut pause = AGAIN_FIRST;
-        loop {
-            // A move that was begun meanwhile, or is being prepared, needs what this would remove.
-            let one = self.moving.lock().await;
-            let record = self.barrier.record();
-            if record.shift.is_some() || record.place.phase != phase {
-                return;
-            }
-            let cleaned = async {
-                if phase == Phase::Retired {
-                    // Before the fence goes: a straggler's write to the old table would be taken, and lost.
-                    self.retire_tables().await?;
-                }
-                install::after_phase(&self.sides, phase, mirror).await
-            };
-            match cleaned.await {
-                Ok(()) => break,
-                Err(error) => self.trouble("clean-up", &error.to_string()).await,
-            }
-            drop(one);
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(AGAIN_LAST);
-        }
-        self.well("clean-up").await;
-    }
-
-    /// With dual write the log of the side that was left still names the keys that weren't synced.
-    async fn append_rest(&self, side: Side, file: &std::path::Path) {
-        if self.plan.settings.mirror == Mirror::Capture {
-            return;
-        }
-        for store in self.sides.of(side) {
-            let Some(log) = store.capture() else { continue };
-            let written = match log.claim(0, 10_000).await {
-                Ok(claims) if claims.is_empty() => Ok(0),
-                Ok(claims) => left_behind::append(&**store, &claims, Some(file), "left behind").await,
-                Err(error) => Err(error.into()),
-            };
-            match written {
-                Ok(0) => {}
-                Ok(keys) => {
-                    self.tell(ControlEvent::Unclean(UncleanEvent::LeftBehind { keys: Some(keys) })).await;
-                    self.note(AuditKind::Alert, format!("{keys} keys were left behind: {}", file.display()))
-                        .await;
-                }
-                Err(error) => self.trouble("left behind", &error.to_string()).await,
-            }
-        }
-    }
 }
 
 /// The run of slots that a move is about.
@@ -421,24 +348,5 @@ impl Conductor {
             watchdog: &self.watchdog,
             drains: &self.drains,
         }
-    }
-
-    /// Renames the old tables, where that wasn't done yet. Nothing is dropped.
-    async fn retire_tables(&self) -> Result<(), ControlError> {
-        for (side, keeper) in &self.sides.keepers {
-            if *side != Side::Old {
-                continue;
-            }
-            for (table, renamed) in install::patiently(|| keeper.retire()).await? {
-                let what = match renamed {
-                    Some(to) => format!("table {table} is renamed to {to}; drop it when nobody misses it"),
-                    None => format!(
-                        "table {table} keeps its name: there are rows in it that aren't the migration's"
-                    ),
-                };
-                self.note(AuditKind::Install, format!("store {}: {what}", keeper.store())).await;
-            }
-        }
-        Ok(())
     }
 }

@@ -1,0 +1,142 @@
+//! After a move: what the phase that was reached doesn't need is removed, the old tables are retired, and what a rollback
+//! left behind is written down.
+//!
+//! A move is over before this is: it is tried until it is done or another move begins, and each part may come again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use changeover::Side;
+use changeover_protocol::Phase;
+use changeover_protocol::control::{ControlEvent, MoveReport, Outcome};
+use changeover_protocol::moves::{Mirror, UncleanEvent};
+
+use super::{Conductor, install, left_behind};
+use crate::error::ControlError;
+use crate::state::AuditKind;
+
+const AGAIN_FIRST: Duration = Duration::from_millis(50);
+const AGAIN_LAST: Duration = Duration::from_secs(5);
+
+/// How long whoever asks to retire waits for it to be done.
+const RETIRED_WITHIN: Duration = Duration::from_secs(30);
+
+/// The setting that says that the old side is retired, and what became of each table: once done it isn't done, or told,
+/// again by each run that is started.
+pub(super) const RETIRED: &str = "retired";
+
+impl Conductor {
+    pub(super) async fn after_report(self: Arc<Self>, report: MoveReport) {
+        match report.outcome {
+            Outcome::Reached | Outcome::WentBack => {}
+            Outcome::TurnedAround(_) | Outcome::Waiting(_) => return,
+        }
+        let record = self.barrier.record();
+        if record.shift.is_some() {
+            return;
+        }
+        self.settle_in(record.place.phase).await;
+        if let Some(file) = self.leave_behind_file() {
+            self.append_rest(report.from.phase.step().authority(), &file).await;
+            self.set_leave_behind(None);
+        }
+    }
+
+    /// Waits until the old side is retired, and tells what became of each table.
+    pub(super) async fn retired(&self) -> Vec<String> {
+        let done = tokio::time::timeout(RETIRED_WITHIN, self.settle_in(Phase::Retired)).await;
+        let told = match done {
+            Ok(()) => self.state.setting(RETIRED).await.unwrap_or_default(),
+            Err(_) => None,
+        };
+        let Some(told) = told else {
+            return vec![
+                "what was installed isn't all removed yet: it is tried on, and `changeover status` says what stands in the \
+                 way"
+                    .to_owned(),
+            ];
+        };
+        let tables = told.lines().map(str::to_owned);
+        std::iter::once("all that was installed is removed".to_owned()).chain(tables).collect()
+    }
+
+    /// Removes what a phase doesn't need, until it is done or another move begins.
+    pub(super) async fn settle_in(&self, phase: Phase) {
+        let mirror = self.plan.settings.mirror;
+        let mut pause = AGAIN_FIRST;
+        loop {
+            // A move that was begun meanwhile, or is being prepared, needs what this would remove.
+            let one = self.moving.lock().await;
+            let record = self.barrier.record();
+            if record.shift.is_some() || record.place.phase != phase {
+                return;
+            }
+            let cleaned = async {
+                if phase != Phase::Retired {
+                    return install::after_phase(&self.sides, phase, mirror).await;
+                }
+                if self.state.setting(RETIRED).await?.is_some() {
+                    return Ok(());
+                }
+                // Before the fence goes: a straggler's write to the old table would be taken, and lost.
+                let told = self.retire_tables().await?;
+                install::after_phase(&self.sides, phase, mirror).await?;
+                self.state.set(RETIRED, Some(&told.join("\n"))).await
+            };
+            match cleaned.await {
+                Ok(()) => break,
+                Err(error) => self.trouble("clean-up", &error.to_string()).await,
+            }
+            drop(one);
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(AGAIN_LAST);
+        }
+        self.well("clean-up").await;
+    }
+
+    /// With dual write the log of the side that was left still names the keys that weren't synced.
+    async fn append_rest(&self, side: Side, file: &std::path::Path) {
+        if self.plan.settings.mirror == Mirror::Capture {
+            return;
+        }
+        for store in self.sides.of(side) {
+            let Some(log) = store.capture() else { continue };
+            let written = match log.claim(0, 10_000).await {
+                Ok(claims) if claims.is_empty() => Ok(0),
+                Ok(claims) => left_behind::append(&**store, &claims, Some(file), "left behind").await,
+                Err(error) => Err(error.into()),
+            };
+            match written {
+                Ok(0) => {}
+                Ok(keys) => {
+                    self.tell(ControlEvent::Unclean(UncleanEvent::LeftBehind { keys: Some(keys) })).await;
+                    self.note(AuditKind::Alert, format!("{keys} keys were left behind: {}", file.display()))
+                        .await;
+                }
+                Err(error) => self.trouble("left behind", &error.to_string()).await,
+            }
+        }
+    }
+
+    /// Renames the old tables, where that wasn't done yet. Nothing is dropped. What became of each.
+    async fn retire_tables(&self) -> Result<Vec<String>, ControlError> {
+        let mut told = Vec::new();
+        for (side, keeper) in &self.sides.keepers {
+            if *side != Side::Old {
+                continue;
+            }
+            for (table, renamed) in install::patiently(|| keeper.retire()).await? {
+                let what = match renamed {
+                    Some(to) => format!("table {table} is renamed to {to}; drop it when nobody misses it"),
+                    None => format!(
+                        "table {table} keeps its name: there are rows in it that aren't the migration's"
+                    ),
+                };
+                let line = format!("store {}: {what}", keeper.store());
+                self.note(AuditKind::Install, line.clone()).await;
+                told.push(line);
+            }
+        }
+        Ok(told)
+    }
+}
