@@ -311,6 +311,12 @@ impl Running<'_> {
         panic!("{what}: not within {PATIENCE:?}; last: {last}\n--- run\n{}", self.place.read("run.err"));
     }
 
+    /// Sends a signal to parent and worker.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let group = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process_group(group, signal).expect("it runs");
+    }
+
     /// Kills it all at once, as a loss of power does.
     pub fn kill(mut self) {
         self.kill_group();
