@@ -29,6 +29,8 @@ pub struct RunFile {
     pub token: Secret,
     /// Its process.
     pub pid: u32,
+    /// Where it keeps the migration's state, for commands that read that themselves.
+    pub state: Option<PathBuf>,
 }
 
 /// The file's content.
@@ -38,6 +40,8 @@ struct Content {
     address: String,
     token: String,
     pid: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    state: Option<PathBuf>,
 }
 
 /// What went wrong with a run file.
@@ -95,6 +99,7 @@ impl RunFile {
             address: self.address.clone(),
             token: self.token.expose().to_owned(),
             pid: self.pid,
+            state: self.state.clone(),
         };
         let fail = |cause| RunFileError::Io { path: path.to_owned(), doing: "it can't be written", cause };
         let mut text = serde_json::to_vec_pretty(&content).map_err(|error| fail(error.into()))?;
@@ -154,7 +159,12 @@ impl RunFile {
                 content.format
             )));
         }
-        Ok(Self { address: content.address, token: Secret::new(content.token), pid: content.pid })
+        Ok(Self {
+            address: content.address,
+            token: Secret::new(content.token),
+            pid: content.pid,
+            state: content.state,
+        })
     }
 
     /// Removes it, if it is still this one: a run that started meanwhile keeps its own.
@@ -217,7 +227,12 @@ mod tests {
     use super::*;
 
     fn run(token: &str) -> RunFile {
-        RunFile { address: "127.0.0.1:7400".to_owned(), token: Secret::new(token), pid: 4711 }
+        RunFile {
+            address: "127.0.0.1:7400".to_owned(),
+            token: Secret::new(token),
+            pid: 4711,
+            state: Some("/var/state/b.db".into()),
+        }
     }
 
     #[test]

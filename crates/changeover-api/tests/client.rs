@@ -159,7 +159,8 @@ async fn a_run_that_starts_again_elsewhere_is_found_by_its_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = RunFile::path_of(folder.path(), "bookings");
     let write = |replica: &Replica| {
-        let run = RunFile { address: replica.address.to_string(), token: Secret::new(TOKEN), pid: 1 };
+        let run =
+            RunFile { address: replica.address.to_string(), token: Secret::new(TOKEN), pid: 1, state: None };
         run.write(&file).unwrap();
     };
     let (plane, first) = plane(Phase::Old).await;

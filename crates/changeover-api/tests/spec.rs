@@ -11,7 +11,7 @@ use changeover::protocol::moves::Mirror;
 use changeover::rules::{RoundTo, RuleKind};
 use changeover::{Phase, protocol::member::OnSilence};
 use changeover_api::spec::{
-    Ack, CallsGate, KeyColumn, MismatchGate, SetColumn, Source, Spec, StoreUrl, TableRef, UrlSource,
+    Ack, CallsGate, KeyColumn, KeysBy, MismatchGate, SetColumn, Source, Spec, StoreUrl, TableRef, UrlSource,
 };
 use proptest::prelude::*;
 
@@ -93,6 +93,7 @@ fn every_extension_is_read() {
     let calls =
         CallsGate { errors_percent: 2.0, slower_by: 3.0, slack: Duration::from_millis(250), over: 50 };
     assert_eq!(spec.gate.calls, Some(calls));
+    assert_eq!((spec.tables[0].keys, spec.tables[1].keys), (KeysBy::Application, KeysBy::Database));
     assert_eq!(spec.gate.bake[&Phase::ReverseShadow], Duration::from_hours(36));
     assert_eq!(spec.backfill.chunk_bytes, 256 << 10);
     assert_eq!(spec.backfill.give_way, Some(Duration::from_millis(50)));

@@ -237,6 +237,7 @@ fn keys_and_columns() {
     key("{ a = \"id\", b = §\"id\" }", "has the new side's column `id` twice", "one counterpart");
     in_table("set = { §booking_id = \"x\" }", "the key's column `booking_id` is in `set` too", "remove it");
     in_table("back = { §id = \"x\" }", "the key's column `id` is in `back` too", "remove it");
+    in_table("keys = §\"apllication\"", "can't be \"apllication\"", "Did you mean \"application\"?");
     in_table("route_by = §\"lower(x)\"", "isn't a column's name", "one column");
 }
 

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use changeover_api::Spec;
-use changeover_api::runfile::FOLDER;
+use changeover_api::runfile::{FOLDER, RunFile};
 
 use crate::args::Which;
 use crate::error::CliError;
@@ -18,17 +18,17 @@ pub(crate) struct Found {
     pub(crate) name: String,
     /// Where its run's file is, if it runs.
     pub(crate) run: PathBuf,
-    /// Where its state is, unless it was told otherwise.
+    /// Where its state is.
     pub(crate) state: PathBuf,
 }
 
 impl Found {
     fn in_folder(folder: &Path, name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            run: folder.join(format!("{name}.run")),
-            state: folder.join(format!("{name}.db")),
-        }
+        let run = folder.join(format!("{name}.run"));
+        // A run that was killed has left its file, and says there where it kept its state.
+        let elsewhere = RunFile::read(&run).ok().and_then(|run| run.state);
+        let state = elsewhere.unwrap_or_else(|| folder.join(format!("{name}.db")));
+        Self { name: name.to_owned(), run, state }
     }
 
     /// Whether a run has left its file: it runs, or was killed.
@@ -38,7 +38,7 @@ impl Found {
 
     /// Its spec: the file in the folder above that has its name.
     pub(crate) fn spec(&self) -> Option<Spec> {
-        let folder = self.state.parent().and_then(Path::parent)?;
+        let folder = self.run.parent().and_then(Path::parent)?;
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
         let specs = files.filter(|path| path.extension().is_some_and(|ending| ending == "toml"));

@@ -12,9 +12,10 @@
 mod support;
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
-use support::{NEW_IMAGE, OLD_IMAGE, Place, SPEC};
+use support::{Ended, NEW_IMAGE, OLD_IMAGE, Place, SPEC};
 
 /// The commands that open the databases.
 const ALL: [&str; 4] = ["check", "copy", "verify", "rehearse"];
@@ -62,25 +63,31 @@ fn a_locked_database_is_waited_for_and_then_named() {
 
 #[test]
 fn a_database_that_can_not_be_written_is_named() {
-    if is_root() {
-        // Root may write everything: the immutable flag is the one thing that stops it, where the file system has it.
-        let place = Place::with_bookings(3);
-        let set = |flag: &str| {
-            Command::new("chattr").arg(flag).arg(place.path("new.db")).stderr(Stdio::null()).status()
-        };
-        if !set("+i").is_ok_and(|status| status.success()) {
-            eprintln!("neither an ordinary user nor an immutable file can be had here");
-            return;
-        }
-        let ended = place.changeover(&["copy", "bookings.toml"]);
-        set("-i").expect("the flag can be taken away again");
-        assert_ne!(ended.code, Some(0), "{ended:?}");
-        ended.says("new.db");
-        return;
-    }
     let place = Place::with_bookings(3);
     std::fs::set_permissions(place.path("new.db"), std::fs::Permissions::from_mode(0o444)).expect("a mode");
-    place.changeover(&["copy", "bookings.toml"]).expect(3).says("new.db");
+    let user = OrdinaryUser::of(&place);
+    let checked = user.changeover(&["check", "bookings.toml"]).expect(1);
+    assert!(checked.out.contains("may not write the store flights"), "{}", checked.out);
+    user.changeover(&["copy", "bookings.toml"]).expect(3).says("new.db").says("the right to write");
+    user.changeover(&["run", "bookings.toml", "--listen", "127.0.0.1:0"])
+        .expect(3)
+        .says("new.db")
+        .says("the right to write");
+    assert_eq!(place.number("new.db", "SELECT count(*) FROM booking"), 0, "nothing was written");
+    std::fs::set_permissions(place.path("new.db"), std::fs::Permissions::from_mode(0o644)).expect("a mode");
+    user.changeover(&["copy", "bookings.toml"]).expect(0);
+    place.assert_equal_sides();
+}
+
+#[test]
+fn a_folder_that_a_state_can_not_be_written_to_is_named() {
+    let place = Place::with_bookings(3);
+    let user = OrdinaryUser::of(&place);
+    std::fs::create_dir(place.path("shut")).expect("a folder");
+    std::fs::set_permissions(place.path("shut"), std::fs::Permissions::from_mode(0o555)).expect("a mode");
+    let run = ["run", "bookings.toml", "--listen", "127.0.0.1:0", "--state", "shut/state.db"];
+    user.changeover(&run).expect(3).says("shut/state.db");
+    assert_eq!(place.installed("old.db").len() + place.installed("new.db").len(), 0);
 }
 
 #[test]
@@ -214,8 +221,41 @@ fn wrong_arguments_are_usage() {
     place.changeover(&["--help"]).expect(0);
 }
 
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
+/// Nobody in particular, on every system.
+const NOBODY: u32 = 65_534;
+
+/// Runs the command as a user whom the rights of files stop: root, as tests run in a container, may write everything.
+struct OrdinaryUser<'p> {
+    place: &'p Place,
+    /// The binary, where that user can reach it.
+    binary: std::path::PathBuf,
+    is_other: bool,
+}
+
+impl<'p> OrdinaryUser<'p> {
+    /// All that is in the place is this user's from now on.
+    fn of(place: &'p Place) -> Self {
+        let own = std::path::PathBuf::from(env!("CARGO_BIN_EXE_changeover"));
+        if !rustix::process::geteuid().is_root() {
+            return Self { place, binary: own, is_other: false };
+        }
+        let binary = place.path("changeover");
+        std::fs::copy(own, &binary).expect("room for the binary");
+        let entries =
+            std::fs::read_dir(place.path("")).expect("a folder").map(|entry| entry.expect("an entry").path());
+        for path in entries.chain([place.path("")]) {
+            std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).expect("root may give files away");
+        }
+        Self { place, binary, is_other: true }
+    }
+
+    fn changeover(&self, arguments: &[&str]) -> Ended {
+        let mut command = self.place.command_of(&self.binary, arguments);
+        if self.is_other {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        Ended::of(arguments, command.output().expect("that user can start the binary"))
+    }
 }
 
 /// How `run` ends where it can't begin.

@@ -94,13 +94,42 @@ fn verify_finds_every_kind_of_difference_and_names_it() {
     assert!(of(1).to_string().contains("nobody") && of(1).to_string().contains("passenger 1"), "{report}");
     assert_eq!(of(1000)["column"], "price", "{report}");
     assert_eq!(differences.len(), 4, "{report}");
+    // A row that one side lacks is shown as the other has it, in the new side's shape.
+    let (missing, extra) = (of(2000), of(-5));
+    assert_eq!((&missing["kind"], &extra["kind"]), (&"missing".into(), &"extra".into()), "{report}");
+    assert_eq!(missing["old_row"]["passenger"], "'passenger 2000'", "{report}");
+    assert_eq!(missing["old_row"]["status"], "'BOOKED'", "{report}");
+    assert_eq!(extra["new_row"]["passenger"], "'ghost'", "{report}");
+    assert_eq!(extra["new_row"]["note"], "NULL", "{report}");
+    assert!(
+        missing["new_row"].is_null() && extra["old_row"].is_null() && of(1)["old_row"].is_null(),
+        "{report}"
+    );
 
     let ended = place.changeover(&["verify", "bookings.toml"]).expect(1);
     assert!(
-        ended.out.contains("nobody") && ended.out.contains("2000") && ended.out.contains("-5"),
+        ["nobody", "2000", "-5", "ghost", "passenger 2000"].iter().all(|wanted| ended.out.contains(wanted)),
         "{}",
         ended.out
     );
+}
+
+#[test]
+fn verify_tells_how_many_bytes_it_compared() {
+    let place = Place::with_bookings(1_500);
+    place.changeover(&["copy", "bookings.toml"]).expect(0);
+    let bytes = |db: &str, table: &str, columns: &str| {
+        let [id, name, state] = columns.split(' ').collect::<Vec<_>>()[..] else { panic!("{columns}") };
+        let sql = format!(
+            "SELECT sum(iif({id} IS NULL, 0, 8) + length({name}) + length({state}) + iif(price IS NULL, 0, 8)
+                 + coalesce(length(note), 0)) FROM {table}"
+        );
+        place.number(db, &sql)
+    };
+    let there = bytes("old.db", "bookings", "id name state")
+        + bytes("new.db", "booking", "booking_id passenger status");
+    let report = place.json(&["verify", "bookings.toml"], 0);
+    assert_eq!(report["bytes"], there, "{report}");
 }
 
 #[test]
@@ -123,11 +152,13 @@ fn values_are_redacted_as_the_spec_says() {
     place.write("bookings.toml", format!("{SPEC}\n[evidence]\nredact = [\"passenger\"]\n"));
     place.changeover(&["copy", "bookings.toml"]).expect(0);
     place.sql("new.db", "UPDATE booking SET passenger = 'secret name' WHERE booking_id = 7");
+    place.sql("new.db", "DELETE FROM booking WHERE booking_id = 9");
     for arguments in [&["verify", "bookings.toml"][..], &["verify", "bookings.toml", "--json"]] {
         let ended = place.changeover(arguments).expect(1);
         let all = format!("{}{}", ended.out, ended.err);
         assert!(
-            all.contains("passenger") && !all.contains("secret name") && !all.contains("passenger 7"),
+            all.contains("passenger")
+                && ["secret name", "passenger 7", "passenger 9"].iter().all(|secret| !all.contains(secret)),
             "{all}"
         );
     }

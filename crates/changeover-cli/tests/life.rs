@@ -86,10 +86,11 @@ fn forward_back_forward_and_retired() {
     go(&place, &["advance"], "new");
     place.sql("new.db", NEW_WRITE);
 
-    go(&place, &["retire", "--yes"], "retired");
-    wait_for("nothing is installed any more", || {
-        place.installed("old.db").is_empty() && place.installed("new.db").is_empty()
-    });
+    let retired = place.json(&["retire", "--yes"], 0);
+    assert_eq!(retired["phase"], "retired", "{retired}");
+    assert!(retired["notes"].to_string().contains("bookings_retired"), "{retired}");
+    // When it answers it is done.
+    assert_eq!(place.installed("old.db").len() + place.installed("new.db").len(), 0);
     assert_eq!(
         place.number("old.db", "SELECT count(*) FROM sqlite_master WHERE name = 'bookings'"),
         0,
@@ -106,6 +107,36 @@ fn forward_back_forward_and_retired() {
     assert!(moves >= 8, "{audit}");
     drop(run);
     assert_eq!(place.json(&["status", "bookings"], 0)["source"], "state-file");
+}
+
+#[test]
+fn a_table_that_moved_in_part_keeps_its_name_and_that_is_told_once() {
+    let place = Place::with_bookings(30);
+    place.write("bookings.toml", SPEC.replace("set = {", "where = \"id <= 20\"\nset = {"));
+    let run = place.run();
+    for phase in ["shadow", "reverse-shadow", "new"] {
+        go(&place, &["advance"], phase);
+        if phase != "new" {
+            run.until("settled", is_settled);
+        }
+    }
+    let retired = place.json(&["retire", "--yes"], 0);
+    assert!(retired["notes"].to_string().contains("keeps its name"), "{retired}");
+    place.sql("old.db", "UPDATE bookings SET price = 1 WHERE id > 20");
+    let told = || {
+        let audit = place.json(&["audit", "--limit", "1000"], 0);
+        let entries = audit["entries"].as_array().expect("entries");
+        entries.iter().filter(|entry| entry["text"].to_string().contains("keeps its name")).count()
+    };
+    assert_eq!(told(), 1);
+    let mut run = run;
+    for _ in 0..2 {
+        assert_eq!(run.stop().0, Some(0));
+        run = place.run();
+    }
+    assert_eq!(told(), 1);
+    assert_eq!(place.json(&["status"], 0)["phase"], "retired");
+    drop(run);
 }
 
 #[test]

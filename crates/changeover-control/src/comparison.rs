@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use changeover::engine::verify::{self, TableReport as Found};
+use changeover::engine::verify::{self, ColumnDifference, TableReport as Found};
 use changeover::engine::{
     Difference, DifferenceKind, Links, Verification, VerifyHandle, VerifyOptions, VerifyProgress, repair,
 };
@@ -23,6 +23,9 @@ pub struct TableReport {
     pub rows_old: u64,
     /// Rows on the new side.
     pub rows_new: u64,
+    /// Bytes of the values that were compared, of both sides.
+    #[serde(skip)]
+    pub bytes: u64,
     /// Rows copied.
     pub rows_copied: u64,
     /// Rows compared.
@@ -93,6 +96,12 @@ pub struct DifferenceReport {
     pub old: Option<String>,
     /// The new side's value.
     pub new: Option<String>,
+    /// Of a row that only the old side has: all of its values, by the new side's columns.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub old_row: BTreeMap<String, String>,
+    /// The same of a row that only the new side has.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub new_row: BTreeMap<String, String>,
 }
 
 /// What is to be compared, and how.
@@ -169,9 +178,19 @@ impl Comparison<'_> {
                 column,
                 old,
                 new,
+                old_row: BTreeMap::new(),
+                new_row: BTreeMap::new(),
             };
             if difference.kind != DifferenceKind::Differing {
-                table.differences.push(line(None, None, None));
+                let row = |of: fn(&ColumnDifference) -> Option<&Value>| {
+                    let columns = difference.columns.iter();
+                    let shown = |c: &ColumnDifference| {
+                        of(c).map(|value| (c.column.clone(), self.value(name, &c.column, value)))
+                    };
+                    columns.filter_map(shown).collect()
+                };
+                let (old_row, new_row) = (row(|c| c.old.as_ref()), row(|c| c.new.as_ref()));
+                table.differences.push(DifferenceReport { old_row, new_row, ..line(None, None, None) });
                 continue;
             }
             for column in &difference.columns {
@@ -238,6 +257,7 @@ fn table_report(found: &Found) -> TableReport {
         table: found.table.as_str().to_owned(),
         rows_old: found.rows_old,
         rows_new: found.rows_new,
+        bytes: found.bytes,
         rows_compared: found.compared,
         differing: found.differing,
         missing: found.missing,

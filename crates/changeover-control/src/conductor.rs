@@ -23,6 +23,7 @@ mod start;
 mod verify;
 mod watch;
 mod watched;
+mod wishes;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -37,7 +38,8 @@ pub use self::plan::Plan;
 pub(crate) use self::progress::Progress;
 pub use self::requests::Moved;
 pub(crate) use self::sides::{Keeper, Sides};
-pub(crate) use self::start::{Conducting, Parts};
+pub(crate) use self::start::{Conducting, Parts, spec_of_run};
+pub(crate) use self::verify::authority_to_verify;
 use crate::barrier::Barrier;
 use crate::clock::Clock;
 use crate::error::ControlError;

@@ -19,6 +19,7 @@ use changeover_tables::sqlite::{
 
 use crate::conductor::{Keeper, Sides};
 use crate::error::ControlError;
+use crate::shares;
 
 /// The databases of a spec, open.
 pub(crate) struct Connected {
@@ -27,6 +28,8 @@ pub(crate) struct Connected {
     pub(crate) catalogs: Vec<Catalog>,
     pub(crate) mappings: Vec<TableMapping>,
     pub(crate) plan: Plan,
+    /// The tables, each with its column, whose ids both sides' databases give out.
+    counted_twice: Vec<(String, String)>,
 }
 
 /// Where a store's file is, if elsewhere than its spec says: for a rehearsal on copies.
@@ -65,7 +68,8 @@ impl Connected {
         }
         let mappings = spec.mappings();
         let plan = changeover_tables::plan::plan(&mappings, &catalogs, mirroring);
-        Ok(Self { databases, catalogs, mappings, plan })
+        let counted_twice = shares::counted_twice(spec, &plan);
+        Ok(Self { databases, catalogs, mappings, plan, counted_twice })
     }
 
     /// What stands in the way, if anything does.
@@ -110,7 +114,7 @@ impl Connected {
             wrong.extend(store.check_expressions(&self.plan.tables).await?);
         }
         refuse(&wrong)?;
-        Ok(Sides::new(Links::new(pairs)?, keepers))
+        Ok(Sides::new(Links::new(pairs)?, keepers, self.counted_twice.clone()))
     }
 
     /// Takes the right to run this migration on its tables, in every database.

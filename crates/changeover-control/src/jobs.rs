@@ -8,13 +8,17 @@ mod copy;
 mod rehearse;
 mod verify;
 
+use std::path::PathBuf;
 use std::time::Duration;
+
+use changeover::{Side, StoreError};
 
 pub use self::check::{CheckReport, CheckedTable, check};
 pub use self::copy::copy;
 pub use self::rehearse::{RehearsalMove, RehearsalReport, rehearse};
 pub use self::verify::verify;
 use crate::comparison::TableReport;
+use crate::conductor::Sides;
 
 /// What a job is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,10 +69,12 @@ pub struct JobReport {
     pub took: Duration,
     /// How long the copy took of that.
     pub copy_took: Duration,
-    /// Bytes of rows that were copied, about.
+    /// Bytes of rows that were copied, about; of a verification, of the values that were compared on both sides.
     pub bytes: u64,
     /// The old side was changed while it was copied.
     pub changed_meanwhile: bool,
+    /// The state that a verification's result was kept in, for the migration's gates to look at.
+    pub kept_in: Option<PathBuf>,
 }
 
 impl JobReport {
@@ -77,4 +83,15 @@ impl JobReport {
     pub fn is_clean(&self) -> bool {
         !self.changed_meanwhile && self.tables.iter().all(|table| table.wrong() == 0)
     }
+}
+
+/// Something that a run has installed, if any has: what a cut-off `copy` leaves are chunk marks alone.
+async fn installed_by_a_run(sides: &Sides) -> Result<Option<(Side, String)>, StoreError> {
+    let of_a_run = |what: &String| !what.contains("changeover_chunk") && !what.contains("changeover_meta");
+    for (side, keeper) in &sides.keepers {
+        if let Some(what) = keeper.installed().await?.into_iter().find(of_a_run) {
+            return Ok(Some((*side, what)));
+        }
+    }
+    Ok(None)
 }

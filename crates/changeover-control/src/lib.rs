@@ -24,11 +24,14 @@ mod error;
 mod evidence;
 mod files;
 pub mod jobs;
+mod rights;
 mod run;
 mod secret;
+mod shares;
 pub mod state;
 mod status;
 pub mod supervisor;
+mod verified;
 
 pub use api::wire_error;
 pub use clock::Clock;

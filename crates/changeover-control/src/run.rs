@@ -22,6 +22,7 @@ use crate::conductor::{Conducting, Conductor, Parts, Plan};
 use crate::connect::{Connected, Elsewhere};
 use crate::error::ControlError;
 use crate::files::{self, FileLock, Readers};
+use crate::rights;
 use crate::secret;
 use crate::state::{AuditKind, SqliteState};
 use crate::supervisor::Watchdog;
@@ -101,6 +102,7 @@ impl Run {
         };
         let connected = Connected::open(&plan.spec, mirroring, &Elsewhere::new()).await?;
         connected.check()?;
+        rights::check(&connected)?;
         let owned = own(&connected, &plan.name).await?;
         let sides = connected.sides(&plan.name).await?;
         let state = Arc::new(SqliteState::open(&state_path, &plan.name).await?);
@@ -121,6 +123,7 @@ impl Run {
             address: address.to_string(),
             token: Secret::new(token.clone()),
             pid: std::process::id(),
+            state: Some(std::path::absolute(&state_path).unwrap_or(state_path)),
         };
         written.write(&run_file).map_err(|cause| ControlError::file(&run_file, "the run file", &cause))?;
         Ok(Self {

@@ -3,10 +3,12 @@
 use std::path::Path;
 
 use changeover::Side;
+use changeover::engine::backfill::TableProgress;
 use changeover_api::Spec;
 use changeover_api::wire::{
     Alert, BackfillStatus, ComparisonStatus, GateStatus, Ghost, Installed, InstanceStatus, LogStatus, Moving,
-    Next, RollbackStatus, Status, StatusSource, Trouble, VerificationResult, VerificationStatus,
+    Next, RollbackStatus, Status, StatusSource, TableBackfill, Trouble, VerificationResult,
+    VerificationStatus,
 };
 use changeover_protocol::gate::{self, Evidence, Verdict};
 use changeover_protocol::moves::{RollbackFacts, RollbackKind, RollbackSafety, rollback_safety};
@@ -135,7 +137,7 @@ fn takes_ms(control: &Control, progress: &Progress, safety: &RollbackSafety) -> 
     let slowest = control.instances.values().filter_map(|i| i.vitals.slowest_ms).max().unwrap_or(0);
     match safety.kind {
         RollbackKind::Instant => Some(BARRIER_MS + sync_ms + slowest),
-        RollbackKind::Slow => progress.copy.and_then(|copy| copy.left_ms),
+        RollbackKind::Slow => progress.copy.as_ref().and_then(|copy| copy.left_ms),
         RollbackKind::Nothing | RollbackKind::Waits | RollbackKind::LeavesBehind | RollbackKind::Never => {
             None
         }
@@ -271,19 +273,39 @@ fn instances(control: &Control, now: Millis) -> Vec<InstanceStatus> {
 
 fn backfill(control: &Control, progress: &Progress) -> Option<BackfillStatus> {
     let backfill = control.backfill?;
-    let copy = progress.copy.unwrap_or_default();
+    let copy = progress.copy.clone().unwrap_or_default();
     Some(BackfillStatus {
         generation: backfill.generation.0,
         toward: backfill.toward,
         done: backfill.done,
         rows: copy.rows,
-        rows_all: progress.copy.map(|copy| copy.rows_all),
+        rows_all: progress.copy.as_ref().map(|copy| copy.rows_all),
         refused: copy.refused,
         // Positive, and far below what a u64 holds.
         rows_per_second: (!backfill.done && copy.rows_per_second > 0.0)
             .then_some(copy.rows_per_second as u64),
         left_ms: if backfill.done { None } else { copy.left_ms },
+        tables: copy.tables.iter().map(table_backfill).collect(),
     })
+}
+
+fn table_backfill(table: &TableProgress) -> TableBackfill {
+    // Of a table that is complete the number isn't a guess any more.
+    let rows_all = if table.complete { table.rows } else { table.estimate.max(table.rows) };
+    let percent = match rows_all {
+        _ if table.complete => 100,
+        0 => 0,
+        // Rounded down, and not all before the last chunk is.
+        all => (table.rows.saturating_mul(100) / all).min(99) as u8,
+    };
+    TableBackfill {
+        table: table.table.to_string(),
+        done: table.complete,
+        rows: table.rows,
+        rows_all,
+        percent,
+        refused: table.refused,
+    }
 }
 
 fn verification(facts: &Facts<'_>) -> VerificationStatus {

@@ -127,6 +127,8 @@ fn load(
 async fn shares_rollback_and_the_whole_way_under_load_lose_nothing_and_refuse_nobody() {
     let world = World::new(400);
     world.write_spec("mirror = \"dual-write\"");
+    let said = std::fs::read_to_string(world.path("bookings.toml")).unwrap();
+    std::fs::write(world.path("bookings.toml"), said + "keys = \"application\"\n").unwrap();
     let run = world.run().await;
     let a = Arc::new(Service::start(&world, &run, "a").await);
     let b = Arc::new(Service::start(&world, &run, "b").await);

@@ -55,13 +55,13 @@ async fn planted_differences_are_found_named_and_repaired() {
              INSERT INTO booking VALUES (9000, 'EXTRA', 1);",
         )
         .unwrap();
-    let report = jobs::verify(&world.spec(), false, &mut |_| {}).await.unwrap();
+    let report = jobs::verify(&world.spec(), None, false, &mut |_| {}).await.unwrap();
     let table = &report.tables[0];
     assert_eq!((table.differing, table.missing, table.extra), (1, 1, 1), "{table:?}");
     let wrong = table.differences.iter().find(|d| d.kind == "differing").unwrap();
     assert_eq!((wrong.key.as_str(), wrong.column.as_deref()), ("1", Some("status")));
     assert_eq!((wrong.old.as_deref(), wrong.new.as_deref()), (Some("'BOOKED'"), Some("'WRONG'")));
-    let report = jobs::verify(&world.spec(), true, &mut |_| {}).await.unwrap();
+    let report = jobs::verify(&world.spec(), None, true, &mut |_| {}).await.unwrap();
     assert!(report.is_clean(), "{report:?}");
     assert_eq!(report.tables[0].repaired, 3);
     assert_eq!(world.rows("new"), world.rows("old"));
@@ -75,7 +75,7 @@ async fn what_the_spec_redacts_is_not_in_a_report() {
     let text = std::fs::read_to_string(world.path("bookings.toml")).unwrap();
     std::fs::write(world.path("bookings.toml"), format!("{text}\n[evidence]\nredact = [\"status\"]\n"))
         .unwrap();
-    let report = jobs::verify(&world.spec(), false, &mut |_| {}).await.unwrap();
+    let report = jobs::verify(&world.spec(), None, false, &mut |_| {}).await.unwrap();
     assert_eq!(report.tables[0].differences[0].new.as_deref(), Some("(redacted)"));
 }
 

@@ -139,6 +139,19 @@ pub struct TablePlan {
     pub utf8_order: (bool, bool),
 }
 
+impl TablePlan {
+    /// The key's column whose values both databases give out themselves, each by a counter of its own.
+    #[must_use]
+    pub fn numbered_by_both(&self) -> Option<&KeyPlan> {
+        let is = |column: &Option<String>, name: &str| {
+            column.as_ref().is_some_and(|column| column.eq_ignore_ascii_case(name))
+        };
+        self.key
+            .iter()
+            .find(|part| is(&self.old_info.row_number, &part.old) && is(&self.new_info.row_number, &part.new))
+    }
+}
+
 /// All mappings of a migration, and what was found about them.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Plan {
@@ -178,7 +191,7 @@ pub fn plan(mappings: &[TableMapping], catalogs: &[Catalog], mirroring: Mirrorin
         }
         plan.findings.append(&mut notes.findings);
     }
-    problems::look_across(mappings, &mut plan.findings);
+    problems::look_across(mappings, mirroring, &mut plan.findings);
     // What is to be said of a database is said once, not for each of its tables.
     let of_a_database =
         |finding: &Finding| catalogs.iter().any(|catalog| finding.what.contains(&catalog.place));

@@ -55,6 +55,18 @@ impl Value {
         matches!(self, Self::Null)
     }
 
+    /// How many bytes the value itself has: a number eight, NULL none.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Null => 0,
+            Self::Int(_) | Self::Real(_) => 8,
+            Self::Text(s) => s.len(),
+            Self::Bytes(b) => b.len(),
+            Self::Opaque(o) => o.bytes.len(),
+        }
+    }
+
     /// About how many bytes of memory the value takes: for budgets, not for accounts.
     #[must_use]
     pub fn size(&self) -> usize {

@@ -131,7 +131,9 @@ mod tests {
     use super::*;
 
     fn run(path: &Path, address: &str, token: &str) {
-        RunFile { address: address.to_owned(), token: Secret::new(token), pid: 1 }.write(path).unwrap();
+        RunFile { address: address.to_owned(), token: Secret::new(token), pid: 1, state: None }
+            .write(path)
+            .unwrap();
     }
 
     #[test]

@@ -117,6 +117,7 @@ fn effect(part: &str) -> Effect {
     match part.split_once('.') {
         None if matches!(part, "name" | "mirror" | "phases") => Effect::Fixed,
         Some(("table", rest)) if rest.ends_with(".rules") => Effect::Verification,
+        Some(("table", rest)) if rest.ends_with(".keys") => Effect::Free,
         Some(("table", _)) => Effect::Generation,
         // The databases say themselves who they are.
         _ => Effect::Free,
@@ -147,6 +148,7 @@ fn table_parts(table: &TableSpec) -> Vec<(&'static str, Digest)> {
         // Whether a value is carried or refused is decided when it is copied.
         ("carry", rules(&carried)),
         ("rules", rules(&compared)),
+        ("keys", Digest::of(&format!("{:?}", table.keys))),
     ]
 }
 

@@ -36,7 +36,7 @@ pub use self::settings::{
 };
 pub use self::source::{Location, SpecError, SpecErrors};
 pub use self::store::{StoreSpec, StoreUrl, UrlError, UrlSource};
-pub use self::table::{KeyColumn, SetColumn, Source, TableRef, TableSpec};
+pub use self::table::{KeyColumn, KeysBy, SetColumn, Source, TableRef, TableSpec};
 pub use self::units::show_duration;
 pub use self::write::{Draft, DraftColumn, DraftStore, DraftTable};
 
@@ -317,7 +317,9 @@ fn read_phases(node: Node<'_>, found: &mut Findings) -> Option<Phases> {
 fn section_of(name: &str) -> Option<&'static str> {
     Some(match name {
         "url" | "url_env" | "url_file" => "into a store: [store.NAME]",
-        "old" | "new" | "key" | "where" | "set" | "back" | "rules" | "route_by" => "into a table: [[table]]",
+        "old" | "new" | "key" | "where" | "set" | "back" | "rules" | "route_by" | "keys" => {
+            "into a table: [[table]]"
+        }
         "mismatch" | "calls" | "bake" => "into [gate]",
         "rate" | "chunk" | "chunk_rows" | "give_way" => "into [backfill] or [verification]",
         "bound" | "way_back" => "into [capture]",

@@ -125,6 +125,17 @@ struct Table {
     rules: Option<Vec<Rule>>,
     /// The old side's column by whose value traffic is divided.
     route_by: Option<String>,
+    /// Who chooses the keys of new rows: a share of the keys can be moved where the application does.
+    keys: Option<Keys>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+enum Keys {
+    /// The database may, by its counter. The default.
+    Database,
+    /// The application always does.
+    Application,
 }
 
 #[derive(JsonSchema)]

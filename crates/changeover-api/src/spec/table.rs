@@ -31,6 +31,18 @@ pub struct TableSpec {
     pub rules: Vec<Rule>,
     /// The column of the old side by whose value traffic is divided into slots; the key, if not given.
     pub route_by: Option<String>,
+    /// Who chooses the keys of new rows.
+    pub keys: KeysBy,
+}
+
+/// Who chooses the keys of new rows, where the database could.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KeysBy {
+    /// The database may: it gives a new row the next number.
+    #[default]
+    Database,
+    /// The application always does: two databases that are written at a time give out no key twice.
+    Application,
 }
 
 /// A table in a store: `store:table` or `store:schema.table`.
@@ -183,6 +195,8 @@ fn read_one(node: Node<'_>, found: &mut Findings) -> Option<TableSpec> {
     let back = fields.get("back", found).map(|node| read_set(node, found));
     let rules = fields.get("rules", found).map(|node| rule::read(node, found));
     let route_by = read_route_by(&mut fields, found);
+    let choices = [("application", KeysBy::Application), ("database", KeysBy::Database)];
+    let keys = fields.get("keys", found).and_then(|node| node.one_of(&choices, found));
     fields.finish(|_| None, found);
     let old = old?;
     Some(TableSpec {
@@ -194,6 +208,7 @@ fn read_one(node: Node<'_>, found: &mut Findings) -> Option<TableSpec> {
         back: back.unwrap_or_default(),
         rules: rules.unwrap_or_default(),
         route_by,
+        keys: keys.unwrap_or_default(),
         old,
     })
 }

@@ -225,6 +225,27 @@ pub struct BackfillStatus {
     /// About how much time is left, in milliseconds.
     #[serde(default)]
     pub left_ms: Option<u64>,
+    /// The same for each table, in the order of the copy. Empty where nobody has counted: without a run, or in one that
+    /// found the copy complete.
+    #[serde(default)]
+    pub tables: Vec<TableBackfill>,
+}
+
+/// How far the backfill of one table is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableBackfill {
+    /// The mapping's name.
+    pub table: String,
+    /// It is complete.
+    pub done: bool,
+    /// Rows copied, by this run and those before.
+    pub rows: u64,
+    /// Rows that there are, about; not less than those copied.
+    pub rows_all: u64,
+    /// The share that is copied, in per cent, rounded down.
+    pub percent: u8,
+    /// Rows that can't be carried.
+    pub refused: u64,
 }
 
 /// How verification stands.

@@ -52,7 +52,7 @@ pub(crate) struct RunArgs {
 /// A file, or `sqlite:PATH`. Other places are for fleets with several replicas, which this version doesn't run.
 ///
 /// Not read by the command line's parser, which would show what it refuses, with a password.
-fn state(text: &str) -> Result<PathBuf, CliError> {
+pub(super) fn state(text: &str) -> Result<PathBuf, CliError> {
     match text.split_once(':') {
         Some(("sqlite", path)) if !path.is_empty() => Ok(path.strip_prefix("//").unwrap_or(path).into()),
         Some((scheme, rest)) if rest.starts_with("//") || scheme == "sqlite" => Err(CliError::usage(

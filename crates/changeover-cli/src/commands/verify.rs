@@ -18,7 +18,8 @@ use crate::terminal::Terminal;
 #[command(after_help = "\
 Every row of both sides is read, and a row that differs is read again while changes to it are on \
 their way: only what stays different counts. With --repair the rows that differ are written anew on \
-the follower, from the side that answers now, and compared again.
+the follower, from the side that answers now, and compared again. While the migration keeps both \
+sides in step, what was found is kept with its state: the gates look at it.
 
 Exit codes: 0 equal (or repaired, and then equal); 1 there are differences, each named.")]
 pub(crate) struct VerifyArgs {
@@ -29,6 +30,10 @@ pub(crate) struct VerifyArgs {
     /// Write the follower's rows that differ anew, and compare again
     #[arg(long)]
     repair: bool,
+
+    /// The migration's state, where its run has it elsewhere. Default: as its run file says, or .changeover/NAME.db
+    #[arg(long, value_name = "FILE")]
+    state: Option<String>,
 }
 
 /// Compares, repairs, reports.
@@ -38,7 +43,9 @@ pub(crate) struct VerifyArgs {
 pub(crate) async fn answer(args: &VerifyArgs, terminal: &Terminal) -> Result<Exit, CliError> {
     let spec = read_spec(&args.spec)?;
     let mut meter = Meter::new(terminal);
-    let done = jobs::verify(&spec, args.repair, &mut |progress| meter.show(progress)).await;
+    let state = args.state.as_deref().map(super::run::state).transpose()?;
+    let told = &mut |progress: &_| meter.show(progress);
+    let done = jobs::verify(&spec, state.as_deref(), args.repair, told).await;
     meter.end();
     let report = Report::of(&spec.name, done?);
     report.show(terminal)?;
@@ -56,6 +63,9 @@ pub(crate) async fn answer(args: &VerifyArgs, terminal: &Terminal) -> Result<Exi
                     terminal.say("To write the follower's rows anew: add --repair");
                 }
             }
+        }
+        if let Some(state) = &report.kept_in {
+            terminal.say(format_args!("The gates look at this result: it is kept in {}.", state.display()));
         }
     }
     Ok(if report.clean { Exit::Done } else { Exit::No })

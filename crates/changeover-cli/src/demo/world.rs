@@ -58,6 +58,7 @@ name = "cancellation"
 old = "bookings:cancellations"
 new = "flights:flight_cancellation"
 key = { id = "cancellation_id" }
+keys = "application"                # the service chooses its ids itself, so a share of them can be moved
 
 [table.set]                         # new column = SQL over the old row
 customer_id = "customer"

@@ -64,6 +64,25 @@ fn backfill(backfill: &BackfillStatus) -> String {
     text
 }
 
+/// The copy of each table, where there are several.
+pub(crate) fn tables(status: &Status, terminal: &Terminal) -> String {
+    let Some(backfill) = status.backfill.as_ref().filter(|backfill| backfill.tables.len() > 1) else {
+        return String::new();
+    };
+    let mut table = Columns::new(terminal, terminal.out, &["TABLE", "COPIED", "#ROWS", "#OF", "#REFUSED"]);
+    for one in &backfill.tables {
+        let copied = if one.done { "complete".to_owned() } else { format!("{} %", one.percent) };
+        table.row([
+            words::one_line(&one.table).into(),
+            copied.into(),
+            words::count(one.rows).into(),
+            words::count(one.rows_all).into(),
+            Shown::from(words::count(one.refused)).bad_unless(one.refused == 0),
+        ]);
+    }
+    table.render()
+}
+
 fn verification(verification: &VerificationStatus, now: u64) -> Option<String> {
     let mut parts = Vec::new();
     if let Some((rows, all)) = verification.running {

@@ -1,5 +1,7 @@
 //! What a copy or a comparison found: the tables with their counts, each difference, each row that can't be carried.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use changeover_control::jobs::JobReport;
@@ -14,6 +16,9 @@ use crate::terminal::Terminal;
 
 /// How many differences a person is shown; a program is shown all that are kept.
 const SHOWN: usize = 20;
+
+/// How many characters of a row a person is shown.
+const ROW_SHOWN: usize = 240;
 
 /// The end of a copy or a verification, as programs get it.
 #[derive(Debug, Clone, Serialize)]
@@ -40,13 +45,16 @@ pub(crate) struct Report {
     pub(crate) bytes: u64,
     /// The most memory that this process took.
     pub(crate) peak_memory_bytes: Option<u64>,
+    /// The state that a verification's result was kept in, for the gates to look at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) kept_in: Option<PathBuf>,
 }
 
 impl Report {
     /// What programs get of a job's report.
     pub(crate) fn of(migration: &str, job: JobReport) -> Self {
         let clean = job.is_clean();
-        let JobReport { mut tables, took, copy_took, bytes, changed_meanwhile } = job;
+        let JobReport { mut tables, took, copy_took, bytes, changed_meanwhile, kept_in } = job;
         let copied: u64 = tables.iter().map(|table| table.rows_copied).sum();
         let compared: u64 = tables.iter().map(|table| table.rows_compared).sum();
         let (rows, time) = if copy_took.is_zero() { (compared, took) } else { (copied, copy_took) };
@@ -63,6 +71,7 @@ impl Report {
             rows_per_second: per_second,
             bytes,
             peak_memory_bytes: memory::peak_bytes(),
+            kept_in,
         }
     }
 
@@ -162,8 +171,11 @@ pub(crate) fn tables(tables: &[TableReport], terminal: &Terminal) -> String {
 pub(crate) fn differences(list: &[DifferenceReport], terminal: &Terminal) -> String {
     let mut table = Columns::new(terminal, terminal.out, &["ROW", "WHAT", "OLD", "NEW"]);
     for difference in list.iter().take(SHOWN) {
-        let value =
-            |value: &Option<String>| Shown::from(words::one_line(value.as_deref().unwrap_or_default()));
+        let value = |value: &Option<String>, row: &BTreeMap<String, String>| {
+            let whole = || row.iter().map(|(column, value)| format!("{column} = {value}"));
+            let text = value.clone().unwrap_or_else(|| whole().collect::<Vec<_>>().join(", "));
+            Shown::from(words::shortened(&words::one_line(&text), ROW_SHOWN))
+        };
         let what = match (&difference.column, difference.kind) {
             (Some(column), _) => Shown::from(column.clone()),
             (None, "missing") => Shown::from("the follower lacks the row").bad(),
@@ -173,8 +185,8 @@ pub(crate) fn differences(list: &[DifferenceReport], terminal: &Terminal) -> Str
         table.row([
             words::one_line(&difference.key).into(),
             what,
-            value(&difference.old),
-            value(&difference.new),
+            value(&difference.old, &difference.old_row),
+            value(&difference.new, &difference.new_row),
         ]);
     }
     table.render() + &more(list.len(), terminal)

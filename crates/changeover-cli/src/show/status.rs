@@ -30,6 +30,7 @@ fn text(status: &Status, terminal: &Terminal) -> String {
     };
     section("Alerts", alerts(status, terminal));
     section("Progress", evidence::work(status, terminal).render(terminal, paint));
+    section("Tables", evidence::tables(status, terminal));
     if status.comparisons.is_empty() {
         section("Comparisons", format!("  {}\n", paint.faint("no reads compared")));
     } else {

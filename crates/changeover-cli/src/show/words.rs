@@ -126,6 +126,14 @@ pub(crate) fn ago(ms: u64, now_ms: u64) -> String {
 }
 
 /// One line: what a database or a person put into a text may hold line ends and control characters, which would
+/// A text, cut where it is longer than so many characters.
+pub(crate) fn shortened(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
 /// break a table or drive the terminal.
 pub(crate) fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()

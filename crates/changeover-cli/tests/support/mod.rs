@@ -159,7 +159,12 @@ impl Place {
 
     /// The command, ready to be run in this folder with nothing of the tester's environment.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_changeover"));
+        self.command_of(Path::new(env!("CARGO_BIN_EXE_changeover")), arguments)
+    }
+
+    /// The same of another copy of the binary.
+    pub fn command_of(&self, binary: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary);
         command.args(arguments).current_dir(self.folder.path());
         for name in ["RUST_LOG", "NO_COLOR", "CLICOLOR_FORCE", "CHANGEOVER_FAULT", "COLUMNS"] {
             command.env_remove(name);
@@ -239,7 +244,8 @@ pub struct Ended {
 }
 
 impl Ended {
-    fn of(arguments: &[&str], output: Output) -> Self {
+    /// What came of it.
+    pub fn of(arguments: &[&str], output: Output) -> Self {
         Self {
             arguments: arguments.join(" "),
             code: output.status.code(),
@@ -303,6 +309,12 @@ impl Running<'_> {
             std::thread::sleep(LOOK_EVERY);
         }
         panic!("{what}: not within {PATIENCE:?}; last: {last}\n--- run\n{}", self.place.read("run.err"));
+    }
+
+    /// Sends a signal to parent and worker.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let group = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process_group(group, signal).expect("it runs");
     }
 
     /// Kills it all at once, as a loss of power does.

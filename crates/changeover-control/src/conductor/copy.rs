@@ -44,7 +44,7 @@ impl Conductor {
     }
 
     fn rows_copied(&self) -> u64 {
-        self.progress.borrow().copy.map_or(0, |copy| copy.rows)
+        self.progress.borrow().copy.as_ref().map_or(0, |copy| copy.rows)
     }
 
     async fn try_generation(
@@ -117,6 +117,7 @@ impl Conductor {
             refused: seen.tables.iter().map(|table| table.refused).sum(),
             began_ms,
             done_ms: None,
+            tables: seen.tables.clone(),
         };
         self.progress.send_modify(|all| all.copy = Some(shown));
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use changeover::engine::backfill::TableProgress;
 use changeover::store::capture::Depth;
 use changeover_protocol::Side;
 
@@ -42,7 +43,7 @@ pub(crate) struct Trouble {
 }
 
 /// How far the backfill is.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct CopyProgress {
     /// Rows copied, by this run and those before.
     pub(crate) rows: u64,
@@ -60,6 +61,8 @@ pub(crate) struct CopyProgress {
     pub(crate) began_ms: u64,
     /// When it was done.
     pub(crate) done_ms: Option<u64>,
+    /// Each table, in the order of the copy.
+    pub(crate) tables: Vec<TableProgress>,
 }
 
 /// How far the verification is.
@@ -108,9 +111,9 @@ impl Progress {
 
     /// What the backfill's gate shows.
     pub(crate) fn chunks(&self) -> Chunks {
-        let done = self.copy.map_or(0, |copy| copy.chunks_done);
+        let done = self.copy.as_ref().map_or(0, |copy| copy.chunks_done);
         // How many there will be isn't known before the last: at least one more, while it isn't done.
-        let all = if self.copy.is_some_and(|copy| copy.done_ms.is_some()) { done } else { done + 1 };
+        let all = if self.copy.as_ref().is_some_and(|copy| copy.done_ms.is_some()) { done } else { done + 1 };
         Chunks { done, all }
     }
 

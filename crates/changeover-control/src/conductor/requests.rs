@@ -1,5 +1,5 @@
-//! What people ask for: forward, pause, forget; the ways back are in `back`. Each is checked, written to the audit, handed to the machine,
-//! and answered when the machine has come to an end with it.
+//! The moves forward that people ask for, and what all moves share; the ways back are in `back`, other wishes in `wishes`.
+//! Each is checked, written to the audit, handed to the machine, and answered when the machine has come to an end with it.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use changeover_protocol::control::{ControlEvent, MoveReport, Outcome};
 use changeover_protocol::fault::FaultPoint;
 use changeover_protocol::gate::{Judgement, Override, Verdict};
 use changeover_protocol::moves::Mirror;
-use changeover_protocol::{InstanceId, Phase, Place, Share};
+use changeover_protocol::{Phase, Place, Share};
 use tokio::sync::broadcast;
 
-use super::gates::{MENDED, window_after};
-use super::verify::Due;
+use super::settle::RETIRED;
 use super::{Conductor, install};
 use crate::barrier::sentence;
 use crate::error::ControlError;
+use crate::shares;
 use crate::state::{AuditKind, NewAudit};
 
 /// How long a move may take before its caller is told that it is under way: longer than the machine's patience.
@@ -30,9 +30,6 @@ const CATCH_UP_WITHIN: Duration = Duration::from_secs(30);
 
 /// So many keys a second are synced at least, where none were synced yet: for judging whether a log is short.
 const SYNC_RATE: f64 = 2_000.0;
-
-/// The name of the setting that backfill and verification rest by.
-pub(super) const PAUSED: &str = "paused";
 
 /// What came of asking for a move.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +47,7 @@ pub struct Moved {
 }
 
 impl Conductor {
-    fn line(&self, kind: AuditKind, text: String) -> NewAudit {
+    pub(super) fn line(&self, kind: AuditKind, text: String) -> NewAudit {
         NewAudit { at_ms: self.clock.now().0, who: "operator".to_owned(), kind, text }
     }
 
@@ -80,7 +77,7 @@ impl Conductor {
         overrides: &[Override],
     ) -> Result<Moved, ControlError> {
         self.check_not_stopped()?;
-        let _one = self.one_at_a_time().await?;
+        let one = self.one_at_a_time().await?;
         let record = self.barrier.record();
         let phases = self.plan.settings.phases;
         let next = if record.place.is_partial() {
@@ -101,6 +98,9 @@ impl Conductor {
                 record.place
             )));
         }
+        if share != Share::ALL {
+            shares::refuse(&self.sides.counted_twice)?;
+        }
         let judgement = self.judge(to, overrides).await?;
         if !judgement.is_open() {
             return Err(ControlError::Gates { into: to.to_string(), blocked: blocked(&judgement) });
@@ -115,6 +115,10 @@ impl Conductor {
         }
         self.prepare(to).await?;
         self.pass_preconditions(record.place.phase, to).await?;
+        if to == Phase::Retired {
+            // Of an earlier life, if at all: `adopt` may have come between.
+            self.state.set(RETIRED, None).await?;
+        }
         let event = ControlEvent::Advance { to, share };
         let went = self.go(event, format!("advance to {to}, share {share}")).await;
         let now = self.barrier.record();
@@ -125,7 +129,12 @@ impl Conductor {
             // It wasn't even begun: nothing stays installed for it.
             self.clean_up(Phase::Old).await?;
         }
-        went
+        drop(one);
+        let mut moved = went?;
+        if moved.place.phase == Phase::Retired && !moved.under_way {
+            moved.notes = self.retired().await;
+        }
+        Ok(moved)
     }
 
     /// Puts in place what the phase needs, and looks whether its fence can be moved within the budget.
@@ -272,76 +281,8 @@ impl Conductor {
             Some(why) if place.phase != goal => {
                 Err(ControlError::GivenUp { to: goal.to_string(), back_in: place.to_string(), why })
             }
-            _ => Ok(Moved { place, text: sentence(report), held_ms, under_way: false, notes: notes(place) }),
+            _ => Ok(Moved { place, text: sentence(report), held_ms, under_way: false, notes: Vec::new() }),
         }
-    }
-
-    /// Lets backfill and verification rest, or go on. The mirror always goes on.
-    ///
-    /// # Errors
-    /// If the state can't be written.
-    pub async fn pause(&self, paused: bool) -> Result<(), ControlError> {
-        self.state.set(PAUSED, paused.then_some("yes")).await?;
-        self.paused.send_replace(paused);
-        let what = if paused { "pause" } else { "resume" };
-        self.state
-            .append_audit(&self.line(AuditKind::Request, format!("{what} of backfill and verification")))
-            .await
-            .map(drop)
-    }
-
-    /// Notes that what caused the mismatches so far was mended: comparisons count anew from the next window on. The samples
-    /// are forgotten, the audit says who said so and why.
-    ///
-    /// # Errors
-    /// Without a reason; if the state can't be written.
-    pub async fn mended(&self, reason: &str) -> Result<(), ControlError> {
-        if reason.trim().is_empty() {
-            return Err(ControlError::Refused("say what was mended: it is kept in the audit".to_owned()));
-        }
-        let from = window_after(self.clock.now().0);
-        self.state.set(MENDED, Some(&from.to_string())).await?;
-        self.state.clear_samples().await?;
-        let text = format!("mismatches so far are mended, and comparisons count anew: {reason}");
-        self.state.append_audit(&self.line(AuditKind::Request, text)).await.map(drop)
-    }
-
-    /// Asks for a full verification now.
-    ///
-    /// # Errors
-    /// Where nothing is kept in step, there is nothing to verify.
-    pub fn ask_verification(&self, repairs: bool) -> Result<(), ControlError> {
-        let record = self.barrier.record();
-        if !record.place.phase.step().is_mirrored() {
-            return Err(ControlError::Refused(format!(
-                "in {} nothing is kept in step: `changeover verify SPEC` compares both sides as they are",
-                record.place
-            )));
-        }
-        self.verify_now.send_modify(|due| *due = due.sooner(Due { now: true, repairs }));
-        Ok(())
-    }
-
-    /// Declares an instance gone: its process and its step file. An unclean event.
-    ///
-    /// # Errors
-    /// If no such instance is counted.
-    pub async fn forget(&self, id: &str) -> Result<(), ControlError> {
-        let event = ControlEvent::Forget { id: InstanceId::new(id) };
-        let line = self.line(AuditKind::Request, format!("instances forget {id}"));
-        self.barrier.apply(event, Some(line)).await.map(drop)
-    }
-}
-
-/// What a person should know on having arrived.
-fn notes(place: Place) -> Vec<String> {
-    match place.phase {
-        Phase::Retired => vec![
-            "all that was installed is being removed, and the old tables renamed to NAME_retired: drop them when nobody \
-             misses them (`changeover audit` names each)"
-                .to_owned(),
-        ],
-        _ => Vec::new(),
     }
 }
 

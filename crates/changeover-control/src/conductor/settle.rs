@@ -1,8 +1,11 @@
-//! After a move: what the phase doesn't need is removed, and what stays is seen to.
+//! After a move: what the phase that was reached doesn't need is removed, the old tables are retired, and what a rollback
+//! left behind is written down.
 //!
-//! Nothing is removed while somebody prepares a move: what he puts in place would go with it.
+//! A move is over before this is: it is tried until it is done or another move begins, and each part may come again. Nothing
+//! is removed while somebody prepares a move: what he puts in place would go with it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use changeover::Side;
 use changeover_protocol::Phase;
@@ -13,6 +16,13 @@ use super::actions::{AGAIN_FIRST, AGAIN_LAST};
 use super::{Conductor, install, left_behind};
 use crate::error::ControlError;
 use crate::state::AuditKind;
+
+/// How long whoever asks to retire waits for it to be done.
+const RETIRED_WITHIN: Duration = Duration::from_secs(30);
+
+/// The setting that says that the old side is retired, and what became of each table: once done it isn't done, or told,
+/// again by each run that is started.
+pub(super) const RETIRED: &str = "retired";
 
 /// The setting that says that the new side's fence has been opened: applications may have a flag that says so.
 const NEW_SERVED: &str = "new-served";
@@ -34,6 +44,24 @@ impl Conductor {
         }
     }
 
+    /// Waits until the old side is retired, and tells what became of each table.
+    pub(super) async fn retired(&self) -> Vec<String> {
+        let done = tokio::time::timeout(RETIRED_WITHIN, self.settle_in(Phase::Retired)).await;
+        let told = match done {
+            Ok(()) => self.state.setting(RETIRED).await.unwrap_or_default(),
+            Err(_) => None,
+        };
+        let Some(told) = told else {
+            return vec![
+                "what was installed isn't all removed yet: it is tried on, and `changeover status` says what stands in the \
+                 way"
+                    .to_owned(),
+            ];
+        };
+        let tables = told.lines().map(str::to_owned);
+        std::iter::once("all that was installed is removed".to_owned()).chain(tables).collect()
+    }
+
     /// Removes what a phase doesn't need, until it is done or another move begins.
     pub(crate) async fn settle_in(&self, phase: Phase) {
         let mut pause = AGAIN_FIRST;
@@ -45,11 +73,16 @@ impl Conductor {
                 return;
             }
             let cleaned = async {
-                if phase == Phase::Retired {
-                    // Before the fence goes: a straggler's write to the old table would be taken, and lost.
-                    self.retire_tables().await?;
+                if phase != Phase::Retired {
+                    return self.clean_up(phase).await;
                 }
-                self.clean_up(phase).await
+                if self.state.setting(RETIRED).await?.is_some() {
+                    return Ok(());
+                }
+                // Before the fence goes: a straggler's write to the old table would be taken, and lost.
+                let told = self.retire_tables().await?;
+                self.clean_up(phase).await?;
+                self.state.set(RETIRED, Some(&told.join("\n"))).await
             };
             match cleaned.await {
                 Ok(()) => break,
@@ -115,8 +148,9 @@ impl Conductor {
         install::after_phase(&self.sides, phase, self.plan.settings.mirror).await
     }
 
-    /// Renames the old tables, where that wasn't done yet. Nothing is dropped.
-    async fn retire_tables(&self) -> Result<(), ControlError> {
+    /// Renames the old tables, where that wasn't done yet. Nothing is dropped. What became of each.
+    async fn retire_tables(&self) -> Result<Vec<String>, ControlError> {
+        let mut told = Vec::new();
         for (side, keeper) in &self.sides.keepers {
             if *side != Side::Old {
                 continue;
@@ -128,9 +162,11 @@ impl Conductor {
                         "table {table} keeps its name: there are rows in it that aren't the migration's"
                     ),
                 };
-                self.note(AuditKind::Install, format!("store {}: {what}", keeper.store())).await;
+                let line = format!("store {}: {what}", keeper.store());
+                self.note(AuditKind::Install, line.clone()).await;
+                told.push(line);
             }
         }
-        Ok(())
+        Ok(told)
     }
 }

@@ -35,13 +35,19 @@ pub(crate) struct Sides {
     new: Vec<Arc<dyn Store>>,
     /// The same stores as what they are, by side.
     pub(crate) keepers: Vec<(Side, Arc<dyn Keeper>)>,
+    /// The tables, each with its column, whose ids both sides' databases give out.
+    pub(crate) counted_twice: Vec<(String, String)>,
 }
 
 impl Sides {
     /// The sides of these mappings.
-    pub(crate) fn new(links: Links, keepers: Vec<(Side, Arc<dyn Keeper>)>) -> Self {
+    pub(crate) fn new(
+        links: Links,
+        keepers: Vec<(Side, Arc<dyn Keeper>)>,
+        counted_twice: Vec<(String, String)>,
+    ) -> Self {
         let (old, new) = (links.stores(Side::Old), links.stores(Side::New));
-        Self { links: Arc::new(links), old, new, keepers }
+        Self { links: Arc::new(links), old, new, keepers, counted_twice }
     }
 
     /// The stores of a side, each once.

@@ -13,8 +13,8 @@ use tokio::task::JoinSet;
 use super::mirror::Drains;
 use super::plan::SpecChange;
 use super::progress::Progress;
-use super::requests::PAUSED;
 use super::verify::Due;
+use super::wishes::PAUSED;
 use super::{Conductor, Plan, Sides, adopt};
 use crate::barrier::{self, Barrier};
 use crate::clock::Clock;
@@ -100,6 +100,11 @@ impl Drop for AbortOnDrop {
     }
 }
 
+/// The spec that the last run had.
+pub(crate) async fn spec_of_run(state: &dyn StateStore) -> Result<Option<Fingerprint>, ControlError> {
+    Ok(state.setting(FINGERPRINT).await?.and_then(|text| serde_json::from_str(&text).ok()))
+}
+
 /// Whether the spec may have changed as it did; and what it is now is kept.
 async fn check_spec(
     plan: &Plan,
@@ -107,8 +112,7 @@ async fn check_spec(
     known: Option<&Control>,
 ) -> Result<SpecChange, ControlError> {
     let now = plan.spec.fingerprint();
-    let earlier: Option<Fingerprint> =
-        state.setting(FINGERPRINT).await?.and_then(|text| serde_json::from_str(&text).ok());
+    let earlier = spec_of_run(state).await?;
     let phase = known.map_or(Phase::Old, |control| {
         if control.shift.is_some() { control.place.phase.max(Phase::Shadow) } else { control.place.phase }
     });

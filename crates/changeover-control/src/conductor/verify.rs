@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use changeover::Side;
-use changeover_protocol::gate::VerificationEvidence;
-use changeover_protocol::{Control, Millis};
+use changeover_protocol::Control;
 
 use super::Conductor;
 use crate::error::ControlError;
 use crate::state::{AuditKind, VerificationRecord};
+use crate::verified;
 
 const AGAIN: Duration = Duration::from_secs(15);
 
@@ -39,7 +39,7 @@ impl Due {
 const REPAIR_DUE: &str = "repair-due";
 
 /// Whether there is something to verify: both sides are kept in step, for all keys by one authority, and the copy is made.
-fn authority_to_verify(record: &Control) -> Option<Side> {
+pub(crate) fn authority_to_verify(record: &Control) -> Option<Side> {
     let step = record.target.uniform_step()?;
     let copied = record.backfill.is_none_or(|backfill| backfill.done);
     (record.shift.is_none() && step.is_mirrored() && copied).then(|| step.authority())
@@ -154,35 +154,12 @@ impl Conductor {
     ) -> Result<VerificationRecord, ControlError> {
         let began = self.clock.now();
         let record = self.barrier.record();
-        let found = self.compare(authority, repairs, began.0).await?;
-        let evidence = VerificationEvidence {
-            generation: record.backfill.map(|b| b.generation).unwrap_or(record.last_generation),
-            began,
-            full: true,
-            rows_compared: found.rows_compared,
-            both_sides_empty: found.both_sides_empty,
-            differences: found.differences,
-            refused: found.refused,
-        };
+        let tables = self.compare(authority, repairs, began.0).await?;
         self.progress.send_modify(|all| all.verify = None);
-        let result =
-            VerificationRecord { ended_ms: self.clock.now().0, evidence, report: found.report.to_string() };
+        let generation = record.backfill.map(|b| b.generation).unwrap_or(record.last_generation);
+        let result = verified::record(&tables, generation, began, self.clock.now());
         self.state.put_verification(&result).await?;
-        self.note(AuditKind::Copy, sentence(&result.evidence, self.clock.now().since(began), repairs)).await;
+        self.note(AuditKind::Copy, verified::sentence(&result, repairs)).await;
         Ok(result)
-    }
-}
-
-fn sentence(found: &VerificationEvidence, took: Millis, repairs: bool) -> String {
-    let rows = found.rows_compared;
-    let ms = took.0;
-    match (found.differences, found.refused) {
-        (0, 0) => format!("verified: {rows} rows, no difference, in {ms} ms"),
-        (differences, refused) => {
-            let done = if repairs { ", repaired where it could be" } else { "" };
-            format!(
-                "verified: {rows} rows, {differences} differ, {refused} can't be compared{done}, in {ms} ms"
-            )
-        }
     }
 }

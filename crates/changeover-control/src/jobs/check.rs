@@ -13,6 +13,8 @@ use changeover_tables::words::{self, ColumnWords, LockWords};
 
 use crate::connect::{Connected, Elsewhere};
 use crate::error::ControlError;
+use crate::rights;
+use crate::shares;
 
 /// What a check found.
 #[derive(Debug, Clone)]
@@ -65,6 +67,8 @@ pub async fn check(spec: &Spec, data: bool) -> Result<CheckReport, ControlError>
     let mirroring = if spec.phases == Phases::SIMPLE { Mirroring::CopyOnly } else { Mirroring::Capture };
     let connected = Connected::open(spec, mirroring, &Elsewhere::new()).await?;
     let mut findings = connected.plan.findings.clone();
+    findings.extend(shares::findings(spec, &connected.plan));
+    findings.extend(rights::findings(&connected));
     let mut tables = Vec::new();
     let stores = stores(&connected, &spec.name).await?;
     for store in stores.values() {

@@ -46,22 +46,18 @@ pub async fn copy(spec: &Spec, told: Told<'_>) -> Result<JobReport, ControlError
         }
     }
     let changed_meanwhile = watch.changed()?;
-    Ok(JobReport { tables, took: began.elapsed(), copy_took, bytes, changed_meanwhile })
+    Ok(JobReport { tables, took: began.elapsed(), copy_took, bytes, changed_meanwhile, kept_in: None })
 }
 
 /// A migration that a run has begun is the run's to go on with: a copy would take its marks and triggers away.
 async fn refuse_beside_a_run(sides: &Sides, migration: &str) -> Result<(), ControlError> {
-    for (side, keeper) in &sides.keepers {
-        let of_a_run =
-            |what: &String| !what.contains("changeover_chunk") && !what.contains("changeover_meta");
-        if let Some(what) = keeper.installed().await?.iter().find(|what| of_a_run(what)) {
-            return Err(ControlError::Refused(format!(
-                "a run of `{migration}` has begun: {what} is installed on the {side} side. Go on with `changeover run`, or \
-                 end it by `changeover abort`, and then copy"
-            )));
-        }
+    match super::installed_by_a_run(sides).await? {
+        None => Ok(()),
+        Some((side, what)) => Err(ControlError::Refused(format!(
+            "a run of `{migration}` has begun: {what} is installed on the {side} side. Go on with `changeover run`, or \
+             end it by `changeover abort`, and then copy"
+        ))),
     }
-    Ok(())
 }
 
 async fn copy_rows(

@@ -120,7 +120,7 @@ impl Went {
         for &to in &phases[1..=turn] {
             self.moves.push(forward(conductor, to, told).await?);
         }
-        if let Some(copy) = conductor.progress.borrow().copy {
+        if let Some(copy) = &conductor.progress.borrow().copy {
             let took_ms = copy.done_ms.unwrap_or(copy.began_ms).saturating_sub(copy.began_ms);
             self.backfill_seconds = Duration::from_millis(took_ms).as_secs_f64();
         }
@@ -176,7 +176,7 @@ fn is_waiting(conductor: &Conductor, blocked: &[String]) -> bool {
 
 fn show(conductor: &Conductor, told: Told<'_>) {
     let progress = conductor.progress.borrow();
-    if let Some(copy) = progress.copy.filter(|copy| copy.done_ms.is_none()) {
+    if let Some(copy) = progress.copy.as_ref().filter(|copy| copy.done_ms.is_none()) {
         told(&JobProgress {
             stage: Stage::Copy,
             rows: copy.rows,

@@ -1,58 +1,161 @@
 //! `verify`: a comparison of both sides as they are, beside a service and a run or without them; and repair.
 
+use std::path::{Path, PathBuf};
+
 use changeover::Side;
 use changeover::engine::VerifyOptions;
-use changeover_api::Spec;
-use changeover_protocol::Phase;
+use changeover_api::{RunFile, Spec};
+use changeover_protocol::{Control, Millis, Phase};
 use changeover_tables::plan::Mirroring;
 use tokio::time::Instant;
 
 use super::copy::verify_progress;
 use super::{JobReport, Told};
 use crate::barrier;
-use crate::comparison::Comparison;
+use crate::clock::Clock;
+use crate::comparison::{Comparison, TableReport};
+use crate::conductor::{Sides, authority_to_verify, spec_of_run};
 use crate::connect::{Connected, Elsewhere};
 use crate::error::ControlError;
-use crate::state::SqliteState;
+use crate::state::{AuditKind, NewAudit, SqliteState, StateStore};
+use crate::verified;
 
 /// Compares both sides row by row; with `repair` it writes the follower's rows that differ anew, from the side that is the
-/// authority now, and compares again.
+/// authority now, and compares again. Which that is says the migration's state: the file `state`; if none is given the one
+/// that the run file beside the spec names, or the one beside the spec. What was found is kept there.
 ///
 /// # Errors
-/// What stands in the way: a plan that can't be carried out, a store that can't be reached.
-pub async fn verify(spec: &Spec, repair: bool, told: Told<'_>) -> Result<JobReport, ControlError> {
+/// What stands in the way: a plan that can't be carried out, a store that can't be reached; a run's traces in the databases
+/// without its state, since nobody can then say which side is right.
+pub async fn verify(
+    spec: &Spec,
+    state: Option<&Path>,
+    repair: bool,
+    told: Told<'_>,
+) -> Result<JobReport, ControlError> {
     let began = Instant::now();
     let connected = Connected::open(spec, Mirroring::CopyOnly, &Elsewhere::new()).await?;
     connected.check()?;
     let sides = connected.sides(&spec.name).await?;
-    let authority = authority(spec).await?;
+    let known = Known::find(spec, state, &sides).await?;
+    let authority = match &known {
+        Some(known) => known.authority()?,
+        None => Side::Old,
+    };
     let options =
         VerifyOptions { rows_per_second_max: spec.verification.rate, ..VerifyOptions::new(authority) };
     let comparison =
         Comparison { links: &sides.links, options, repairs: repair, redact: &spec.evidence, paused: None };
     let tables = comparison.run(&mut |progress| told(&verify_progress(progress))).await?;
-    let took = began.elapsed();
-    Ok(JobReport { tables, took, copy_took: std::time::Duration::ZERO, bytes: 0, changed_meanwhile: false })
+    let kept_in = match &known {
+        Some(known) => known.keep(spec, &tables, repair).await?,
+        None => None,
+    };
+    Ok(JobReport {
+        bytes: tables.iter().map(|table| table.bytes).sum(),
+        tables,
+        took: began.elapsed(),
+        copy_took: std::time::Duration::ZERO,
+        changed_meanwhile: false,
+        kept_in,
+    })
 }
 
-/// The side that answers now: as the state file has it; the old one, where no run ever was.
-///
-/// # Errors
-/// In the middle of a move nobody can say; and in `reverse-shadow` for a part of the keys there are two.
-async fn authority(spec: &Spec) -> Result<Side, ControlError> {
-    let Some(state) = SqliteState::open_existing(&spec.state_path(), &spec.name).await? else {
-        return Ok(Side::Old);
-    };
-    let Some((_, record)) = barrier::load(&state).await? else { return Ok(Side::Old) };
-    match record.target.uniform_step() {
-        Some(step) if !step.is_hold() => Ok(step.authority()),
-        _ => Err(ControlError::Refused(format!(
-            "the migration is {}: which side is right isn't one for all rows. Wait, or ask the run by `changeover status`",
-            if record.place.phase == Phase::ReverseShadow && record.place.is_partial() {
-                "in reverse-shadow for a share of the keys"
-            } else {
-                "in the middle of a move"
+/// What the migration's state says at the beginning of a comparison.
+struct Known {
+    state: SqliteState,
+    record: Control,
+    clock: Clock,
+    began: Millis,
+}
+
+impl Known {
+    /// `None`: no run ever was.
+    async fn find(spec: &Spec, told: Option<&Path>, sides: &Sides) -> Result<Option<Self>, ControlError> {
+        let clock = Clock::system();
+        let began = clock.now();
+        let path = told.map_or_else(|| state_of(spec), Path::to_owned);
+        let record = match SqliteState::open_existing(&path, &spec.name).await? {
+            Some(state) => barrier::load(&state).await?.map(|(_, record)| (state, record)),
+            None if told.is_some() => {
+                return Err(ControlError::State {
+                    path,
+                    doing: "it can't be read",
+                    cause: "there is no such file".to_owned(),
+                    remedy: "Name the file that `changeover run --state` was given",
+                });
             }
-        ))),
+            None => None,
+        };
+        if let Some((state, record)) = record {
+            return Ok(Some(Self { state, record, clock, began }));
+        }
+        match super::installed_by_a_run(sides).await? {
+            None => Ok(None),
+            Some((side, what)) => Err(ControlError::Refused(format!(
+                "a run of `{}` has begun ({what} is installed on the {side} side), but {} isn't its state, so which side is \
+                 right isn't known. Say where it is: --state FILE",
+                spec.name,
+                path.display()
+            ))),
+        }
     }
+
+    /// The side that answers now.
+    ///
+    /// # Errors
+    /// In the middle of a move nobody can say; and in `reverse-shadow` for a part of the keys there are two.
+    fn authority(&self) -> Result<Side, ControlError> {
+        let record = &self.record;
+        match record.target.uniform_step() {
+            Some(step) if !step.is_hold() => Ok(step.authority()),
+            _ => Err(ControlError::Refused(format!(
+                "the migration is {}: which side is right isn't one for all rows. Wait, or ask the run by `changeover status`",
+                if record.place.phase == Phase::ReverseShadow && record.place.is_partial() {
+                    "in reverse-shadow for a share of the keys"
+                } else {
+                    "in the middle of a move"
+                }
+            ))),
+        }
+    }
+
+    /// Keeps what was found as a run would, if the migration stood still meanwhile, the sides are to be equal in its phase,
+    /// and its run has the same spec: another's rules may count other rows as equal. Where it is kept.
+    async fn keep(
+        &self,
+        spec: &Spec,
+        tables: &[TableReport],
+        repaired: bool,
+    ) -> Result<Option<PathBuf>, ControlError> {
+        let Some(generation) = self.record.backfill.map(|backfill| backfill.generation) else {
+            return Ok(None);
+        };
+        let now = barrier::load(&self.state).await?.map(|(_, record)| record);
+        let stood_still = now.is_some_and(|now| {
+            now.target.version == self.record.target.version
+                && now.backfill == self.record.backfill
+                && now.last_unclean == self.record.last_unclean
+        });
+        // One that a run began later knows better.
+        let newer = self.state.verifications(1).await?.pop();
+        let overtaken = newer.is_some_and(|newer| newer.evidence.began >= self.began);
+        let same_spec = spec_of_run(&self.state).await? == Some(spec.fingerprint());
+        if authority_to_verify(&self.record).is_none() || !stood_still || overtaken || !same_spec {
+            return Ok(None);
+        }
+        let result = verified::record(tables, generation, self.began, self.clock.now());
+        self.state.put_verification(&result).await?;
+        let text = verified::sentence(&result, repaired);
+        let entry =
+            NewAudit { at_ms: result.ended_ms, who: "operator".to_owned(), kind: AuditKind::Copy, text };
+        self.state.append_audit(&entry).await?;
+        Ok(Some(self.state.path().to_owned()))
+    }
+}
+
+/// Where the state is: as the run says that is there, or was killed; else beside the spec.
+fn state_of(spec: &Spec) -> PathBuf {
+    let run = RunFile::read(&RunFile::path_of(spec.folder(), &spec.name)).ok();
+    run.and_then(|run| run.state).unwrap_or_else(|| spec.state_path())
 }

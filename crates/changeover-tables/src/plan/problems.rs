@@ -254,13 +254,45 @@ fn counters(table: &TablePlan, notes: &mut Notes) {
 }
 
 /// Looks at the mappings together.
-pub(super) fn look_across(mappings: &[TableMapping], findings: &mut Vec<Finding>) {
+pub(super) fn look_across(mappings: &[TableMapping], mirroring: Mirroring, findings: &mut Vec<Finding>) {
+    if mirroring == Mirroring::Capture {
+        one_side_spread(mappings, findings);
+    }
     for (n, a) in mappings.iter().enumerate() {
         for b in &mappings[n + 1..] {
             let mut notes = Notes { table: b.name.clone(), findings: Vec::new() };
             look_at_two(a, b, &mut notes);
             findings.append(&mut notes.findings);
         }
+    }
+}
+
+/// In a move every store of the side that is left is locked, drained and committed, one after the other. A store that is on
+/// both sides would commit what the others have drained into it only with its own lock: a death between two of the commits
+/// would lose that.
+fn one_side_spread(mappings: &[TableMapping], findings: &mut Vec<Finding>) {
+    let both = |store: &str| {
+        mappings.iter().any(|m| m.old.store == store) && mappings.iter().any(|m| m.new.store == store)
+    };
+    for (side, of) in [
+        (Side::Old, (|m: &TableMapping| m.old.store.clone()) as fn(&TableMapping) -> String),
+        (Side::New, |m: &TableMapping| m.new.store.clone()),
+    ] {
+        let Some(at) = mappings.iter().find(|m| both(&of(m))) else { continue };
+        let Some(other) = mappings.iter().find(|m| of(m) != of(at)) else { continue };
+        let mut notes = Notes { table: at.name.clone(), findings: Vec::new() };
+        notes.error(
+            None,
+            format!(
+                "the store {} is on both sides, and the {} side has another one, {}: their fences can't be moved together",
+                of(at),
+                word(side),
+                of(other)
+            ),
+            "make it two migrations, one after the other; or put the new tables into a database of their own",
+        );
+        findings.append(&mut notes.findings);
+        return;
     }
 }
 

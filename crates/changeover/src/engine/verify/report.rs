@@ -80,6 +80,8 @@ pub struct TableReport {
     pub rows_old: u64,
     /// Rows of the new side that are in the mapping.
     pub rows_new: u64,
+    /// Bytes of the values of both sides' rows, in the canonical image: each row once, however often it was looked at.
+    pub bytes: u64,
     /// Pairs of rows compared.
     pub compared: u64,
     /// Pairs that count as equal only by a rule.
@@ -106,6 +108,7 @@ impl TableReport {
             table: link.table().clone(),
             rows_old: 0,
             rows_new: 0,
+            bytes: 0,
             compared: 0,
             equal_by_rule: 0,
             by_rule: link.rules().rules().iter().map(|rule| (rule.to_string(), 0)).collect(),

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use super::Verification;
-use super::report::{Difference, DifferenceKind, Findings};
+use super::report::{Difference, DifferenceKind, Findings, TableReport};
 use super::settle::Settler;
 use crate::engine::order::cmp_values;
 use crate::engine::pair::Link;
@@ -53,9 +53,14 @@ impl<'a> Cursor<'a> {
         Ok(Self { stream, rows: Vec::new(), at: 0, ended: false, key, store, link, last: None })
     }
 
-    /// Fetches rows if there are none; what is refused, or stands twice under one key, goes to `suspects`.
-    async fn fill(&mut self, walker: &Verification, doubts: &mut Doubts) -> Result<u64, StoreError> {
-        let mut fetched = 0;
+    /// Fetches rows if there are none; what is refused, or stands twice under one key, goes to
+    /// `suspects`. All are counted.
+    async fn fill(
+        &mut self,
+        walker: &Verification,
+        doubts: &mut Doubts,
+        table: &mut TableReport,
+    ) -> Result<(), StoreError> {
         while self.at == self.rows.len() && !self.ended {
             if let Some(last) = self.rows.pop() {
                 self.last = Some(last);
@@ -67,12 +72,23 @@ impl<'a> Cursor<'a> {
                 break;
             };
             (self.rows, self.at) = (rows, 0);
-            fetched += (self.rows.len() + refused.len()) as u64;
+            self.count(refused.len(), table);
             doubts.suspects.extend(refused.into_iter().map(|refusal| refusal.key));
             self.check_order(doubts)?;
             walker.breathe(self.rows.len() as u64).await;
         }
-        Ok(fetched)
+        Ok(())
+    }
+
+    /// Counts what was fetched.
+    fn count(&self, refused: usize, table: &mut TableReport) {
+        let rows = (self.rows.len() + refused) as u64;
+        match self.store.info().side {
+            Side::Old => table.rows_old += rows,
+            Side::New => table.rows_new += rows,
+        }
+        let values = self.rows.iter().flat_map(|row| &row.0);
+        table.bytes += values.map(|value| value.bytes() as u64).sum::<u64>();
     }
 
     /// A store whose rows don't come in the order that it says would make every comparison worthless.
@@ -185,8 +201,8 @@ impl Verification {
         );
         let (mut old, mut new) = (old?, new?);
         loop {
-            found.table.rows_old += old.fill(self, doubts).await?;
-            found.table.rows_new += new.fill(self, doubts).await?;
+            old.fill(self, doubts, &mut found.table).await?;
+            new.fill(self, doubts, &mut found.table).await?;
             if !merge_batches(link, &mut old, &mut new, found, doubts) {
                 return Ok(());
             }
@@ -205,7 +221,7 @@ impl Verification {
         let mut old = Cursor::open(link, Side::Old, range, self).await?;
         let new = link.store(Side::New).as_ref();
         loop {
-            found.table.rows_old += old.fill(self, doubts).await?;
+            old.fill(self, doubts, &mut found.table).await?;
             if old.current().is_none() {
                 return Ok(());
             }
@@ -239,7 +255,7 @@ impl Verification {
         let old = link.store(Side::Old).as_ref();
         loop {
             let mut refused = Doubts::default();
-            found.table.rows_new += new.fill(self, &mut refused).await?;
+            new.fill(self, &mut refused, &mut found.table).await?;
             // A new row that can't be read was found in the first pass, unless the old side has none.
             let mut keys: Vec<Key> = new.rows[new.at..].iter().map(|row| new.key(row)).collect();
             keys.append(&mut refused.suspects);
