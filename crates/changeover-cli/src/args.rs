@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use changeover_api::wire::asked::MAX_WHY;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
@@ -127,6 +128,24 @@ pub(crate) struct Which {
     /// The migration of this spec, wherever it lies
     #[arg(long, value_name = "FILE")]
     pub(crate) spec: Option<PathBuf>,
+}
+
+/// Why something is done, for the audit.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Because {
+    /// Why. The audit keeps it, with who said it
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    pub(crate) reason: Option<String>,
+}
+
+fn reason(text: &str) -> Result<String, String> {
+    match (text.trim(), text.chars().count()) {
+        ("", _) => Err("an empty reason is none".to_owned()),
+        (_, length) if length > MAX_WHY => {
+            Err(format!("it has {length} characters; the audit takes {MAX_WHY}"))
+        }
+        (text, _) => Ok(text.to_owned()),
+    }
 }
 
 /// A question that is answered beforehand.

@@ -15,6 +15,7 @@ mod memory;
 mod remote;
 mod show;
 mod terminal;
+mod who;
 
 use std::process::ExitCode;
 

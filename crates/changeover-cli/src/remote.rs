@@ -2,15 +2,18 @@
 
 use std::path::PathBuf;
 
-use changeover_api::client::{ControlClient, Source};
+use changeover_api::client::{ClientError, ControlClient, Source};
 use changeover_api::wire::{
     Advance, Audit, AuditQuery, Done, MismatchQuery, Mismatches, Moved, Override, Retire, Rollback, Status,
 };
+use changeover_control::ControlError;
 use changeover_protocol::{Phase, Share, gate};
 
-use crate::args::Which;
+use crate::args::{Because, Which};
 use crate::error::CliError;
 use crate::locate::{self, Found};
+use crate::terminal::Terminal;
+use crate::who::who;
 
 /// A migration's run.
 pub(crate) struct Remote {
@@ -34,7 +37,19 @@ impl Remote {
         if !found.has_run() {
             return Err(found.not_running());
         }
-        Ok(Self { client: ControlClient::new(&found.name, Source::RunFile(found.run.clone()))? })
+        let client = ControlClient::new(&found.name, Source::RunFile(found.run.clone()))?;
+        Ok(Self { client: client.by(&who())? })
+    }
+
+    /// For this reason, if one was given: the audit keeps it.
+    ///
+    /// # Errors
+    /// If it is too long.
+    pub(crate) fn because(self, because: &Because) -> Result<Self, CliError> {
+        match &because.reason {
+            Some(reason) => Ok(Self { client: self.client.because(reason)? }),
+            None => Ok(self),
+        }
     }
 
     pub(crate) async fn status(&self) -> Result<Status, CliError> {
@@ -80,17 +95,45 @@ impl Remote {
         Ok(self.client.forget(instance).await?)
     }
 
-    pub(crate) async fn mismatches(
-        &self,
-        operation: Option<&str>,
-        limit: u32,
-    ) -> Result<Mismatches, CliError> {
-        let operation = operation.map(str::to_owned);
-        Ok(self.client.mismatches(&MismatchQuery { operation, limit: Some(limit) }).await?)
+    pub(crate) async fn mismatches(&self, query: &MismatchQuery) -> Result<Mismatches, CliError> {
+        Ok(self.client.mismatches(query).await?)
     }
 
-    pub(crate) async fn audit(&self, before: Option<i64>, limit: u32) -> Result<Audit, CliError> {
-        Ok(self.client.audit(&AuditQuery { before, limit: Some(limit) }).await?)
+    pub(crate) async fn audit(&self, query: &AuditQuery) -> Result<Audit, CliError> {
+        Ok(self.client.audit(query).await?)
+    }
+}
+
+/// Asks the run; where none is there, or it was killed and only its file is, reads the state file.
+///
+/// # Errors
+/// If there is neither; what the run says; if the file can't be read.
+pub(crate) async fn ask_or_read<A>(
+    found: &Found,
+    ask: impl AsyncFnOnce(Remote) -> Result<A, CliError>,
+    read: impl AsyncFnOnce() -> Result<Option<A>, ControlError>,
+) -> Result<A, CliError> {
+    let asked = match Remote::of(found) {
+        Ok(remote) => ask(remote).await,
+        Err(not_running) => Err(not_running),
+    };
+    let is_gone = match &asked {
+        Err(CliError::Client(error)) => matches!(**error, ClientError::Unreachable { .. }),
+        Err(CliError::NotRunning { .. }) => true,
+        _ => false,
+    };
+    match asked {
+        Err(gone) if is_gone => read().await?.ok_or(gone),
+        answer => answer,
+    }
+}
+
+/// Says that an answer is the state file's.
+pub(crate) fn say_where_from(found: &Found, terminal: &Terminal) {
+    if !found.has_run() {
+        let text =
+            format!("{} isn't running; this is from its state, {}.", found.name, found.state.display());
+        terminal.say(terminal.err.faint(text));
     }
 }
 

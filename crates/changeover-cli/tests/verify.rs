@@ -57,7 +57,7 @@ fn a_state_elsewhere_is_found_and_the_gates_look_at_what_verify_found() {
     place.until_equal_sides();
     run.until("the gates know that as well", |status| status["verification"]["counts"] == true);
     let audit = place.changeover(&["audit"]).expect(0).out;
-    assert!(audit.contains("operator") && audit.contains("1 differ"), "{audit}");
+    assert!(audit.contains("1 differ"), "{audit}");
     place.changeover(&["advance"]).expect(0);
     assert!(!place.path(".changeover/bookings.db").exists(), "no second state was made");
 }

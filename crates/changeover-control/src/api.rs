@@ -4,6 +4,7 @@
 //! connections) and answered in one shape. Nothing here decides: handlers hand events to the barrier and requests to the
 //! conductor.
 
+mod asked;
 mod failure;
 mod fleet;
 mod guard;
@@ -97,6 +98,7 @@ fn router(api: Api, guard: Guard) -> Router {
             Failure::new(ErrorCode::NotFound, text).remedy(format!("This run has the migration `{name}`"))
         })
         .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .layer(middleware::from_fn(asked::know))
         .layer(middleware::from_fn_with_state(guard, guard::check))
         .with_state(api)
 }

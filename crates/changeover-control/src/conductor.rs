@@ -91,10 +91,15 @@ impl Conductor {
         }
     }
 
-    /// Writes to the audit, and to the log. An audit that can't be written is a trouble of its own, and stops nothing.
+    /// Writes to the audit what the run does by itself, and to the log. An audit that can't be written is a trouble of its own, and stops nothing.
     pub(crate) async fn note(&self, kind: AuditKind, text: impl Into<String>) {
-        let entry = NewAudit { at_ms: self.clock.now().0, who: "run".to_owned(), kind, text: text.into() };
-        tracing::info!(kind = kind.name(), "{}", entry.text);
+        let (at_ms, who) = (self.clock.now().0, "run".to_owned());
+        self.keep(NewAudit { at_ms, who, kind, text: text.into(), why: None }).await;
+    }
+
+    /// Writes this line to the audit, and to the log.
+    pub(crate) async fn keep(&self, entry: NewAudit) {
+        tracing::info!(kind = entry.kind.name(), who = entry.who, "{}", entry.text);
         if let Err(error) = self.state.append_audit(&entry).await {
             tracing::error!(%error, "the audit can't be written");
             self.progress.send_modify(|progress| {

@@ -15,6 +15,8 @@
 )]
 
 mod api;
+mod archive;
+mod asked;
 pub mod barrier;
 mod clock;
 mod comparison;
@@ -34,6 +36,8 @@ pub mod supervisor;
 mod verified;
 
 pub use api::wire_error;
+pub use archive::{audit_of_file, mismatches_of_file};
+pub use asked::{Asked, for_them};
 pub use clock::Clock;
 pub use comparison::{DifferenceReport, RefusalReport, TableReport};
 pub use conductor::{Conductor, Moved, Plan};

@@ -53,7 +53,9 @@ impl Share {
 
 impl fmt::Display for Share {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.4} %", self.as_percent())
+        // A slot is about a tenth of a per cent.
+        let hundredths = (self.as_percent() * 100.0).round();
+        write!(f, "{} %", hundredths / 100.0)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use reqwest::header::HeaderValue;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -10,6 +11,7 @@ use super::error::ClientError;
 use super::http::{Call, Http};
 use super::peers::Source;
 use crate::runfile::RunFile;
+use crate::wire::asked::{MAX_WHO, MAX_WHY, WHO, WHY, on_one_line};
 use crate::wire::{
     Advance, Audit, AuditQuery, Done, Flag, Mended, MismatchQuery, Mismatches, Moved, Retire, Rollback,
     Status, TargetAnswer, Verify,
@@ -25,6 +27,8 @@ const MOVE: Duration = Duration::from_secs(240);
 #[derive(Debug, Clone)]
 pub struct ControlClient {
     http: Http,
+    /// Who asks, and why.
+    asked: Vec<(&'static str, HeaderValue)>,
 }
 
 impl ControlClient {
@@ -44,7 +48,37 @@ impl ControlClient {
     /// # Errors
     /// [`ClientError::Address`].
     pub fn new(migration: &str, source: Source) -> Result<Self, ClientError> {
-        Ok(Self { http: Http::new(migration, source)? })
+        Ok(Self { http: Http::new(migration, source)?, asked: Vec::new() })
+    }
+
+    /// Says who asks, as in `ann@db-admin-1`, for the audit.
+    ///
+    /// # Errors
+    /// [`ClientError::TooLong`] above [`MAX_WHO`] characters.
+    pub fn by(self, who: &str) -> Result<Self, ClientError> {
+        self.saying(WHO, who, MAX_WHO)
+    }
+
+    /// Says why all of this client's requests are made, for the audit.
+    ///
+    /// # Errors
+    /// [`ClientError::TooLong`] above [`MAX_WHY`] characters.
+    pub fn because(self, why: &str) -> Result<Self, ClientError> {
+        self.saying(WHY, why, MAX_WHY)
+    }
+
+    fn saying(mut self, name: &'static str, text: &str, most: usize) -> Result<Self, ClientError> {
+        let text = on_one_line(text);
+        let length = text.chars().count();
+        let too_long = || ClientError::TooLong { what: name, length, most };
+        if length > most {
+            return Err(too_long());
+        }
+        // On one line all text is a header's value.
+        let value = HeaderValue::from_bytes(text.as_bytes()).map_err(|_| too_long())?;
+        self.asked.retain(|(said, _)| *said != name);
+        self.asked.push((name, value));
+        Ok(self)
     }
 
     /// The migration's name.
@@ -158,7 +192,7 @@ impl ControlClient {
     pub async fn forget(&self, instance: &str) -> Result<Done, ClientError> {
         let doing = format!("forgetting {instance}");
         let path = self.http.instance_path(instance, "forget");
-        self.http.send(Call::post(path, doing, SOON).json(&Nothing {})?).await
+        self.http.send(Call::post(path, doing, SOON).headers(&self.asked).json(&Nothing {})?).await
     }
 
     /// The mismatches that are kept.
@@ -195,7 +229,8 @@ impl ControlClient {
         request: &impl Serialize,
         within: Duration,
     ) -> Result<A, ClientError> {
-        self.http.send(Call::post(self.http.path(rest), doing, within).json(request)?).await
+        let call = Call::post(self.http.path(rest), doing, within).headers(&self.asked);
+        self.http.send(call.json(request)?).await
     }
 }
 

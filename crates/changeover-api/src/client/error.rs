@@ -60,6 +60,16 @@ pub enum ClientError {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// What is said of who asks, or why, is too long for the audit.
+    #[error("{what} has {length} characters; it may have {most}")]
+    TooLong {
+        /// What it is.
+        what: &'static str,
+        /// Its length, in characters.
+        length: usize,
+        /// The most that it may have.
+        most: usize,
+    },
     /// The run file.
     #[error(transparent)]
     RunFile(#[from] RunFileError),
@@ -136,6 +146,7 @@ impl ClientError {
             Self::RefusesToGuess { cause, .. } => cause.retryable(),
             Self::Garbled { .. }
             | Self::Address { .. }
+            | Self::TooLong { .. }
             | Self::StepFile(_)
             | Self::GoodbyeUnheard { .. }
             | Self::Driver(_)
@@ -149,7 +160,7 @@ impl ClientError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Said { error, .. } => error.code.exit_code(),
-            Self::Address { .. } | Self::RunFile(RunFileError::Several { .. }) => 2,
+            Self::Address { .. } | Self::TooLong { .. } | Self::RunFile(RunFileError::Several { .. }) => 2,
             _ => 3,
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::header::HeaderValue;
 use reqwest::{Method, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -34,6 +35,7 @@ pub(super) struct Call {
     body: Option<Vec<u8>>,
     within: Duration,
     repeatable: bool,
+    headers: Vec<(&'static str, HeaderValue)>,
 }
 
 impl Call {
@@ -46,6 +48,7 @@ impl Call {
             body: None,
             within,
             repeatable: true,
+            headers: Vec::new(),
         }
     }
 
@@ -60,6 +63,12 @@ impl Call {
             .map_err(|error| ClientError::Machine { doing: "writing a request", cause: error.to_string() })?;
         self.body = Some(text);
         Ok(self)
+    }
+
+    /// With these headers.
+    pub(super) fn headers(mut self, headers: &[(&'static str, HeaderValue)]) -> Self {
+        self.headers.extend_from_slice(headers);
+        self
     }
 
     /// Whether it was done or not, it may be done again: after a lost answer it is sent to the next place.
@@ -139,6 +148,9 @@ impl Http {
             .client
             .request(call.method.clone(), format!("{}{}", peer.base, call.path))
             .bearer_auth(peer.token.expose());
+        for (name, value) in &call.headers {
+            request = request.header(*name, value.clone());
+        }
         if let Some(body) = &call.body {
             request = request.header("content-type", "application/json").body(body.clone());
         }

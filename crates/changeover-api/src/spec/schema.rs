@@ -337,6 +337,7 @@ mod tests {
             "anyOf" => rule.as_array().unwrap().iter().any(|one| takes(root, one, value)),
             "oneOf" => rule.as_array().unwrap().iter().filter(|one| takes(root, one, value)).count() == 1,
             "minimum" => value.as_f64().is_none_or(|n| n >= rule.as_f64().unwrap()),
+            "exclusiveMinimum" => value.as_f64().is_none_or(|n| n > rule.as_f64().unwrap()),
             "maximum" => value.as_f64().is_none_or(|n| n <= rule.as_f64().unwrap()),
             "items" => value.as_array().is_none_or(|all| all.iter().all(|one| takes(root, rule, one))),
             "required" => rule.as_array().unwrap().iter().all(|name| {

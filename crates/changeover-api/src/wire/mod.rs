@@ -4,6 +4,8 @@
 //! `Authorization: Bearer TOKEN`. Times are in milliseconds since 1970 (`…_ms` of a moment) or in milliseconds (of a
 //! length); names are the design's, in kebab-case.
 //!
+//! A request may say who makes it, and why, in the headers of [`asked`]: the audit keeps both.
+//!
 //! Requests refuse fields that they don't know, so that a slip isn't taken for a wish; answers may gain fields, and
 //! whoever reads them passes over what it doesn't know. An error is always an [`ErrorBody`].
 //!
@@ -30,6 +32,7 @@
 //! | `POST verify` | [`Verify`] | [`Done`] |
 //! | `POST mended` | [`Mended`] | [`Done`] |
 
+pub mod asked;
 mod error;
 mod evidence;
 mod fleet;

@@ -188,10 +188,13 @@ pub struct AuditEntry {
     pub id: i64,
     /// When, in milliseconds since 1970.
     pub at_ms: u64,
-    /// Who: `operator`, `run`, or an instance.
+    /// Who: a person as they say they are ([`super::asked`]), `run`, or an instance.
     pub who: String,
     /// What about, as in `move` or `override`.
     pub kind: String,
     /// One sentence for a person.
     pub text: String,
+    /// Why, as whoever asked for it said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::args::{Sure, Which};
+use crate::args::{Because, Sure, Which};
 use crate::confirm::confirm;
 use crate::error::{CliError, Exit};
 use crate::remote::Remote;
@@ -21,6 +21,9 @@ pub(crate) struct AdoptArgs {
 
     #[command(flatten)]
     sure: Sure,
+
+    #[command(flatten)]
+    because: Because,
 }
 
 /// Asks the run to take the databases' word.
@@ -28,7 +31,7 @@ pub(crate) struct AdoptArgs {
 /// # Errors
 /// If there is no run, or nothing to adopt.
 pub(crate) async fn answer(args: &AdoptArgs, terminal: &Terminal) -> Result<Exit, CliError> {
-    let remote = Remote::find(&args.which)?;
+    let remote = Remote::find(&args.which)?.because(&args.because)?;
     let consequence = "What the databases say becomes the state: what the state says otherwise is forgotten, and the \
                        verification starts anew.";
     if !confirm(args.sure, terminal, consequence, "Adopt what the databases say?")? {

@@ -4,7 +4,7 @@ use changeover_protocol::gate::{Gate, Override};
 use changeover_protocol::{Phase, Share};
 use clap::Args;
 
-use crate::args::Which;
+use crate::args::{Because, Which};
 use crate::error::{CliError, Exit};
 use crate::remote::Remote;
 use crate::show;
@@ -20,6 +20,7 @@ says who was late.
 
 Examples:
   changeover advance                            to the next phase
+  changeover advance --reason \"CHG-1042\"       the audit keeps why, and who
   changeover advance --share 10%                reverse-shadow, for a tenth of the keys at first
   changeover advance --override bake-time --reason \"a test system\"
 
@@ -48,15 +49,14 @@ pub(crate) struct Overrides {
     #[arg(long = "override", value_name = "GATE", requires = "reason", value_parser = gate)]
     gates: Vec<Gate>,
 
-    /// Why
-    #[arg(long, value_name = "TEXT", requires = "gates", value_parser = reason)]
-    reason: Option<String>,
+    #[command(flatten)]
+    pub(crate) because: Because,
 }
 
 impl Overrides {
     /// As the protocol has them.
     pub(crate) fn list(&self) -> Vec<Override> {
-        let reason = self.reason.clone().unwrap_or_default();
+        let reason = self.because.reason.clone().unwrap_or_default();
         self.gates.iter().map(|gate| Override { gate: *gate, reason: reason.clone() }).collect()
     }
 }
@@ -66,7 +66,7 @@ impl Overrides {
 /// # Errors
 /// If there is no run, a gate is closed, or the move was given up.
 pub(crate) async fn answer(args: &AdvanceArgs, terminal: &Terminal) -> Result<Exit, CliError> {
-    let remote = Remote::find(&args.which)?;
+    let remote = Remote::find(&args.which)?.because(&args.overrides.because)?;
     let moved = remote.advance(args.to, args.share, &args.overrides.list()).await?;
     show::moved::show(&moved, terminal)?;
     Ok(Exit::Done)
@@ -77,13 +77,6 @@ fn gate(text: &str) -> Result<Gate, String> {
         let names: Vec<&str> = Gate::ALL.iter().map(|gate| gate.name()).collect();
         format!("there is no such gate; there are {}", names.join(", "))
     })
-}
-
-fn reason(text: &str) -> Result<String, String> {
-    match text.trim() {
-        "" => Err("an empty reason is none".to_owned()),
-        text => Ok(text.to_owned()),
-    }
 }
 
 /// `10%`, `10 %`, `0.5` or `10`.

@@ -1,15 +1,22 @@
 //! `changeover audit`: everything that was done, by whom and when.
 
+use changeover_api::wire::AuditQuery;
 use clap::Args;
 
 use crate::args::Which;
 use crate::error::{CliError, Exit};
-use crate::remote::Remote;
+use crate::locate;
+use crate::remote::{Remote, ask_or_read, say_where_from};
 use crate::show;
 use crate::terminal::Terminal;
 
 /// Which migration, and how much.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Who: the user and machine that the command was given on (behind sudo, whoever called it), or what \
+CHANGEOVER_WHO says; `run` is the migration's own doing, other names are instances. Why: --reason, \
+which every command takes that changes something. Where the migration doesn't run, its state file is \
+read.")]
 pub(crate) struct AuditArgs {
     #[command(flatten)]
     which: Which,
@@ -28,7 +35,12 @@ pub(crate) struct AuditArgs {
 /// # Errors
 /// If there is neither a run nor a state.
 pub(crate) async fn answer(args: &AuditArgs, terminal: &Terminal) -> Result<Exit, CliError> {
-    let entries = Remote::find(&args.which)?.audit(args.before, args.limit).await?;
+    let found = locate::find(&args.which)?;
+    let query = AuditQuery { before: args.before, limit: Some(args.limit) };
+    let ask = async |remote: Remote| remote.audit(&query).await;
+    let read = async || changeover_control::audit_of_file(&found.state, &found.name, &query).await;
+    let entries = ask_or_read(&found, ask, read).await?;
+    say_where_from(&found, terminal);
     show::audit::show(&entries, terminal)?;
     Ok(Exit::Done)
 }

@@ -2,10 +2,12 @@
 
 use clap::{Args, Subcommand};
 
-use crate::args::{Sure, Which};
+use super::status::status_of;
+use crate::args::{Because, Sure, Which};
 use crate::confirm::confirm;
 use crate::error::{CliError, Exit};
-use crate::remote::Remote;
+use crate::locate;
+use crate::remote::{Remote, say_where_from};
 use crate::show;
 use crate::terminal::Terminal;
 
@@ -40,6 +42,9 @@ struct ForgetArgs {
 
     #[command(flatten)]
     sure: Sure,
+
+    #[command(flatten)]
+    because: Because,
 }
 
 /// Lists them, or forgets one.
@@ -48,11 +53,13 @@ struct ForgetArgs {
 /// If there is no run, or no such instance.
 pub(crate) async fn answer(args: &InstancesArgs, terminal: &Terminal) -> Result<Exit, CliError> {
     let Some(What::Forget(forget)) = &args.what else {
-        let status = Remote::find(&args.which)?.status().await?;
+        let found = locate::find(&args.which)?;
+        let status = status_of(&found).await?;
+        say_where_from(&found, terminal);
         show::instances::show(&status, terminal)?;
         return Ok(Exit::Done);
     };
-    let remote = Remote::find(&forget.which)?;
+    let remote = Remote::find(&forget.which)?.because(&forget.because)?;
     let consequence = format!(
         "To forget {} is to say that its process is dead and its step file gone; if it still runs, it writes by a step \
          that nobody counts. The last verification no longer counts afterwards.",

@@ -1,10 +1,12 @@
 //! `changeover mismatches`: the answers of both sides that were not the same, one of each shape.
 
+use changeover_api::wire::MismatchQuery;
 use clap::Args;
 
 use crate::args::Which;
 use crate::error::{CliError, Exit};
-use crate::remote::Remote;
+use crate::locate;
+use crate::remote::{Remote, ask_or_read, say_where_from};
 use crate::show;
 use crate::terminal::Terminal;
 
@@ -38,12 +40,16 @@ pub(crate) struct MismatchesArgs {
 /// # Errors
 /// If there is no run.
 pub(crate) async fn answer(args: &MismatchesArgs, terminal: &Terminal) -> Result<Exit, CliError> {
-    let remote = Remote::find(&args.which)?;
+    let found = locate::find(&args.which)?;
     if let Some(reason) = &args.mended {
-        show::done(&remote.mended(reason).await?, terminal)?;
+        show::done(&Remote::of(&found)?.mended(reason).await?, terminal)?;
         return Ok(Exit::Done);
     }
-    let found = remote.mismatches(args.operation.as_deref(), args.limit).await?;
-    show::mismatches::show(&found, terminal)?;
+    let query = MismatchQuery { operation: args.operation.clone(), limit: Some(args.limit) };
+    let ask = async |remote: Remote| remote.mismatches(&query).await;
+    let read = async || changeover_control::mismatches_of_file(&found.state, &found.name, &query).await;
+    let mismatches = ask_or_read(&found, ask, read).await?;
+    say_where_from(&found, terminal);
+    show::mismatches::show(&mismatches, terminal)?;
     Ok(Exit::Done)
 }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::args::Which;
+use crate::args::{Because, Which};
 use crate::error::{CliError, Exit};
 use crate::remote::Remote;
 use crate::show;
@@ -13,6 +13,9 @@ use crate::terminal::Terminal;
 pub(crate) struct PauseArgs {
     #[command(flatten)]
     which: Which,
+
+    #[command(flatten)]
+    because: Because,
 }
 
 /// Asks the run.
@@ -20,7 +23,7 @@ pub(crate) struct PauseArgs {
 /// # Errors
 /// If there is no run, or it can't write its state.
 pub(crate) async fn answer(args: &PauseArgs, paused: bool, terminal: &Terminal) -> Result<Exit, CliError> {
-    let remote = Remote::find(&args.which)?;
+    let remote = Remote::find(&args.which)?.because(&args.because)?;
     let done = remote.pause(paused).await?;
     show::done(&done, terminal)?;
     Ok(Exit::Done)

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use changeover_protocol::Phase;
 use clap::Args;
 
-use crate::args::Which;
+use crate::args::{Because, Which};
 use crate::error::{CliError, Exit};
 use crate::remote::Remote;
 use crate::show;
@@ -32,6 +32,9 @@ pub(crate) struct RollbackArgs {
     /// Go back although changes are lost by it, and write the keys that are known to this file
     #[arg(long, value_name = "FILE")]
     leave_behind: Option<PathBuf>,
+
+    #[command(flatten)]
+    because: Because,
 }
 
 /// Asks the run to go back.
@@ -39,7 +42,7 @@ pub(crate) struct RollbackArgs {
 /// # Errors
 /// If there is no run, or the move was given up.
 pub(crate) async fn answer(args: &RollbackArgs, terminal: &Terminal) -> Result<Exit, CliError> {
-    let remote = Remote::find(&args.which)?;
+    let remote = Remote::find(&args.which)?.because(&args.because)?;
     // The run has a working folder of its own.
     let file = args.leave_behind.as_ref().map(std::path::absolute).transpose();
     let file =

@@ -1,13 +1,12 @@
 //! `changeover status`: where the migration stands, what it waits for, and how to undo.
 
-use changeover_api::ClientError;
 use changeover_api::wire::Status;
 use clap::Args;
 
 use crate::args::Which;
 use crate::error::{CliError, Exit};
 use crate::locate::{self, Found};
-use crate::remote::Remote;
+use crate::remote::{Remote, ask_or_read};
 use crate::show;
 use crate::terminal::Terminal;
 
@@ -26,23 +25,20 @@ pub(crate) struct StatusArgs {
 /// If there is neither.
 pub(crate) async fn answer(args: &StatusArgs, terminal: &Terminal) -> Result<Exit, CliError> {
     let found = locate::find(&args.which)?;
-    let status = match Remote::of(&found) {
-        Ok(remote) => match remote.status().await {
-            // Killed: its file is still there.
-            Err(CliError::Client(error)) if matches!(*error, ClientError::Unreachable { .. }) => {
-                of_file(&found, CliError::Client(error)).await?
-            }
-            answer => answer?,
-        },
-        Err(error) => of_file(&found, error).await?,
-    };
+    let status = status_of(&found).await?;
     show::status::show(&status, terminal)?;
     Ok(Exit::Done)
 }
 
-/// What the state file says; `otherwise` is the error where there is none.
-async fn of_file(found: &Found, otherwise: CliError) -> Result<Status, CliError> {
-    let Some(spec) = found.spec() else { return Err(otherwise) };
-    let status = changeover_control::status_of_file(spec, &found.state).await?;
-    status.ok_or(otherwise)
+/// The status, of the run or of its state file.
+///
+/// # Errors
+/// If there is neither.
+pub(crate) async fn status_of(found: &Found) -> Result<Status, CliError> {
+    let ask = async |remote: Remote| remote.status().await;
+    let read = async || match found.spec() {
+        Some(spec) => changeover_control::status_of_file(spec, &found.state).await,
+        None => Ok(None),
+    };
+    ask_or_read(found, ask, read).await
 }

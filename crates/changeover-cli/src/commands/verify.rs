@@ -12,6 +12,7 @@ use crate::show::progress::Meter;
 use crate::show::report::Report;
 use crate::show::words;
 use crate::terminal::Terminal;
+use crate::who::who;
 
 /// What to compare.
 #[derive(Debug, Args)]
@@ -45,7 +46,9 @@ pub(crate) async fn answer(args: &VerifyArgs, terminal: &Terminal) -> Result<Exi
     let mut meter = Meter::new(terminal);
     let state = args.state.as_deref().map(super::run::state).transpose()?;
     let told = &mut |progress: &_| meter.show(progress);
-    let done = jobs::verify(&spec, state.as_deref(), args.repair, told).await;
+    let asked = changeover_control::Asked::by(Some(who()), None);
+    let verify = jobs::verify(&spec, state.as_deref(), args.repair, told);
+    let done = changeover_control::for_them(asked, verify).await;
     meter.end();
     let report = Report::of(&spec.name, done?);
     report.show(terminal)?;

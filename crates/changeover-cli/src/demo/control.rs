@@ -52,6 +52,7 @@ impl Plane {
             if let Ok(client) = ControlClient::of_run(&file)
                 && client.status().await.is_ok()
             {
+                let client = client.by("demo").map_err(|e| e.to_string())?;
                 return Ok(Self { process, client });
             }
             let ended = process.try_wait().map_err(|e| e.to_string())?;

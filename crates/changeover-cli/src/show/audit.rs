@@ -1,6 +1,6 @@
 //! The audit, as it happened: the oldest of what was asked for first.
 
-use changeover_api::wire::Audit;
+use changeover_api::wire::{Audit, AuditEntry};
 
 use super::block::Columns;
 use super::words;
@@ -33,7 +33,7 @@ pub(crate) fn show(audit: &Audit, terminal: &Terminal) -> Result<(), CliError> {
             words::moment(entry.at_ms, now).into(),
             words::one_line(&entry.who).into(),
             kind,
-            words::one_line(&entry.text).into(),
+            said(entry).into(),
         ]);
     }
     terminal.answer(&table.render())?;
@@ -42,4 +42,12 @@ pub(crate) fn show(audit: &Audit, terminal: &Terminal) -> Result<(), CliError> {
             .say(terminal.err.faint(format_args!("Further back: changeover audit --before {}", oldest.id)));
     }
     Ok(())
+}
+
+fn said(entry: &AuditEntry) -> String {
+    let text = match &entry.why {
+        Some(why) => format!("{} (why: {why})", entry.text),
+        None => entry.text.clone(),
+    };
+    words::one_line(&text)
 }

@@ -132,6 +132,7 @@ fn line(api: &super::Api, id: &str, what: &str) -> Option<NewAudit> {
         who: id.to_owned(),
         kind: AuditKind::Instance,
         text: format!("instance {id} {what}"),
+        why: None,
     })
 }
 

@@ -4,22 +4,17 @@ use std::path::PathBuf;
 
 use axum::extract::{Path, Query, State};
 use changeover_api::wire::{
-    Advance, Audit, AuditEntry, AuditQuery, Done, ErrorCode, Mended, Mismatch, MismatchQuery, Mismatches,
-    Moved, Override, Retire, Rollback, Status, Verify,
+    Advance, Audit, AuditQuery, Done, ErrorCode, Mended, MismatchQuery, Mismatches, Moved, Override, Retire,
+    Rollback, Status, Verify,
 };
 use changeover_protocol::gate;
 use changeover_protocol::{Phase, Share};
 
 use super::failure::Failure;
 use super::{Json, Shared};
-use crate::conductor;
-use crate::evidence::SAMPLES_DROPPED;
-use crate::status;
+use crate::{archive, conductor, status};
 
 type Answer<T> = Result<axum::Json<T>, Failure>;
-
-/// The most that one page has.
-const PAGE_MAX: u32 = 1_000;
 
 pub(super) async fn status(State(api): Shared) -> Answer<Status> {
     Ok(axum::Json(status::of_run(&api.conductor).await?))
@@ -96,7 +91,7 @@ pub(super) async fn mended(State(api): Shared, Json(request): Json<Mended>) -> A
 }
 
 pub(super) async fn verify(State(api): Shared, Json(request): Json<Verify>) -> Answer<Done> {
-    api.conductor.ask_verification(request.repair)?;
+    api.conductor.ask_verification(request.repair).await?;
     let what = if request.repair {
         "a full verification begins, and repairs what it finds"
     } else {
@@ -113,46 +108,9 @@ pub(super) async fn forget(State(api): Shared, Path(id): Path<String>) -> Answer
 }
 
 pub(super) async fn mismatches(State(api): Shared, Query(query): Query<MismatchQuery>) -> Answer<Mismatches> {
-    let limit = query.limit.unwrap_or(20).min(PAGE_MAX) as usize;
-    let samples = api.conductor.state.samples(query.operation.as_deref(), limit).await?;
-    let dropped = api.conductor.state.setting(SAMPLES_DROPPED).await?;
-    let mismatches = samples
-        .into_iter()
-        .map(|sample| {
-            let detail: serde_json::Value = serde_json::from_str(&sample.detail).unwrap_or_default();
-            let text = |name: &str| detail.get(name).and_then(|value| value.as_str()).map(str::to_owned);
-            Mismatch {
-                key: text("key"),
-                input: text("input"),
-                old: text("old"),
-                new: text("new"),
-                detail: text("detail"),
-                operation: sample.operation,
-                shape: sample.shape,
-                count: sample.count,
-                first_ms: sample.first_ms,
-                last_ms: sample.last_ms,
-            }
-        })
-        .collect();
-    Ok(axum::Json(Mismatches {
-        mismatches,
-        dropped: dropped.and_then(|text| text.parse().ok()).unwrap_or(0),
-    }))
+    Ok(axum::Json(archive::mismatches(&*api.conductor.state, &query).await?))
 }
 
 pub(super) async fn audit(State(api): Shared, Query(query): Query<AuditQuery>) -> Answer<Audit> {
-    let limit = query.limit.unwrap_or(50).min(PAGE_MAX) as usize;
-    let entries = api.conductor.state.audit(query.before, limit).await?;
-    let entries = entries
-        .into_iter()
-        .map(|entry| AuditEntry {
-            id: entry.id,
-            at_ms: entry.entry.at_ms,
-            who: entry.entry.who,
-            kind: entry.entry.kind.name().to_owned(),
-            text: entry.entry.text,
-        })
-        .collect();
-    Ok(axum::Json(Audit { entries }))
+    Ok(axum::Json(archive::audit(&*api.conductor.state, &query).await?))
 }

@@ -38,7 +38,7 @@ pub(super) fn line(now: Millis, action: &ControlAction) -> Option<NewAudit> {
         ControlAction::Report(report) => (AuditKind::Move, sentence(report)),
         ControlAction::Publish(_) | ControlAction::CheckSync { .. } => return None,
     };
-    Some(NewAudit { at_ms: now.0, who: "run".to_owned(), kind, text })
+    Some(NewAudit { at_ms: now.0, who: "run".to_owned(), kind, text, why: None })
 }
 
 /// What a report says, in a sentence.

@@ -196,8 +196,13 @@ impl Conductor {
         self.barrier.replace(record).await?;
         // What the new record asks for is begun.
         self.tell(ControlEvent::Restarted).await;
-        self.note(AuditKind::Request, format!("adopt: the databases say {phase}; the record says so now"))
-            .await;
+        self.keep(
+            self.line(
+                AuditKind::Request,
+                format!("adopt: the databases say {phase}; the record says so now"),
+            ),
+        )
+        .await;
         let detail = "the state was adopted from the databases".to_owned();
         let table = self.plan.name.clone();
         self.tell(ControlEvent::Unclean(UncleanEvent::TableChanged { table, detail })).await;

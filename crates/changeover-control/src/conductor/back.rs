@@ -115,7 +115,7 @@ impl Conductor {
             )));
         }
         let moved = if record.place.phase == Phase::Old && record.shift.is_none() {
-            self.note(AuditKind::Request, "abort".to_owned()).await;
+            self.keep(self.line(AuditKind::Request, "abort".to_owned())).await;
             self.still_under_way("nothing had moved")
         } else {
             self.rollback(Some(Phase::Old), Share::ALL, None).await?

@@ -14,6 +14,7 @@ use tokio::sync::broadcast;
 
 use super::settle::RETIRED;
 use super::{Conductor, install};
+use crate::asked::{Asked, asked};
 use crate::barrier::sentence;
 use crate::error::ControlError;
 use crate::shares;
@@ -47,8 +48,10 @@ pub struct Moved {
 }
 
 impl Conductor {
+    /// A line of the audit, by whoever asks for what this task does.
     pub(super) fn line(&self, kind: AuditKind, text: String) -> NewAudit {
-        NewAudit { at_ms: self.clock.now().0, who: "operator".to_owned(), kind, text }
+        let Asked { who, why } = asked();
+        NewAudit { at_ms: self.clock.now().0, who, kind, text, why }
     }
 
     pub(super) fn check_not_stopped(&self) -> Result<(), ControlError> {
@@ -107,11 +110,9 @@ impl Conductor {
         }
         for result in judgement.gates.iter().filter(|result| result.overridden.is_some()) {
             let reason = result.overridden.as_deref().unwrap_or_default();
-            self.note(
-                AuditKind::Override,
-                format!("the gate {} into {to} is overridden: {reason}", result.gate),
-            )
-            .await;
+            let text = format!("the gate {} into {to} is overridden", result.gate);
+            let why = Some(reason.to_owned());
+            self.keep(NewAudit { why, ..self.line(AuditKind::Override, text) }).await;
         }
         self.prepare(to).await?;
         self.pass_preconditions(record.place.phase, to).await?;
@@ -120,7 +121,8 @@ impl Conductor {
             self.state.set(RETIRED, None).await?;
         }
         let event = ControlEvent::Advance { to, share };
-        let went = self.go(event, format!("advance to {to}, share {share}")).await;
+        let part = if share == Share::ALL { String::new() } else { format!(", for {share} of the keys") };
+        let went = self.go(event, format!("advance to {to}{part}")).await;
         let now = self.barrier.record();
         if matches!(went, Err(ControlError::Protocol(_)))
             && now.place.phase == Phase::Old

@@ -15,6 +15,7 @@ use changeover_protocol::moves::{
 use changeover_protocol::{Control, Millis, Phase, Share};
 
 use super::{Conductor, install};
+use crate::asked::{Asked, for_them};
 use crate::error::ControlError;
 use crate::state::AuditKind;
 
@@ -293,7 +294,9 @@ impl Conductor {
         }
         self.alert(format!("{why}: the migration goes back by itself")).await;
         // A task of its own would outlive the reason; a move under way stops the next look.
-        if let Err(error) = Box::pin(self.rollback(None, Share::ALL, None)).await {
+        let run = Asked { who: "run".to_owned(), why: Some(why) };
+        let back = Box::pin(for_them(run, self.rollback(None, Share::ALL, None)));
+        if let Err(error) = back.await {
             self.alert(format!("the migration could not go back by itself: {error}")).await;
         }
         Ok(())

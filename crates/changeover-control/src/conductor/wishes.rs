@@ -8,7 +8,7 @@ use super::Conductor;
 use super::gates::{MENDED, window_after};
 use super::verify::Due;
 use crate::error::ControlError;
-use crate::state::AuditKind;
+use crate::state::{AuditKind, NewAudit};
 
 /// The name of the setting that backfill and verification rest by.
 pub(super) const PAUSED: &str = "paused";
@@ -40,15 +40,16 @@ impl Conductor {
         let from = window_after(self.clock.now().0);
         self.state.set(MENDED, Some(&from.to_string())).await?;
         self.state.clear_samples().await?;
-        let text = format!("mismatches so far are mended, and comparisons count anew: {reason}");
-        self.state.append_audit(&self.line(AuditKind::Request, text)).await.map(drop)
+        let text = "mismatches so far are mended, and comparisons count anew".to_owned();
+        let line = NewAudit { why: Some(reason.to_owned()), ..self.line(AuditKind::Request, text) };
+        self.state.append_audit(&line).await.map(drop)
     }
 
     /// Asks for a full verification now.
     ///
     /// # Errors
-    /// Where nothing is kept in step, there is nothing to verify.
-    pub fn ask_verification(&self, repairs: bool) -> Result<(), ControlError> {
+    /// Where nothing is kept in step, there is nothing to verify; if the state can't be written.
+    pub async fn ask_verification(&self, repairs: bool) -> Result<(), ControlError> {
         let record = self.barrier.record();
         if !record.place.phase.step().is_mirrored() {
             return Err(ControlError::Refused(format!(
@@ -56,6 +57,8 @@ impl Conductor {
                 record.place
             )));
         }
+        let what = if repairs { "a full verification, with repair" } else { "a full verification" };
+        self.state.append_audit(&self.line(AuditKind::Request, what.to_owned())).await?;
         self.verify_now.send_modify(|due| *due = due.sooner(Due { now: true, repairs }));
         Ok(())
     }

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::copy::verify_progress;
 use super::{JobReport, Told};
+use crate::asked::{Asked, asked};
 use crate::barrier;
 use crate::clock::Clock;
 use crate::comparison::{Comparison, TableReport};
@@ -147,8 +148,8 @@ impl Known {
         let result = verified::record(tables, generation, self.began, self.clock.now());
         self.state.put_verification(&result).await?;
         let text = verified::sentence(&result, repaired);
-        let entry =
-            NewAudit { at_ms: result.ended_ms, who: "operator".to_owned(), kind: AuditKind::Copy, text };
+        let Asked { who, why } = asked();
+        let entry = NewAudit { at_ms: result.ended_ms, who, kind: AuditKind::Copy, text, why };
         self.state.append_audit(&entry).await?;
         Ok(Some(self.state.path().to_owned()))
     }

@@ -20,7 +20,8 @@ pub(crate) async fn suite<S: StateStore, F: Future<Output = S>>(make: impl Fn() 
 }
 
 fn audit(text: &str) -> NewAudit {
-    NewAudit { at_ms: 5, who: "operator".to_owned(), kind: AuditKind::Move, text: text.to_owned() }
+    let why = Some(format!("why {text}"));
+    NewAudit { at_ms: 5, who: "ann@db-1".to_owned(), kind: AuditKind::Move, text: text.to_owned(), why }
 }
 
 async fn compare_and_set(state: &impl StateStore) {

@@ -88,12 +88,14 @@ impl AuditKind {
 pub struct NewAudit {
     /// When, in milliseconds since 1970.
     pub at_ms: u64,
-    /// Who: `operator`, `run`, or an instance.
+    /// Who: a person as they say they are, `run`, or an instance.
     pub who: String,
     /// What about.
     pub kind: AuditKind,
     /// One sentence for a person.
     pub text: String,
+    /// Why, as whoever asked for it said.
+    pub why: Option<String>,
 }
 
 /// An audit entry as it stands.

@@ -31,7 +31,7 @@ CREATE TABLE control (
 CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE audit (
     id INTEGER PRIMARY KEY AUTOINCREMENT, at_ms INTEGER NOT NULL, who TEXT NOT NULL,
-    kind TEXT NOT NULL, text TEXT NOT NULL) STRICT;
+    kind TEXT NOT NULL, text TEXT NOT NULL, why TEXT) STRICT;
 CREATE TABLE reporter (name TEXT PRIMARY KEY, last INTEGER NOT NULL, at_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE evidence (
     window_ms INTEGER NOT NULL, operation TEXT NOT NULL, treatment INTEGER NOT NULL, counter TEXT NOT NULL,
@@ -257,13 +257,19 @@ impl StateStore for SqliteState {
     async fn audit(&self, before: Option<i64>, limit: usize) -> Result<Vec<AuditEntry>, ControlError> {
         self.tx("the audit can't be read", move |tx| {
             let mut select = tx.prepare_cached(
-                "SELECT id, at_ms, who, kind, text FROM audit WHERE id < ?1 ORDER BY id DESC LIMIT ?2",
+                "SELECT id, at_ms, who, kind, text, why FROM audit WHERE id < ?1 ORDER BY id DESC LIMIT ?2",
             )?;
             let rows = select.query_map(params![before.unwrap_or(i64::MAX), limit as i64], |row| {
                 let kind: String = row.get(3)?;
                 // A kind that a later version of the same format knows is shown as what it most resembles.
                 let kind = AuditKind::named(&kind).unwrap_or(AuditKind::Alert);
-                let entry = NewAudit { at_ms: row.get(1)?, who: row.get(2)?, kind, text: row.get(4)? };
+                let entry = NewAudit {
+                    at_ms: row.get(1)?,
+                    who: row.get(2)?,
+                    kind,
+                    text: row.get(4)?,
+                    why: row.get(5)?,
+                };
                 Ok(AuditEntry { id: row.get(0)?, entry })
             })?;
             rows.collect()
@@ -414,12 +420,8 @@ impl StateStore for SqliteState {
 }
 
 fn insert_audit(tx: &rusqlite::Transaction<'_>, entry: &NewAudit) -> rusqlite::Result<i64> {
-    tx.prepare_cached("INSERT INTO audit (at_ms, who, kind, text) VALUES (?1, ?2, ?3, ?4)")?.insert(params![
-        entry.at_ms,
-        entry.who,
-        entry.kind.name(),
-        entry.text
-    ])
+    tx.prepare_cached("INSERT INTO audit (at_ms, who, kind, text, why) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .insert(params![entry.at_ms, entry.who, entry.kind.name(), entry.text, entry.why])
 }
 
 /// Runs `work` where blocking is no harm. A panic in it is an error here, by name.
