@@ -213,6 +213,15 @@ impl Spec {
         if errors.is_empty() { Ok(urls) } else { Err(SpecErrors { text: self.text(), errors }) }
     }
 
+    /// Name and file of each store: for `changeover_tables::sqlite::links`.
+    ///
+    /// # Errors
+    /// As [`Spec::resolve_stores`].
+    pub fn sqlite_files(&self) -> Result<Vec<(String, PathBuf)>, SpecErrors> {
+        let urls = self.resolve_stores()?;
+        Ok(urls.into_iter().map(|(name, StoreUrl::Sqlite { path })| (name, path)).collect())
+    }
+
     pub(super) fn resolve_store_with(
         &self,
         name: &str,

@@ -10,7 +10,6 @@ use std::time::Duration;
 use changeover::engine::TableMirror;
 use changeover::mirror::Mirror;
 use changeover::{Migration, Refused};
-use changeover_api::spec::StoreUrl;
 use changeover_api::{Connect, Spec};
 use clap::Args;
 use tokio::io::AsyncReadExt;
@@ -212,14 +211,7 @@ async fn parent_is_gone() {
 /// What levels this service's writes: the spec's mappings over its two databases.
 async fn mirror(world: &World) -> Result<Arc<dyn Mirror>, String> {
     let spec = Spec::read(&world.spec()).map_err(|e| e.to_string())?;
-    let files = spec.resolve_stores().map_err(|e| e.to_string())?;
-    let files: Vec<_> = files
-        .into_iter()
-        .map(|(name, url)| match url {
-            StoreUrl::Sqlite { path } => Ok((name, path)),
-            other => Err(format!("{other}: the demo's databases are SQLite's")),
-        })
-        .collect::<Result<_, _>>()?;
+    let files = spec.sqlite_files().map_err(|e| e.to_string())?;
     let links =
         changeover_tables::sqlite::links(NAME, &spec.mappings(), &files).await.map_err(|e| e.to_string())?;
     Ok(Arc::new(TableMirror::new(Arc::new(links))))
