@@ -34,8 +34,8 @@ fn a_seed_is_run_again_just_as_it_was() {
     assert_ne!(first[0].trace, first[1].trace);
 }
 
-/// Seeds at which a worker is overtaken by a move, which is rare.
-const SEEDS: [u64; 6] = [1138, 1170, 1208, 1307, 1331, 1468];
+/// Seeds at which a worker is overtaken by a move, which is rare: `simulate --broken WorkersForgotten` finds more.
+const SEEDS: [u64; 4] = [91, 160, 199, 242];
 
 #[test]
 fn every_broken_variant_is_found_out() {
