@@ -130,8 +130,11 @@ async fn an_instance_out_of_touch_refuses_writes_in_a_hold_and_reads_in_the_seco
     assert!(acknowledged(&handle, 2, A_WHILE).await);
     beats.abort();
     sleep(Duration::from_millis(600)).await;
+    let began = Instant::now();
     let no = refused(writing(&migration, &stores, 7).await.unwrap());
     assert!(matches!(no, Refused::NotNow { why: member::Refused::OutOfTouch, .. }) && no.retryable());
+    assert!(began.elapsed() > Duration::from_secs(1), "it waits for word within the hold's budget");
+    assert_eq!(stores.get(Side::Old, 1), None);
     assert_eq!(read().await, Ok(Side::Old));
 
     let beats = beating(&handle);

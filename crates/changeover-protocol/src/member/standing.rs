@@ -131,14 +131,13 @@ impl Standing {
             Access::Read => reads_are_leased,
             Access::Write => self.on_silence == OnSilence::Fence || step.is_hold(),
         };
-        if is_leased && !self.in_touch(now) {
-            return Admission::Refuse(Refused::OutOfTouch);
-        }
-        if access == Access::Read || !step.is_hold() {
-            return Admission::Run(plan);
-        }
+        let is_silent = is_leased && !self.in_touch(now);
+        let is_held = access == Access::Write && step.is_hold();
         match self.held_until {
-            Some(until) if now < until => Admission::Wait { until },
+            // Whoever waits does nothing: out of touch it may wait for word as well as for the hold's end.
+            Some(until) if is_held && now < until => Admission::Wait { until },
+            _ if is_silent => Admission::Refuse(Refused::OutOfTouch),
+            _ if !is_held => Admission::Run(plan),
             Some(_) => Admission::Refuse(Refused::HoldOverBudget),
             None => Admission::Refuse(Refused::WritesStopped),
         }

@@ -281,7 +281,7 @@ impl<'m, S> Write<'m, S> {
                         return Ok((entered, Admitted { authority, mirrored, lease }));
                     }
                     Admission::Refuse(why) => return Err(Refused::NotNow { operation: name, why }),
-                    Admission::Wait { until } => standing.heard_until.map_or(until, |heard| until.min(heard)),
+                    Admission::Wait { until } => until,
                 }
             };
             match &mut held {
