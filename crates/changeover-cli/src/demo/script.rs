@@ -214,8 +214,8 @@ impl Script<'_> {
         self.phases.enter(Phase::Retired.name());
         self.story
             .good("Retired: what Changeover installed is gone, and the old table is renamed, not dropped.");
-        for note in moved.notes.iter().take(3) {
-            self.story.say(note);
+        for note in moved.notes.iter().filter(|note| note.contains("renamed")) {
+            self.story.say(&format!("In {note}."));
         }
         self.story.wait(self.pause / 2).await;
         Ok(())
