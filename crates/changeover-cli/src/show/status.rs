@@ -81,8 +81,8 @@ fn lead(status: &Status, paint: Paint) -> Facts {
                 facts.add("blocked by", blocked.join("\n"));
             }
             for passed in next.gates.iter().filter(|gate| gate.open) {
-                if let Some(because) = passed.overridden.as_ref().or(passed.because.as_ref()) {
-                    facts.add("", paint.faint(format_args!("{}: {because}", passed.gate)));
+                if let Some(because) = &passed.because {
+                    facts.add("not asked", paint.faint(format_args!("{}: {because}", passed.gate)));
                 }
             }
         }
