@@ -11,6 +11,7 @@ pub(crate) mod conformance;
 mod records;
 mod sqlite;
 mod sqlite_evidence;
+mod sqlite_file;
 
 use async_trait::async_trait;
 
@@ -18,7 +19,8 @@ pub use self::records::{
     AuditEntry, AuditKind, Counter, EvidenceKey, EvidenceSum, GenerationRecord, MAX_SAMPLE_BYTES, NewAudit,
     NewSample, Revision, Sample, Saved, VerificationRecord,
 };
-pub use self::sqlite::{STATE_FORMAT, SqliteState};
+pub use self::sqlite::SqliteState;
+pub use self::sqlite_file::STATE_FORMAT;
 use crate::error::ControlError;
 
 /// How many kinds of mismatch are kept for each operation; further ones are only counted.
