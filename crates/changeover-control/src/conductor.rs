@@ -19,6 +19,8 @@ mod progress;
 mod requests;
 mod settle;
 mod sides;
+#[cfg(test)]
+mod simulation;
 mod start;
 mod verify;
 mod watch;

@@ -22,6 +22,8 @@ const KEPT_RESULTS: u32 = 200;
 #[derive(Clone)]
 pub struct SqliteState {
     inner: Arc<Inner>,
+    /// Whether a call may wait for a disk, and so needs a thread of its own.
+    blocks: bool,
 }
 
 struct Inner {
@@ -75,10 +77,21 @@ impl SqliteState {
         .await
     }
 
+    /// A state in memory, whose calls block nobody: for a simulation, in which no thread but its own may run.
+    ///
+    /// # Errors
+    /// As [`SqliteState::open`].
+    #[cfg(test)]
+    pub(crate) fn in_memory(migration: &str) -> Result<Self, ControlError> {
+        let mut state = Self::connect(Path::new(":memory:"), OpenFlags::default(), migration)?;
+        state.blocks = false;
+        Ok(state)
+    }
+
     fn connect(path: &Path, flags: OpenFlags, migration: &str) -> Result<Self, ControlError> {
         let (connection, state_id) = sqlite_file::open(path, flags, migration)?;
         let inner = Inner { path: path.to_owned(), state_id, connection: Mutex::new(connection) };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { inner: Arc::new(inner), blocks: true })
     }
 
     /// The file.
@@ -94,7 +107,7 @@ impl SqliteState {
         work: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, ControlError> {
         let inner = Arc::clone(&self.inner);
-        blocking(move || {
+        let work = move || {
             // A panic while the lock was held has rolled its transaction back: the connection is whole.
             let mut connection = inner.connection.lock().unwrap_or_else(PoisonError::into_inner);
             let run = |connection: &mut Connection| {
@@ -104,8 +117,8 @@ impl SqliteState {
                 Ok(result)
             };
             run(&mut connection).map_err(|cause| state_error(&inner.path, doing, &cause))
-        })
-        .await
+        };
+        if self.blocks { blocking(work).await } else { work() }
     }
 }
 

@@ -22,6 +22,8 @@ pub enum Sabotage {
     NoRollback,
     /// A sync is logged like an application's write.
     MirrorIsLogged,
+    /// The fence refuses nobody.
+    NoFence,
 }
 
 /// How far behind lagging reads are, at most.

@@ -1,0 +1,160 @@
+//! A whole captured migration under simulated time: this conductor, over two stores in memory whose answers are late, lost,
+//! or never come; applications that know of nothing but a flag, and look at it late; a control plane that dies at any moment
+//! and begins anew; and an operator who changes their mind.
+//!
+//! One seed decides the weather, the traffic, the moves and the crashes; the clock stands still until everybody waits. What
+//! must hold: no acknowledged write is lost, the sides are equal at rest, every move comes to an end, and the state and the
+//! stores never disagree. [`Broken`] variants are made by the harness alone, and must be found.
+//!
+//! `CHANGEOVER_SEEDS=N` and `CHANGEOVER_START=S` choose the seeds.
+
+mod clients;
+mod world;
+
+use std::time::Duration;
+
+use changeover_protocol::{Phase, Share, Side};
+use changeover_testkit::memory::{Sabotage, Weather};
+use changeover_testkit::random::Random;
+
+use self::clients::Clients;
+use self::world::{Run, World};
+use crate::error::ControlError;
+
+/// What the harness breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Broken {
+    Nothing,
+    /// The fence refuses nobody.
+    NoFence,
+    /// Entries of the log are deleted as they are claimed, before they are synced.
+    ClaimsDeletedFirst,
+    /// The authority is read as it was a moment ago, as from a replica.
+    LaggingReads,
+}
+
+impl Broken {
+    const fn sabotage(self) -> Sabotage {
+        match self {
+            Self::Nothing => Sabotage::None,
+            Self::NoFence => Sabotage::NoFence,
+            Self::ClaimsDeletedFirst => Sabotage::ClaimsDeletedFirst,
+            Self::LaggingReads => Sabotage::LaggingReads,
+        }
+    }
+}
+
+/// What one simulation went through.
+#[derive(Debug, Clone, Copy, Default)]
+struct Simulated {
+    writes: u64,
+    refused: u64,
+    moves: u64,
+    crashes: u64,
+}
+
+/// Of simulated time: whoever takes longer makes no progress.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+fn simulate(seed: u64, broken: Broken) -> Result<Simulated, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.map_err(|error| error.to_string())?.block_on(run(seed, broken))
+}
+
+async fn run(seed: u64, broken: Broken) -> Result<Simulated, String> {
+    let mut random = Random::new(seed);
+    let world = World::new(broken.sabotage()).await?;
+    world.set_weather(|| rough(&mut random));
+    let mut run = Run::begin(&world).await?;
+    let clients = Clients::start(&world, &mut random);
+    let mut outcome = Simulated::default();
+    for _ in 0..3 + random.below(5) {
+        tokio::time::sleep(random.between(Duration::from_millis(50), Duration::from_secs(1))).await;
+        if random.chance(0.15) {
+            run = run.crash(&mut random).await?;
+            outcome.crashes += 1;
+        }
+        outcome.moves += 1;
+        if random.chance(0.35) {
+            // Somewhere within it.
+            let until = random.between(Duration::ZERO, Duration::from_millis(1_500));
+            let _cut_off = tokio::time::timeout(until, any_move(&run, &mut random)).await;
+            run = run.crash(&mut random).await?;
+            outcome.crashes += 1;
+        } else {
+            let moving = tokio::time::timeout(PATIENCE, any_move(&run, &mut random)).await;
+            moving.map_err(|_| format!("a move has no end: {:?}", run.record()))?;
+        }
+        run.until_at_rest().await?;
+    }
+    let traffic = clients.stop().await?;
+    (outcome.writes, outcome.refused) = (traffic.writes, traffic.refused);
+    world.set_weather(Weather::default);
+    run.until_at_rest().await?;
+    let phase = run.record().place.phase;
+    world.until_drained(phase).await?;
+    world.compare(phase, &traffic.rows)?;
+    run.end().await;
+    Ok(outcome)
+}
+
+fn rough(random: &mut Random) -> Weather {
+    let failing = if random.chance(0.5) { 0.02 } else { 0.0 };
+    let slowest = Duration::from_millis(*random.pick(&[5, 5, 40]));
+    let stalling = (0.01, Duration::from_millis(600));
+    let latency = Some((Duration::ZERO, slowest));
+    Weather { latency, stalling, ..Weather::rough(random.bits(), failing) }
+}
+
+/// One move, as an operator makes it: forward as soon as the gates are open, or back. What is refused is no harm.
+async fn any_move(run: &Run<'_>, random: &mut Random) {
+    let conductor = run.conductor();
+    let phase = run.record().place.phase;
+    let back = phase == Phase::New || (phase != Phase::Old && random.chance(0.4));
+    if back {
+        let _refused = conductor.rollback(None, Share::ALL, None).await;
+        return;
+    }
+    // The gates wait for the copy and its verification.
+    while let Err(ControlError::Gates { .. }) = conductor.advance(None, Share::ALL, &[]).await {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+fn seeds(default: u64) -> std::ops::Range<u64> {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let start = number("CHANGEOVER_START").unwrap_or(0);
+    start..start + number("CHANGEOVER_SEEDS").unwrap_or(default)
+}
+
+#[test]
+fn a_captured_migration_keeps_every_promise() {
+    let mut all = Simulated::default();
+    let mut wrong = Vec::new();
+    for seed in seeds(25) {
+        match simulate(seed, Broken::Nothing) {
+            Ok(done) => {
+                all.writes += done.writes;
+                all.refused += done.refused;
+                all.moves += done.moves;
+                all.crashes += done.crashes;
+            }
+            Err(what) => wrong.push(format!("seed {seed}: {what}")),
+        }
+    }
+    println!("{all:?}");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(all.writes > 1_000 && all.refused > 10 && all.crashes > 5, "{all:?}");
+}
+
+#[test]
+fn every_broken_variant_is_found_out() {
+    for broken in [Broken::NoFence, Broken::ClaimsDeletedFirst, Broken::LaggingReads] {
+        assert!((0..60).any(|seed| simulate(seed, broken).is_err()), "{broken:?} passes all seeds");
+    }
+}
+
+/// The side that a flag of this phase writes to.
+const fn written(flag: u8) -> Side {
+    if flag >= Phase::ReverseShadow.flag() { Side::New } else { Side::Old }
+}

@@ -1,0 +1,235 @@
+//! What outlives a crash in a simulation: the stores, the state, the flag; and a run over them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use changeover::engine::{Links, Pair};
+use changeover::store::Store;
+use changeover::store::capture::CaptureLog;
+use changeover::store::fence::Fence;
+use changeover::{Row, StoreError, Value};
+use changeover_api::Spec;
+use changeover_protocol::{Control, Phase, Side};
+use changeover_testkit::memory::{Mapping, MemoryStore, MemoryTable, Sabotage, Weather};
+use changeover_testkit::random::Random;
+use tokio::sync::watch;
+
+use super::PATIENCE;
+use crate::clock::Clock;
+use crate::conductor::{Conducting, Conductor, Keeper, Parts, Plan, Sides};
+use crate::state::{SqliteState, StateStore};
+use crate::supervisor::Watchdog;
+
+pub(super) const TABLE: &str = "registers";
+pub(super) const KEYS: u64 = 24;
+
+const SPEC: &str = r#"
+format = 1
+name = "registers"
+[store.a]
+url = "sqlite:never-opened-a.db"
+[store.b]
+url = "sqlite:never-opened-b.db"
+[[table]]
+old = "a:registers"
+new = "b:registers"
+key = { id = "id" }
+[gate]
+bake = { reverse-shadow = "0s", new = "0s" }
+"#;
+
+pub(super) fn row(key: u64, version: u64) -> Row {
+    Row(vec![Value::Int(key as i64), Value::Int(version as i64)])
+}
+
+pub(super) struct World {
+    pub(super) old: MemoryStore,
+    pub(super) new: MemoryStore,
+    /// As services see it.
+    pub(super) flag: Arc<watch::Sender<u8>>,
+    state: SqliteState,
+    clock: Clock,
+}
+
+impl World {
+    pub(super) async fn new(sabotage: Sabotage) -> Result<Self, String> {
+        let store =
+            |side| MemoryStore::new(side, vec![MemoryTable::new(Mapping::alike(TABLE, &["id", "version"]))]);
+        let (old, new) = (store(Side::Old), store(Side::New));
+        for key in 0..KEYS {
+            old.damage_put(TABLE, row(key, 0));
+        }
+        for store in [&old, &new] {
+            store.sabotage(sabotage);
+        }
+        let state = SqliteState::in_memory("registers").map_err(|error| error.to_string())?;
+        let flag = Arc::new(watch::Sender::new(Phase::Old.flag()));
+        Ok(Self { old, new, flag, state, clock: Clock::runtime() })
+    }
+
+    pub(super) fn set_weather(&self, mut weather: impl FnMut() -> Weather) {
+        self.old.set_weather(weather());
+        self.new.set_weather(weather());
+    }
+
+    fn store(&self, side: Side) -> &MemoryStore {
+        if side == Side::Old { &self.old } else { &self.new }
+    }
+
+    fn parts(&self) -> Result<Parts, String> {
+        let pair = Pair {
+            table: TABLE.into(),
+            old: Arc::new(self.old.clone()) as Arc<dyn Store>,
+            new: Arc::new(self.new.clone()),
+            rules: Vec::new(),
+        };
+        let links = Links::new(vec![pair]).map_err(|error| error.to_string())?;
+        let keeper = |side| (side, Arc::new(Kept(side, self.store(side).clone())) as Arc<dyn Keeper>);
+        let spec = Spec::parse(Path::new("registers.toml"), SPEC).map_err(|error| error.to_string())?;
+        Ok(Parts {
+            plan: Plan::of(spec),
+            sides: Sides::new(links, vec![keeper(Side::Old), keeper(Side::New)], Vec::new()),
+            state: Arc::new(self.state.clone()),
+            watchdog: Watchdog::none(),
+            clock: self.clock,
+        })
+    }
+
+    /// Waits until nothing is on its way to the follower, where there is one.
+    pub(super) async fn until_drained(&self, phase: Phase) -> Result<(), String> {
+        let authority = self.store(phase.step().authority());
+        let drained = async {
+            while phase.step().is_mirrored() && !authority.logged().is_empty() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            // What was claimed last is written.
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        };
+        let waited = tokio::time::timeout(PATIENCE, drained).await;
+        waited.map_err(|_| format!("in {phase} the log isn't drained: {:?}", authority.logged()))
+    }
+
+    /// Every acknowledged write is on the authority, and the follower is as it is.
+    pub(super) fn compare(&self, phase: Phase, rows: &BTreeMap<u64, Row>) -> Result<(), String> {
+        let wanted: Vec<Row> = rows.values().cloned().collect();
+        let authority = phase.step().authority();
+        let found = self.store(authority).raw_rows(TABLE);
+        if found != wanted {
+            return Err(format!("in {phase} the authority has {found:?}, and acknowledged was {wanted:?}"));
+        }
+        let follower = self.store(authority.other()).raw_rows(TABLE);
+        if phase.step().is_mirrored() && follower != found {
+            return Err(format!("in {phase} the sides differ at rest: {found:?} {follower:?}"));
+        }
+        Ok(())
+    }
+}
+
+/// What is installed in a memory store.
+struct Kept(Side, MemoryStore);
+
+#[async_trait]
+impl Keeper for Kept {
+    fn store(&self) -> &str {
+        "memory"
+    }
+
+    async fn installed(&self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn remove_installed(&self, fenced: Option<Side>) -> Result<(), StoreError> {
+        CaptureLog::remove(&self.1).await?;
+        if fenced == Some(self.0) { Ok(()) } else { Fence::remove(&self.1).await }
+    }
+
+    async fn retire(&self) -> Result<Vec<(String, Option<String>)>, StoreError> {
+        Ok(Vec::new())
+    }
+}
+
+/// A run of the migration, until it crashes.
+pub(super) struct Run<'w> {
+    world: &'w World,
+    conducting: Conducting,
+    flag: tokio::task::JoinHandle<()>,
+}
+
+impl<'w> Run<'w> {
+    /// Begins, and again as long as a store or a reply fails it.
+    pub(super) async fn begin(world: &'w World) -> Result<Self, String> {
+        let mut last = String::new();
+        for _ in 0..100 {
+            match Conducting::begin(world.parts()?).await {
+                Ok(conducting) => {
+                    let (mut targets, flag) =
+                        (conducting.conductor.barrier.targets(), Arc::clone(&world.flag));
+                    let flag = tokio::spawn(async move {
+                        loop {
+                            flag.send_replace(targets.borrow_and_update().phase_shown.flag());
+                            if targets.changed().await.is_err() {
+                                return;
+                            }
+                        }
+                    });
+                    let run = Self { world, conducting, flag };
+                    run.is_sane()?;
+                    return Ok(run);
+                }
+                Err(error) => last = error.to_string(),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Err(format!("no run begins: {last}"))
+    }
+
+    pub(super) fn conductor(&self) -> &Conductor {
+        &self.conducting.conductor
+    }
+
+    pub(super) fn record(&self) -> Arc<Control> {
+        self.conductor().barrier.record()
+    }
+
+    /// Whatever happens, state and stores must agree.
+    fn is_sane(&self) -> Result<(), String> {
+        self.conductor().stopped().map_or(Ok(()), |problem| Err(format!("it stopped: {problem}")))
+    }
+
+    /// Dies wherever it is, and begins anew a while later.
+    pub(super) async fn crash(self, random: &mut Random) -> Result<Self, String> {
+        let Self { world, conducting, flag } = self;
+        flag.abort();
+        drop(conducting);
+        tokio::time::sleep(random.between(Duration::ZERO, Duration::from_millis(700))).await;
+        Self::begin(world).await
+    }
+
+    /// Until no move is under way, and no copy.
+    pub(super) async fn until_at_rest(&self) -> Result<(), String> {
+        let mut records = self.conductor().barrier.records();
+        let rest = records.wait_for(|record| {
+            record.shift.is_none() && record.backfill.is_none_or(|backfill| backfill.done)
+        });
+        let waited = tokio::time::timeout(PATIENCE, rest).await.map(drop);
+        waited.map_err(|_| {
+            let troubles = self.conductor().progress.borrow().troubles.clone();
+            format!("no rest: {:?}, {troubles:?}", self.record())
+        })?;
+        self.is_sane()
+    }
+
+    pub(super) async fn end(self) {
+        self.flag.abort();
+        self.conducting.end().await;
+    }
+}
+
+#[tokio::test]
+async fn the_state_in_memory_is_a_state() {
+    let state = SqliteState::in_memory("registers").expect("a state");
+    assert!(state.load().await.expect("an answer").is_none());
+}
