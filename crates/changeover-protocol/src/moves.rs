@@ -170,7 +170,9 @@ pub fn consequence(from: Place, to: Place, mirror: Mirror, way_back: WayBack) ->
         (Phase::Old, Phase::Shadow) => Consequence::NewGeneration { toward: Side::New },
         (Phase::Old, _) => Consequence::CopyInHold { toward: Side::New },
         (Phase::New | Phase::Retired, _) => Consequence::CopyInHold { toward: Side::Old },
-        (_, Phase::Old) => Consequence::GenerationEnds,
+        // Without `reverse-shadow` nothing is carried to the old side, and nothing logged: what was copied to it on an earlier
+        // way back is stale from the first write on.
+        (_, Phase::Old) | (Phase::Shadow, Phase::New) => Consequence::GenerationEnds,
         (_, Phase::New) => Consequence::MirrorStops,
         (Phase::Shadow | Phase::ReverseShadow, _) => Consequence::PlacesChange,
     }

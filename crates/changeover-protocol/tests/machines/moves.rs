@@ -187,6 +187,7 @@ fn what_each_move_means_is_the_designs_table() {
         assert_eq!(of(Shadow, ReverseShadow), C::PlacesChange);
         assert_eq!(of(ReverseShadow, Shadow), C::PlacesChange);
         assert_eq!(of(ReverseShadow, New), C::MirrorStops);
+        assert_eq!(of(Shadow, New), C::GenerationEnds, "no log is kept for a way back");
         assert_eq!(of(New, ReverseShadow), C::NewGeneration { toward: Side::Old });
     }
     assert_eq!(of(New, ReverseShadow, Mirror::Capture, WayBack::Open), C::DrainWayBack);

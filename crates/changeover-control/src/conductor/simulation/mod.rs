@@ -53,6 +53,10 @@ struct Simulated {
     crashes: u64,
 }
 
+const ALL: &str = r#"["old", "shadow", "reverse-shadow", "new"]"#;
+const LEFT_OUT: [&str; 3] =
+    [r#"["old", "new"]"#, r#"["old", "shadow", "new"]"#, r#"["old", "reverse-shadow", "new"]"#];
+
 /// Of simulated time: whoever takes longer makes no progress.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -63,26 +67,34 @@ fn simulate(seed: u64, broken: Broken) -> Result<Simulated, String> {
 
 async fn run(seed: u64, broken: Broken) -> Result<Simulated, String> {
     let mut random = Random::new(seed);
-    let world = World::new(broken.sabotage()).await?;
-    world.set_weather(|| rough(&mut random));
-    let mut run = Run::begin(&world).await?;
-    let clients = Clients::start(&world, &mut random);
+    let phases = if random.chance(0.6) { ALL } else { *random.pick(&LEFT_OUT) };
+    let world = World::new(broken.sabotage(), phases)?;
+    match migrate(&world, &mut random).await {
+        Ok(outcome) => Ok(outcome),
+        Err(wrong) => Err(format!("{wrong}\n{}", world.audit().await)),
+    }
+}
+
+async fn migrate(world: &World, random: &mut Random) -> Result<Simulated, String> {
+    world.set_weather(|| rough(random));
+    let mut run = Run::begin(world).await?;
+    let clients = Clients::start(world, random);
     let mut outcome = Simulated::default();
     for _ in 0..3 + random.below(5) {
         tokio::time::sleep(random.between(Duration::from_millis(50), Duration::from_secs(1))).await;
         if random.chance(0.15) {
-            run = run.crash(&mut random).await?;
+            run = run.crash(random).await?;
             outcome.crashes += 1;
         }
         outcome.moves += 1;
         if random.chance(0.35) {
             // Somewhere within it.
             let until = random.between(Duration::ZERO, Duration::from_millis(1_500));
-            let _cut_off = tokio::time::timeout(until, any_move(&run, &mut random)).await;
-            run = run.crash(&mut random).await?;
+            let _cut_off = tokio::time::timeout(until, any_move(&run, random)).await;
+            run = run.crash(random).await?;
             outcome.crashes += 1;
         } else {
-            let moving = tokio::time::timeout(PATIENCE, any_move(&run, &mut random)).await;
+            let moving = tokio::time::timeout(PATIENCE, any_move(&run, random)).await;
             moving.map_err(|_| format!("a move has no end: {:?}", run.record()))?;
         }
         run.until_at_rest().await?;

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use super::PATIENCE;
 use crate::clock::Clock;
 use crate::conductor::{Conducting, Conductor, Keeper, Parts, Plan, Sides};
-use crate::state::{SqliteState, StateStore};
+use crate::state::{AuditEntry, SqliteState, StateStore};
 use crate::supervisor::Watchdog;
 
 pub(super) const TABLE: &str = "registers";
@@ -29,6 +29,7 @@ pub(super) const KEYS: u64 = 24;
 const SPEC: &str = r#"
 format = 1
 name = "registers"
+phases = PHASES
 [store.a]
 url = "sqlite:never-opened-a.db"
 [store.b]
@@ -38,7 +39,7 @@ old = "a:registers"
 new = "b:registers"
 key = { id = "id" }
 [gate]
-bake = { reverse-shadow = "0s", new = "0s" }
+bake = { BAKE }
 "#;
 
 pub(super) fn row(key: u64, version: u64) -> Row {
@@ -50,12 +51,14 @@ pub(super) struct World {
     pub(super) new: MemoryStore,
     /// As services see it.
     pub(super) flag: Arc<watch::Sender<u8>>,
+    /// The spec's list.
+    phases: &'static str,
     state: SqliteState,
     clock: Clock,
 }
 
 impl World {
-    pub(super) async fn new(sabotage: Sabotage) -> Result<Self, String> {
+    pub(super) fn new(sabotage: Sabotage, phases: &'static str) -> Result<Self, String> {
         let store =
             |side| MemoryStore::new(side, vec![MemoryTable::new(Mapping::alike(TABLE, &["id", "version"]))]);
         let (old, new) = (store(Side::Old), store(Side::New));
@@ -67,7 +70,7 @@ impl World {
         }
         let state = SqliteState::in_memory("registers").map_err(|error| error.to_string())?;
         let flag = Arc::new(watch::Sender::new(Phase::Old.flag()));
-        Ok(Self { old, new, flag, state, clock: Clock::runtime() })
+        Ok(Self { old, new, flag, phases, state, clock: Clock::runtime() })
     }
 
     pub(super) fn set_weather(&self, mut weather: impl FnMut() -> Weather) {
@@ -88,7 +91,13 @@ impl World {
         };
         let links = Links::new(vec![pair]).map_err(|error| error.to_string())?;
         let keeper = |side| (side, Arc::new(Kept(side, self.store(side).clone())) as Arc<dyn Keeper>);
-        let spec = Spec::parse(Path::new("registers.toml"), SPEC).map_err(|error| error.to_string())?;
+        let bake = if self.phases.contains("reverse") {
+            r#"reverse-shadow = "0s", new = "0s""#
+        } else {
+            r#"new = "0s""#
+        };
+        let text = SPEC.replace("PHASES", self.phases).replace("BAKE", bake);
+        let spec = Spec::parse(Path::new("registers.toml"), &text).map_err(|error| error.to_string())?;
         Ok(Parts {
             plan: Plan::of(spec),
             sides: Sides::new(links, vec![keeper(Side::Old), keeper(Side::New)], Vec::new()),
@@ -96,6 +105,13 @@ impl World {
             watchdog: Watchdog::none(),
             clock: self.clock,
         })
+    }
+
+    /// What came last, for whoever looks into a failure.
+    pub(super) async fn audit(&self) -> String {
+        let entries = self.state.audit(None, 60).await.unwrap_or_default();
+        let line = |entry: &AuditEntry| format!("  {} {}", entry.entry.at_ms % 1_000_000, entry.entry.text);
+        entries.iter().rev().map(line).collect::<Vec<_>>().join("\n")
     }
 
     /// Waits until nothing is on its way to the follower, where there is one.
