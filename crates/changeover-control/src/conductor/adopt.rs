@@ -247,11 +247,15 @@ impl Conductor {
     async fn put_right(&self, phase: Phase, word: Word, epoch: Epoch) -> Result<(), ControlError> {
         let mirror = self.plan.settings.mirror;
         install::before_phase(&self.sides, phase, mirror, epoch, self.plan.bounds).await?;
-        if mirror != Mirror::Capture || matches!(phase, Phase::Old | Phase::Retired) {
+        if mirror != Mirror::Capture || phase == Phase::Retired {
             return Ok(());
         }
         let authority = phase.step().authority();
         for store in self.sides.of(authority.other()) {
+            // In `old` nobody follows; what the new side's fence says is the clean-up's.
+            if phase == Phase::Old {
+                continue;
+            }
             let follower = install::fence_of(&**store)?;
             install::patiently(|| follower.set(FenceState::Shut, epoch.0)).await?;
         }

@@ -245,15 +245,17 @@ impl Control {
     pub(super) fn turn_around(&mut self, now: Millis, reason: TurnReason, actions: &mut Vec<ControlAction>) {
         let Some(mut shift) = self.shift.take() else { return };
         let report = self.report(now, &shift, Outcome::TurnedAround(reason));
+        let mirror = self.settings.mirror;
+        let consequence = moves::consequence(shift.from, shift.to, mirror, self.way_back);
         actions.push(ControlAction::Report(report));
         std::mem::swap(&mut shift.from, &mut shift.to);
         shift.turned = true;
         shift.goal = shift.to;
         shift.needs_acknowledgements = false;
         shift.deadline = None;
-        let copying = self.backfill.is_some_and(|b| b.in_hold);
         self.shift = Some(shift);
-        if copying {
+        // This move's own copy is stale from the next write on; one of an earlier move is kept in step.
+        if matches!(consequence, Consequence::CopyInHold { .. }) {
             self.end_generation(actions);
         }
         self.progress(now, actions);

@@ -210,9 +210,13 @@ pub fn evaluate(gate: Gate, evidence: &Evidence, limits: &Limits) -> Verdict {
     }
 }
 
-/// Trip: a generation that isn't complete. Minimum evidence: a generation. Recovery: it completes.
+/// Trip: a generation that isn't complete. Minimum evidence: a generation; where the record knows of none, because it was
+/// adopted from the databases, a verification that compared every row. Recovery: it completes.
 fn backfill(evidence: &Evidence) -> Verdict {
     match evidence.backfill {
+        None if evidence.verification.is_some() && verification(evidence).is_open() => {
+            Verdict::NotAsked("no backfill is known: the verification has compared every row".to_owned())
+        }
         None => Verdict::closed("no backfill has been made", "a complete generation of the backfill"),
         Some(BackfillEvidence { complete: true, .. }) => Verdict::Open,
         Some(BackfillEvidence { generation, done, chunks, .. }) => Verdict::closed(

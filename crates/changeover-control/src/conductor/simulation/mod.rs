@@ -16,6 +16,7 @@ use std::time::Duration;
 use changeover_protocol::{Phase, Share, Side};
 use changeover_testkit::memory::{Sabotage, Weather};
 use changeover_testkit::random::Random;
+use tokio::time::Instant;
 
 use self::clients::Clients;
 use self::world::{Run, World};
@@ -94,8 +95,7 @@ async fn migrate(world: &World, random: &mut Random) -> Result<Simulated, String
             run = run.crash(random).await?;
             outcome.crashes += 1;
         } else {
-            let moving = tokio::time::timeout(PATIENCE, any_move(&run, random)).await;
-            moving.map_err(|_| format!("a move has no end: {:?}", run.record()))?;
+            any_move(&run, random).await?;
         }
         run.until_at_rest().await?;
     }
@@ -106,6 +106,7 @@ async fn migrate(world: &World, random: &mut Random) -> Result<Simulated, String
     let phase = run.record().place.phase;
     world.until_drained(phase).await?;
     world.compare(phase, &traffic.rows)?;
+    world.no_difference_was_found().await?;
     run.end().await;
     Ok(outcome)
 }
@@ -119,17 +120,28 @@ fn rough(random: &mut Random) -> Weather {
 }
 
 /// One move, as an operator makes it: forward as soon as the gates are open, or back. What is refused is no harm.
-async fn any_move(run: &Run<'_>, random: &mut Random) {
+async fn any_move(run: &Run<'_>, random: &mut Random) -> Result<(), String> {
     let conductor = run.conductor();
     let phase = run.record().place.phase;
     let back = phase == Phase::New || (phase != Phase::Old && random.chance(0.4));
+    let until = Instant::now() + PATIENCE;
     if back {
-        let _refused = conductor.rollback(None, Share::ALL, None).await;
-        return;
+        let rollback = conductor.rollback(None, Share::ALL, None);
+        return match tokio::time::timeout_at(until, rollback).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(format!("a rollback has no end: {:?}", run.record())),
+        };
     }
     // The gates wait for the copy and its verification.
-    while let Err(ControlError::Gates { .. }) = conductor.advance(None, Share::ALL, &[]).await {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    loop {
+        match tokio::time::timeout_at(until, conductor.advance(None, Share::ALL, &[])).await {
+            Ok(Err(ControlError::Gates { blocked, .. })) if Instant::now() > until => {
+                return Err(format!("the gates never open: {blocked:?}"));
+            }
+            Ok(Err(ControlError::Gates { .. })) => tokio::time::sleep(Duration::from_millis(100)).await,
+            Ok(_) => return Ok(()),
+            Err(_) => return Err(format!("an advance has no end: {:?}", run.record())),
+        }
     }
 }
 

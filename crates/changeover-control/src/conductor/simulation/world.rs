@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,11 +22,14 @@ use tokio::sync::watch;
 use super::PATIENCE;
 use crate::clock::Clock;
 use crate::conductor::{Conducting, Conductor, Keeper, Parts, Plan, Sides};
-use crate::state::{AuditEntry, SqliteState, StateStore};
+use crate::state::{AuditEntry, AuditKind, SqliteState, StateStore};
 use crate::supervisor::Watchdog;
 
 pub(super) const TABLE: &str = "registers";
 pub(super) const KEYS: u64 = 24;
+
+/// How often a crash takes the state with it.
+const STATE_LOST: f64 = 0.15;
 
 const SPEC: &str = r#"
 format = 1
@@ -46,6 +51,10 @@ pub(super) fn row(key: u64, version: u64) -> Row {
     Row(vec![Value::Int(key as i64), Value::Int(version as i64)])
 }
 
+fn empty_state() -> Result<SqliteState, String> {
+    SqliteState::in_memory("registers").map_err(|error| error.to_string())
+}
+
 pub(super) struct World {
     pub(super) old: MemoryStore,
     pub(super) new: MemoryStore,
@@ -53,7 +62,8 @@ pub(super) struct World {
     pub(super) flag: Arc<watch::Sender<u8>>,
     /// The spec's list.
     phases: &'static str,
-    state: SqliteState,
+    lost: AtomicBool,
+    state: Mutex<SqliteState>,
     clock: Clock,
 }
 
@@ -68,9 +78,9 @@ impl World {
         for store in [&old, &new] {
             store.sabotage(sabotage);
         }
-        let state = SqliteState::in_memory("registers").map_err(|error| error.to_string())?;
+        let state = Mutex::new(empty_state()?);
         let flag = Arc::new(watch::Sender::new(Phase::Old.flag()));
-        Ok(Self { old, new, flag, phases, state, clock: Clock::runtime() })
+        Ok(Self { old, new, flag, phases, lost: AtomicBool::new(false), state, clock: Clock::runtime() })
     }
 
     pub(super) fn set_weather(&self, mut weather: impl FnMut() -> Weather) {
@@ -101,15 +111,46 @@ impl World {
         Ok(Parts {
             plan: Plan::of(spec),
             sides: Sides::new(links, vec![keeper(Side::Old), keeper(Side::New)], Vec::new()),
-            state: Arc::new(self.state.clone()),
+            state: Arc::new(self.state()),
             watchdog: Watchdog::none(),
             clock: self.clock,
         })
     }
 
+    /// Nobody damages anything here, so no verification may have found a difference; but after a state was lost what the
+    /// lost one knew of isn't known.
+    pub(super) async fn no_difference_was_found(&self) -> Result<(), String> {
+        let entries = self.state().audit(None, 100_000).await.map_err(|error| error.to_string())?;
+        let differs = |entry: &&AuditEntry| entry.entry.text.contains(" differ, ");
+        match entries.iter().find(differs) {
+            Some(found) if !self.lost.load(Relaxed) => {
+                let reports = self.state().verifications(1_000).await.unwrap_or_default();
+                let unequal = reports.into_iter().find(|report| report.evidence.differences > 0);
+                Err(format!("{}: {}", found.entry.text, unequal.map(|it| it.report).unwrap_or_default()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn state(&self) -> SqliteState {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The state's file is gone: what comes next begins with an empty one.
+    fn lose_state(&self) -> Result<(), String> {
+        self.lost.store(true, Relaxed);
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = empty_state()?;
+        Ok(())
+    }
+
     /// What came last, for whoever looks into a failure.
     pub(super) async fn audit(&self) -> String {
-        let entries = self.state.audit(None, 60).await.unwrap_or_default();
+        let entries = self.state().audit(None, 10_000).await.unwrap_or_default();
+        // The weather is none of it.
+        let entries = entries.into_iter().filter(|entry| {
+            entry.entry.kind != AuditKind::Failure && !entry.entry.text.ends_with("well again")
+        });
+        let entries: Vec<AuditEntry> = entries.take(60).collect();
         let line = |entry: &AuditEntry| format!("  {} {}", entry.entry.at_ms % 1_000_000, entry.entry.text);
         entries.iter().rev().map(line).collect::<Vec<_>>().join("\n")
     }
@@ -192,7 +233,7 @@ impl<'w> Run<'w> {
                         }
                     });
                     let run = Self { world, conducting, flag };
-                    run.is_sane()?;
+                    run.adopt().await?;
                     return Ok(run);
                 }
                 Err(error) => last = error.to_string(),
@@ -215,13 +256,31 @@ impl<'w> Run<'w> {
         self.conductor().stopped().map_or(Ok(()), |problem| Err(format!("it stopped: {problem}")))
     }
 
-    /// Dies wherever it is, and begins anew a while later.
+    /// Dies wherever it is, and begins anew a while later; sometimes without its state.
     pub(super) async fn crash(self, random: &mut Random) -> Result<Self, String> {
         let Self { world, conducting, flag } = self;
         flag.abort();
         drop(conducting);
         tokio::time::sleep(random.between(Duration::ZERO, Duration::from_millis(700))).await;
+        if random.chance(STATE_LOST) {
+            world.lose_state()?;
+        }
         Self::begin(world).await
+    }
+
+    /// Where state and stores disagree an operator looks, and takes the stores' word.
+    async fn adopt(&self) -> Result<(), String> {
+        let mut last = String::new();
+        for _ in 0..100 {
+            if self.conductor().stopped().is_none() {
+                return Ok(());
+            }
+            if let Err(error) = self.conductor().adopt().await {
+                last = error.to_string();
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Err(format!("it can't be adopted: {last}"))
     }
 
     /// Until no move is under way, and no copy.

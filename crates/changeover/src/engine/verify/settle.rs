@@ -131,16 +131,19 @@ impl<'a> Settler<'a> {
         left: &mut Vec<Key>,
     ) -> Result<usize, StoreError> {
         let follower = self.link.store(self.options.authority.other());
-        let (seen, certain) = match follower.guarded() {
-            Some(guarded) => {
-                let mut tx = guarded.begin(Scope::Keys(keys)).await?;
-                let seen = self.read_guarded(tx.as_mut(), keys).await?;
-                (seen, self.logs.len() == 1)
-            }
+        // Held until the logs were looked at: a sync that waits for the guard would level the key and take its entry out of
+        // the log between the two looks, and leave a difference that nothing explains.
+        let mut guard = match follower.guarded() {
+            Some(guarded) => Some(guarded.begin(Scope::Keys(keys)).await?),
+            None => None,
+        };
+        let (seen, certain) = match &mut guard {
+            Some(tx) => (self.read_guarded(tx.as_mut(), keys).await?, self.logs.len() == 1),
             None => (self.read(keys).await?, false),
         };
         let looked = seen.len();
         let dirty = self.dirty(&keys[..looked]).await?;
+        drop(guard);
         for seen in self.weed(seen, found) {
             if dirty.contains(&seen.key) {
                 left.push(seen.key);
