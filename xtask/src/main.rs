@@ -44,7 +44,7 @@ enum Task {
         /// Print an array of objects instead of a table.
         #[arg(long)]
         json: bool,
-        /// Rows of the tables in copy, verify and capture.
+        /// Rows of the tables in copy, verify and capture; memory takes as many, and ten times as many.
         #[arg(long)]
         rows: Option<u64>,
     },
