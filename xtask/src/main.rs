@@ -34,6 +34,9 @@ enum Task {
         /// How many seeds of the simulation; 25 or so a second.
         #[arg(long, default_value_t = 10_000)]
         seeds: u64,
+        /// How many times every fault point is met, each time with other seeds; some 4 minutes each.
+        #[arg(long, default_value_t = 3)]
+        rounds: u64,
     },
     /// What CI runs: formatting, clippy with warnings denied, tidy, the docs and their links, the tests.
     Ci,
@@ -57,7 +60,7 @@ enum Task {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::Test => run::test(),
-        Task::Soak { part, seeds } => run::soak(part, seeds),
+        Task::Soak { part, seeds, rounds } => run::soak(part, seeds, rounds),
         Task::Ci => run::ci(),
         Task::Bench { what, json, rows } => run::bench(&what, json, rows),
         Task::Model => run::model(),

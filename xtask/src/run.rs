@@ -42,7 +42,7 @@ pub(crate) fn test() -> Outcome {
 }
 
 /// What takes longer than a test may: all of it within an hour on two cores that have nothing else to do.
-pub(crate) fn soak(part: Option<Part>, seeds: u64) -> Outcome {
+pub(crate) fn soak(part: Option<Part>, seeds: u64, rounds: u64) -> Outcome {
     let asked = |this| part.is_none_or(|part| part == this);
     if asked(Part::Models) {
         model()?;
@@ -51,7 +51,7 @@ pub(crate) fn soak(part: Option<Part>, seeds: u64) -> Outcome {
         simulation(seeds)?;
     }
     if asked(Part::Faults) {
-        faults()?;
+        (0..rounds).try_for_each(faults)?;
     }
     if asked(Part::Memory) {
         bench(&["memory".to_owned()], false, None)?;
@@ -69,10 +69,11 @@ fn simulation(seeds: u64) -> Outcome {
 
 /// The matrix of faults, and no other test: the rest does the same whether it is soak or not. It is built as `test` does,
 /// because that is built already, and it waits most of the time.
-fn faults() -> Outcome {
+fn faults(round: u64) -> Outcome {
+    let seed = (round * 1_000).to_string();
     cargo(
         &["test", "-p", "changeover-cli", "--features", "faults", "--test", "faults"],
-        &[("CHANGEOVER_SOAK", "1")],
+        &[("CHANGEOVER_SOAK", "1"), ("CHANGEOVER_SEED", &seed)],
     )
 }
 

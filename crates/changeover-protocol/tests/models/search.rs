@@ -27,7 +27,7 @@ pub(crate) enum Expect {
 /// How many states may be come to, the known ones counted each time that they are come to again.
 ///
 /// It is memory that they bound: a model that outgrows the machine fails here, and says so, before it is killed
-/// without a word. Depth first it is some 10 bytes for each, breadth first some 300.
+/// without a word. Depth first it is some 5 bytes for each, breadth first some 200.
 fn limit(expect: Expect) -> usize {
     match expect {
         Expect::Sound if is_full() => 1_000_000_000,
