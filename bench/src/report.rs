@@ -20,6 +20,9 @@ pub(crate) struct Case {
     pub(crate) limit_is: &'static str,
     /// The share of the limit reached.
     pub(crate) ratio: f64,
+    /// The share below which the measurement has failed, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) floor: Option<f64>,
 }
 
 impl Case {
@@ -31,7 +34,7 @@ impl Case {
         value: f64,
         (limit_is, limit): (&'static str, f64),
     ) -> Self {
-        Self { bench, case: case.into(), value, unit, limit, limit_is, ratio: value / limit }
+        Self { bench, case: case.into(), value, unit, limit, limit_is, ratio: value / limit, floor: None }
     }
 
     /// A cost: less is better.
@@ -42,7 +45,28 @@ impl Case {
         value: f64,
         (limit_is, limit): (&'static str, f64),
     ) -> Self {
-        Self { bench, case: case.into(), value, unit, limit, limit_is, ratio: limit / value }
+        Self { bench, case: case.into(), value, unit, limit, limit_is, ratio: limit / value, floor: None }
+    }
+}
+
+impl Case {
+    /// The same, which fails if less than this share of the limit is reached.
+    pub(crate) fn at_least(self, share: f64) -> Self {
+        Self { floor: Some(share), ..self }
+    }
+
+    /// What a person is told of a case that failed.
+    pub(crate) fn failure(&self) -> Option<String> {
+        let floor = self.floor.filter(|floor| self.ratio < *floor)?;
+        Some(format!(
+            "{}, {}: {} {} beside {}: a share of {:.2}, and it must be {floor:.2}",
+            self.bench,
+            self.case,
+            figure(self.value),
+            self.unit,
+            figure(self.limit),
+            self.ratio
+        ))
     }
 }
 

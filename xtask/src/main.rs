@@ -25,11 +25,18 @@ struct Cli {
 enum Task {
     /// All tests: small and seeded, under 15 minutes on 2 cores.
     Test,
-    /// What takes longer: the models with larger bounds, many seeds of the simulation, every fault point both ways.
+    /// What takes longer: the models with larger bounds, many seeds of the simulation, every fault point both ways,
+    /// memory for ten million rows. All of it ends within an hour on 2 cores that have nothing else to do.
     Soak {
-        /// How many seeds of the simulation.
-        #[arg(long, default_value_t = 2_000)]
+        /// One part of it. All if none is named.
+        #[arg(value_enum)]
+        part: Option<run::Part>,
+        /// How many seeds of the simulation; 25 or so a second.
+        #[arg(long, default_value_t = 10_000)]
         seeds: u64,
+        /// How many times every fault point is met, each time with other seeds; some 4 minutes each.
+        #[arg(long, default_value_t = 3)]
+        rounds: u64,
     },
     /// What CI runs: formatting, clippy with warnings denied, tidy, the docs and their links, the tests.
     Ci,
@@ -40,7 +47,7 @@ enum Task {
         /// Print an array of objects instead of a table.
         #[arg(long)]
         json: bool,
-        /// Rows of the tables in copy, verify and capture.
+        /// Rows of the tables in copy, verify and capture; memory takes as many, and ten times as many.
         #[arg(long)]
         rows: Option<u64>,
     },
@@ -53,7 +60,7 @@ enum Task {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::Test => run::test(),
-        Task::Soak { seeds } => run::soak(seeds),
+        Task::Soak { part, seeds, rounds } => run::soak(part, seeds, rounds),
         Task::Ci => run::ci(),
         Task::Bench { what, json, rows } => run::bench(&what, json, rows),
         Task::Model => run::model(),

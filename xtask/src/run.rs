@@ -3,7 +3,22 @@
 use std::process::Command;
 use std::time::Instant;
 
+use clap::ValueEnum;
+
 use crate::tidy;
+
+/// A part of soak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// The models with larger bounds; the same as `cargo xtask model`.
+    Models,
+    /// Many seeds of the simulation.
+    Simulation,
+    /// Every fault point: killed, failing and paused, at more passes and both ways.
+    Faults,
+    /// The memory of copy and verify for 1 and for 10 million rows.
+    Memory,
+}
 
 /// The outcome of a task: what went wrong, for a person.
 pub(crate) type Outcome = Result<(), String>;
@@ -26,19 +41,40 @@ pub(crate) fn test() -> Outcome {
     cargo(&["test", "--workspace", "--features", "changeover-cli/faults"], &[])
 }
 
-/// What takes longer than a test may.
-pub(crate) fn soak(seeds: u64) -> Outcome {
+/// What takes longer than a test may: all of it within an hour on two cores that have nothing else to do.
+pub(crate) fn soak(part: Option<Part>, seeds: u64, rounds: u64) -> Outcome {
+    let asked = |this| part.is_none_or(|part| part == this);
+    if asked(Part::Models) {
+        model()?;
+    }
+    if asked(Part::Simulation) {
+        simulation(seeds)?;
+    }
+    if asked(Part::Faults) {
+        (0..rounds).try_for_each(faults)?;
+    }
+    if asked(Part::Memory) {
+        bench(&["memory".to_owned()], false, None)?;
+    }
+    Ok(())
+}
+
+fn simulation(seeds: u64) -> Outcome {
     let seeds = seeds.to_string();
-    model()?;
     cargo(
         &["run", "--release", "-p", "changeover-testkit", "--example", "simulate", "--", "--seeds", &seeds],
         &[],
-    )?;
+    )
+}
+
+/// The matrix of faults, and no other test: the rest does the same whether it is soak or not. It is built as `test` does,
+/// because that is built already, and it waits most of the time.
+fn faults(round: u64) -> Outcome {
+    let seed = (round * 1_000).to_string();
     cargo(
-        &["test", "--release", "--workspace", "--features", "changeover-cli/faults"],
-        &[("CHANGEOVER_SOAK", "1")],
-    )?;
-    bench(&["memory".to_owned()], false, None)
+        &["test", "-p", "changeover-cli", "--features", "faults", "--test", "faults"],
+        &[("CHANGEOVER_SOAK", "1"), ("CHANGEOVER_SEED", &seed)],
+    )
 }
 
 /// What CI runs, the quick checks first.

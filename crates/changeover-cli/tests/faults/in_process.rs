@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::live::drive::FLAG;
 use crate::live::{Service, Side, Writer};
-use crate::pool::{is_soak, run_all};
+use crate::pool::{first_seed, is_soak, run_all};
 use crate::reach::{Reach, on_the_way, reach};
 use crate::support::Place;
 use crate::world;
@@ -55,7 +55,7 @@ fn cases() -> Vec<Case> {
             Reach::After(first) => Some(first),
             Reach::OnTheWay | Reach::InTheService => None,
         };
-        let case = |met, from_leg| Case { point, met, first, from_leg, seed: n as u64 };
+        let case = |met, from_leg| Case { point, met, first, from_leg, seed: first_seed() + n as u64 };
         cases.extend([case(Met::Errors(2), 0), case(Met::Pause(250), 0)]);
         if is_soak() {
             // Longer than a hold may last, and than a mirror may be behind.

@@ -1,7 +1,7 @@
 //! Every fault point, one after the other: the real binary is killed at it while a service writes, is started again, and
 //! completes the migration; both sides hold exactly what the service was told. Errors and pauses are met in-process.
 //!
-//! `CHANGEOVER_SOAK=1` runs the whole matrix, and more seeds. Needs the feature `faults`.
+//! `CHANGEOVER_SOAK=1` runs the whole matrix; `CHANGEOVER_SEED=1000` with other seeds. Needs the feature `faults`.
 
 #![allow(unreachable_pub, reason = "modules that several test programs share")]
 #![allow(

@@ -12,6 +12,11 @@ pub fn is_soak() -> bool {
     std::env::var("CHANGEOVER_SOAK").is_ok_and(|value| value == "1")
 }
 
+/// Added to each case's seed, so that soak's rounds differ: CHANGEOVER_SEED=1000.
+pub fn first_seed() -> u64 {
+    std::env::var("CHANGEOVER_SEED").map_or(0, |value| value.parse().expect("CHANGEOVER_SEED is a number"))
+}
+
 /// Runs every case; fails with the names of those that failed.
 #[track_caller]
 pub fn run_all<C: std::fmt::Debug + Sync>(cases: &[C], run: impl Fn(&C) + Sync) {

@@ -321,15 +321,16 @@ impl Model for Chunks {
 /// Two writers that update, delete and insert again; two workers; one backfill; one crash of any of them. The
 /// follower has a row and a mark of an earlier generation.
 fn chunks(variant: Variant) -> Chunks {
-    let mut writes = vec![vec![Some(1), None], vec![Some(2)]];
-    if is_full() {
-        writes[1].push(Some(3));
-    }
+    let writes = vec![vec![Some(1), None], vec![Some(2)]];
     let mark = ChunkMark { generation: Generation(1), attempt: 1, done: true };
     Chunks { variant, writes, workers: 2, copiers: 1, crashes: 1, before: (Some(7), Some(mark)) }
 }
 
-fn sound(name: &str, model: Chunks) {
+/// What is sound is searched with one more write, if larger bounds are asked for.
+fn sound(name: &str, mut model: Chunks) {
+    if is_full() {
+        model.writes[1].push(Some(3));
+    }
     check(name, model, Expect::Sound);
 }
 
