@@ -159,7 +159,7 @@ impl Conductor {
         let generation = record.backfill.map(|b| b.generation).unwrap_or(record.last_generation);
         let result = verified::record(&tables, generation, began, self.clock.now());
         self.state.put_verification(&result).await?;
-        self.note(AuditKind::Copy, verified::sentence(&result, repairs)).await;
+        self.note(AuditKind::Copy, verified::sentence(&result, &tables)).await;
         Ok(result)
     }
 }
