@@ -1,12 +1,13 @@
 //! The engine's verification as this crate runs it: its progress carried on, what it found repaired where that was asked
 //! for, and told in a form that can be kept and shown: bounded, and redacted as the spec says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use changeover::engine::verify::{self, ColumnDifference, TableReport as Found};
 use changeover::engine::{
-    Difference, DifferenceKind, Links, Verification, VerifyHandle, VerifyOptions, VerifyProgress, repair,
+    Difference, DifferenceKind, Links, RepairReport, Verification, VerifyHandle, VerifyOptions,
+    VerifyProgress, repair,
 };
 use changeover::store::Refusal;
 use changeover::{Key, Side, StoreError, Value};
@@ -135,7 +136,7 @@ impl Comparison<'_> {
         let mut tables: Vec<TableReport> = report.tables.iter().map(table_report).collect();
         if self.repairs && !report.is_clean() {
             let repaired = repair(self.links, &report.differences, &self.options).await?;
-            recount(&mut tables, &report.differences, &repaired.left);
+            recount(&mut tables, &report.differences, &repaired);
             self.show(&mut tables, &repaired.left);
             for refusal in &repaired.refused {
                 self.refuse(&mut tables, refusal);
@@ -167,8 +168,11 @@ impl Comparison<'_> {
             let key = self.key(&difference.key);
             if difference.kind == DifferenceKind::Refused {
                 let why = difference.why.clone().unwrap_or_default();
-                let column = difference.columns.first().map(|column| column.column.clone());
-                table.refusals.push(RefusalReport { table: name.to_owned(), key, column, value: None, why });
+                let column = difference.columns.first();
+                let value = column
+                    .and_then(|c| c.old.as_ref().map(|value| self.value(name, c.column.as_str(), value)));
+                let column = column.map(|column| column.column.clone());
+                table.refusals.push(RefusalReport { table: name.to_owned(), key, column, value, why });
                 continue;
             }
             let line = |column: Option<String>, old, new| DifferenceReport {
@@ -269,22 +273,31 @@ fn table_report(found: &Found) -> TableReport {
     }
 }
 
-/// After a repair what is left counts, and what wasn't looked at again because it wasn't kept.
-fn recount(tables: &mut [TableReport], before: &[Difference], left: &[Difference]) {
-    for table in tables {
-        let count = |list: &[Difference], kind| {
-            list.iter().filter(|d| d.key.table.as_str() == table.table && d.kind == kind).count() as u64
-        };
+/// After a repair what is left counts, and what wasn't looked at again because it wasn't kept. The rows that the repair
+/// itself refused are added by whoever names them.
+fn recount(tables: &mut [TableReport], before: &[Difference], repaired: &RepairReport) {
+    let of = |list: &[Difference], table: &str, kind| {
+        list.iter().filter(|d| d.key.table.as_str() == table && d.kind == kind).count() as u64
+    };
+    for table in tables.iter_mut() {
         for (kind, counter) in [
             (DifferenceKind::Differing, &mut table.differing),
             (DifferenceKind::Missing, &mut table.missing),
             (DifferenceKind::Extra, &mut table.extra),
             (DifferenceKind::Refused, &mut table.refused),
         ] {
-            let (was, is) = (count(before, kind), count(left, kind));
+            let (was, is) = (of(before, &table.table, kind), of(&repaired.left, &table.table, kind));
             *counter = counter.saturating_sub(was) + is;
-            table.repaired += was.saturating_sub(is);
         }
+    }
+    let left = repaired.left.iter().map(|difference| &difference.key);
+    let wrong: HashSet<&Key> = left.chain(repaired.refused.iter().map(|refusal| &refusal.key)).collect();
+    for healed in before.iter().filter(|difference| !wrong.contains(&difference.key)) {
+        let name = healed.key.table.as_str();
+        let Some(table) = tables.iter_mut().find(|report| report.table == name) else { continue };
+        table.repaired += 1;
+        // The second look compared a pair that wasn't one at the first.
+        table.rows_compared += u64::from(healed.kind == DifferenceKind::Missing);
     }
 }
 

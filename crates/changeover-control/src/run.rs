@@ -116,7 +116,9 @@ impl Run {
         let of_api = token.clone();
         tasks.spawn(async move { api::serve(bound, &host, of_api, api).await });
         if let Some(path) = flag_file {
-            write_flag(&path, conducting.conductor.barrier.record().target.phase_shown)?;
+            if let Some(phase) = conducting.conductor.flag().await {
+                write_flag(&path, phase)?;
+            }
             tasks.spawn(keep_flag(Arc::clone(&conducting.conductor), path));
         }
         let written = RunFile {
@@ -216,14 +218,15 @@ fn write_flag(path: &Path, phase: Phase) -> Result<(), ControlError> {
     files::write(path, format!("{}\n", phase.flag()).as_bytes(), Readers::All)
 }
 
-/// Keeps the flag's file in step with the target.
+/// Keeps the flag's file in step with the target. Where nobody knows what it should say it stays as it is.
 async fn keep_flag(conductor: Arc<Conductor>, path: PathBuf) {
     let mut targets = conductor.barrier.targets();
     loop {
-        let phase = targets.borrow_and_update().phase_shown;
-        match write_flag(&path, phase) {
-            Ok(()) => conductor.well("flag file").await,
-            Err(error) => conductor.trouble("flag file", &error.to_string()).await,
+        targets.mark_unchanged();
+        match conductor.flag().await.map(|phase| write_flag(&path, phase)) {
+            None => {}
+            Some(Ok(())) => conductor.well("flag file").await,
+            Some(Err(error)) => conductor.trouble("flag file", &error.to_string()).await,
         }
         if targets.changed().await.is_err() {
             return;

@@ -199,7 +199,11 @@ fn assemble(facts: Facts<'_>) -> Status {
     }
 }
 
+/// Nothing while state and databases disagree: what would be next isn't known.
 fn next(facts: &Facts<'_>) -> Option<Next> {
+    if facts.progress.stopped.is_some() {
+        return None;
+    }
     let (plan, control) = (facts.plan, facts.control);
     let phases = plan.settings.phases;
     let phase =
@@ -210,7 +214,9 @@ fn next(facts: &Facts<'_>) -> Option<Next> {
 
 fn rollback(facts: &Facts<'_>) -> RollbackStatus {
     let control = facts.control;
-    let to = if control.place.is_partial() {
+    let to = if facts.progress.stopped.is_some() {
+        None
+    } else if control.place.is_partial() {
         Some(Phase::Shadow)
     } else {
         control.settings.phases.before(control.place.phase)

@@ -34,17 +34,22 @@ pub(crate) fn record(
     VerificationRecord { ended_ms: ended.0, evidence, report }
 }
 
-/// Its line in the audit.
-pub(crate) fn sentence(record: &VerificationRecord, repaired: bool) -> String {
+/// Its line in the audit. What was repaired is told also where nothing is left to be: a log full of changes that were missed
+/// is news.
+pub(crate) fn sentence(record: &VerificationRecord, tables: &[TableReport]) -> String {
     let found = &record.evidence;
     let rows = found.rows_compared;
     let ms = record.ended_ms.saturating_sub(found.began.0);
+    let done = match tables.iter().map(|table| table.repaired).sum::<u64>() {
+        0 => String::new(),
+        repaired => format!(", {repaired} written anew"),
+    };
     match (found.differences, found.refused) {
-        (0, 0) => format!("verified: {rows} rows, no difference, in {ms} ms"),
+        (0, 0) if done.is_empty() => format!("verified: {rows} rows, no difference, in {ms} ms"),
+        (0, 0) => format!("verified: {rows} rows{done}, no difference left, in {ms} ms"),
         (differences, refused) => {
-            let done = if repaired { ", repaired where it could be" } else { "" };
             format!(
-                "verified: {rows} rows, {differences} differ, {refused} can't be compared{done}, in {ms} ms"
+                "verified: {rows} rows{done}, {differences} differ, {refused} can't be compared, in {ms} ms"
             )
         }
     }

@@ -2,7 +2,7 @@
 
 use changeover::Value;
 
-use crate::catalog::{ColumnInfo, Domain};
+use crate::catalog::{ColumnInfo, Domain, TableInfo};
 
 /// The column that a value is on its way to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,18 +17,21 @@ pub struct Target {
     pub not_null: bool,
     /// Whether the type doesn't matter, by rule. A STRICT table's type always does.
     pub carry: bool,
+    /// Whether the database itself insists on the type: then no rule helps.
+    pub strict: bool,
 }
 
 impl Target {
     /// The target that a column is.
     #[must_use]
-    pub fn of(column: &ColumnInfo, carry: bool) -> Self {
+    pub fn of(column: &ColumnInfo, table: &TableInfo, carry: bool) -> Self {
         Self {
             column: column.name.clone(),
             declared: column.declared.clone(),
             domain: column.domain,
             not_null: column.not_null,
             carry,
+            strict: table.strict,
         }
     }
 
@@ -43,14 +46,20 @@ impl Target {
         if self.carry || holds(self.domain, value) {
             return None;
         }
+        let remedy = if self.strict {
+            "mend the row, or convert it by `set`: its table is STRICT, and holds nothing else".to_owned()
+        } else {
+            format!(
+                "mend the row, convert it by `set`, or let it pass with rules = [{{ column = \"{}\", carry = true }}]",
+                self.column
+            )
+        };
         Some(format!(
-            "{} in a column for {} ({} {}): mend the row, convert it by `set`, or let it pass with \
-             rules = [{{ column = \"{}\", carry = true }}]",
+            "{} in a column for {} ({} {}): {remedy}",
             value.type_name(),
             self.domain.name(),
             self.column,
             if self.declared.is_empty() { "without a type" } else { &self.declared },
-            self.column,
         ))
     }
 }
@@ -74,7 +83,14 @@ mod tests {
     use super::*;
 
     fn target(domain: Domain) -> Target {
-        Target { column: "c".into(), declared: "T".into(), domain, not_null: false, carry: false }
+        Target {
+            column: "c".into(),
+            declared: "T".into(),
+            domain,
+            not_null: false,
+            carry: false,
+            strict: false,
+        }
     }
 
     #[test]
@@ -85,6 +101,13 @@ mod tests {
         assert!(why.contains("text in a column for integers") && why.contains("carry"), "{why}");
         integers.carry = true;
         assert!(integers.objection(&"abc".into()).is_none());
+    }
+
+    #[test]
+    fn no_rule_is_recommended_that_a_strict_table_would_not_keep() {
+        let strict = Target { strict: true, ..target(Domain::Integer) };
+        let why = strict.objection(&"abc".into()).unwrap();
+        assert!(why.contains("STRICT") && !why.contains("carry"), "{why}");
     }
 
     #[test]

@@ -291,6 +291,12 @@ impl Key {
     pub fn values(&self) -> &[Value] {
         self.values.as_slice()
     }
+
+    /// Whether a row can be asked for by it: NULL equals nothing, itself included.
+    #[must_use]
+    pub fn is_findable(&self) -> bool {
+        !self.values().iter().any(Value::is_null)
+    }
 }
 
 /// As `bookings(42)` or `bookings('AB', 7)`.

@@ -62,7 +62,8 @@ pub(crate) async fn answer(args: &VerifyArgs, terminal: &Terminal) -> Result<Exi
             0 => terminal.say(paint.good(format_args!("Both sides are equal. {}.", report.speed()))),
             n => {
                 terminal.say(paint.bad(format_args!("{} on both sides. {}.", rows_are(n), report.speed())));
-                if !args.repair {
+                // A row that can't be carried isn't mended by being written anew.
+                if !args.repair && report.wrong() > report.refused() {
                     terminal.say("To write the follower's rows anew: add --repair");
                 }
             }

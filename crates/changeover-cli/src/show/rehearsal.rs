@@ -35,12 +35,13 @@ pub(crate) fn show(rehearsal: &RehearsalReport, spec: &Spec, terminal: &Terminal
     let tables = report::tables(&rehearsal.tables, terminal);
     let differences: Vec<_> = rehearsal.tables.iter().flat_map(|table| table.differences.clone()).collect();
     let refusals: Vec<_> = rehearsal.tables.iter().flat_map(|table| table.refusals.clone()).collect();
+    let several = rehearsal.tables.len() > 1;
     let mut text = format!("{}\n{tables}", moves.render());
     if !differences.is_empty() {
-        text.push_str(&report::differences(&differences, terminal));
+        text.push_str(&report::differences(&differences, several, terminal));
     }
     if !refusals.is_empty() {
-        text.push_str(&report::refusals(&refusals, terminal));
+        text.push_str(&report::refusals(&refusals, several, terminal));
     }
     terminal.answer(&text)?;
     if let Some(why) = &rehearsal.stopped {

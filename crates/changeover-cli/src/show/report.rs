@@ -20,6 +20,9 @@ const SHOWN: usize = 20;
 /// How many characters of a row a person is shown.
 const ROW_SHOWN: usize = 240;
 
+/// How many characters of one value.
+const VALUE_SHOWN: usize = 60;
+
 /// The end of a copy or a verification, as programs get it.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Report {
@@ -87,11 +90,11 @@ impl Report {
         let mut text = tables(&self.tables, terminal);
         if !self.differences.is_empty() {
             text.push_str(&format!("\n{}\n", terminal.out.strong("Differences")));
-            text.push_str(&differences(&self.differences, terminal));
+            text.push_str(&differences(&self.differences, self.tables.len() > 1, terminal));
         }
         if !self.refusals.is_empty() {
             text.push_str(&format!("\n{}\n", terminal.out.strong("Rows that can't be carried or compared")));
-            text.push_str(&refusals(&self.refusals, terminal));
+            text.push_str(&refusals(&self.refusals, self.tables.len() > 1, terminal));
         }
         for (rule, rows) in self.tables.iter().flat_map(|table| &table.by_rule) {
             let line = format!(
@@ -121,6 +124,11 @@ impl Report {
             format!("{}, {rate}", of("", compared, self.seconds))
         };
         done + &memory.unwrap_or_default()
+    }
+
+    /// How many of them can't be carried.
+    pub(crate) fn refused(&self) -> u64 {
+        self.tables.iter().map(|table| table.refused).sum()
     }
 
     /// How many rows are wrong.
@@ -167,9 +175,10 @@ pub(crate) fn tables(tables: &[TableReport], terminal: &Terminal) -> String {
     shown.render()
 }
 
-/// The first differences.
-pub(crate) fn differences(list: &[DifferenceReport], terminal: &Terminal) -> String {
-    let mut table = Columns::new(terminal, terminal.out, &["ROW", "WHAT", "OLD", "NEW"]);
+/// The first differences; each with its table, where there are several.
+pub(crate) fn differences(list: &[DifferenceReport], several: bool, terminal: &Terminal) -> String {
+    let headings = headings(several, &["ROW", "WHAT", "OLD", "NEW"]);
+    let mut table = Columns::new(terminal, terminal.out, &headings);
     for difference in list.iter().take(SHOWN) {
         let value = |value: &Option<String>, row: &BTreeMap<String, String>| {
             let whole = || row.iter().map(|(column, value)| format!("{column} = {value}"));
@@ -182,29 +191,42 @@ pub(crate) fn differences(list: &[DifferenceReport], terminal: &Terminal) -> Str
             (None, "extra") => Shown::from("only the follower has the row").bad(),
             (None, kind) => Shown::from(kind).bad(),
         };
-        table.row([
+        let cells = [
             words::one_line(&difference.key).into(),
             what,
             value(&difference.old, &difference.old_row),
             value(&difference.new, &difference.new_row),
-        ]);
+        ];
+        table.row(named(several, &difference.table).chain(cells));
     }
     table.render() + &more(list.len(), terminal)
 }
 
-/// The first rows that are refused.
-pub(crate) fn refusals(list: &[RefusalReport], terminal: &Terminal) -> String {
-    let mut table = Columns::new(terminal, terminal.out, &["ROW", "COLUMN", "WHY"]);
+/// The first rows that are refused; each with its table, where there are several.
+pub(crate) fn refusals(list: &[RefusalReport], several: bool, terminal: &Terminal) -> String {
+    let headings = headings(several, &["ROW", "COLUMN", "WHY"]);
+    let mut table = Columns::new(terminal, terminal.out, &headings);
     for refusal in list.iter().take(SHOWN) {
-        let value =
-            refusal.value.as_ref().map(|value| format!("{}: ", words::one_line(value))).unwrap_or_default();
-        table.row([
+        let value = refusal
+            .value
+            .as_ref()
+            .map(|value| format!("{}: ", words::shortened(&words::one_line(value), VALUE_SHOWN)));
+        let cells = [
             words::one_line(&refusal.key).into(),
             refusal.column.clone().unwrap_or_default().into(),
-            format!("{value}{}", words::one_line(&refusal.why)).into(),
-        ]);
+            format!("{}{}", value.unwrap_or_default(), words::one_line(&refusal.why)).into(),
+        ];
+        table.row(named(several, &refusal.table).chain(cells));
     }
     table.render() + &more(list.len(), terminal)
+}
+
+fn headings(several: bool, of_row: &[&'static str]) -> Vec<&'static str> {
+    several.then_some("TABLE").into_iter().chain(of_row.iter().copied()).collect()
+}
+
+fn named(several: bool, table: &str) -> impl Iterator<Item = Shown> {
+    several.then(|| Shown::from(words::one_line(table))).into_iter()
 }
 
 fn more(all: usize, terminal: &Terminal) -> String {

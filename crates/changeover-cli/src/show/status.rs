@@ -67,8 +67,11 @@ fn lead(status: &Status, paint: Paint) -> Facts {
     }
     match &status.next {
         None => {
-            let end =
-                if status.phase == Phase::Retired { "nothing: the migration is over" } else { "nothing" };
+            let end = match status.phase {
+                _ if status.stopped.is_some() => "changeover adopt",
+                Phase::Retired => "nothing: the migration is over",
+                _ => "nothing",
+            };
             facts.add("next", end);
         }
         Some(next) => {

@@ -33,8 +33,16 @@ fn answer(api: &super::Api, record: &Control) -> TargetAnswer {
     }
 }
 
-pub(super) async fn flag(State(api): Shared) -> axum::Json<Flag> {
-    axum::Json(Flag::from(api.conductor.barrier.record().target.phase_shown))
+pub(super) async fn flag(State(api): Shared) -> Answer<Flag> {
+    match api.conductor.flag().await {
+        Some(phase) => Ok(axum::Json(Flag::from(phase))),
+        None => Err(stopped(&api.conductor.stopped().unwrap_or_default())),
+    }
+}
+
+fn stopped(problem: &str) -> Failure {
+    let cause = format!("{problem}: waiting for adopt");
+    ControlError::Stopped { part: "the control plane", cause }.into()
 }
 
 pub(super) async fn target(State(api): Shared) -> axum::Json<TargetAnswer> {
@@ -49,9 +57,7 @@ fn believed(api: &super::Api, id: &str, acked: Version) -> Result<(), Failure> {
     if !api.conductor.barrier.record().instances.contains_key(&known) {
         api.conductor.note_seen(id, acked);
     }
-    let stopped =
-        ControlError::Stopped { part: "the control plane", cause: format!("{problem}: waiting for adopt") };
-    Err(stopped.into())
+    Err(stopped(&problem))
 }
 
 pub(super) async fn register(State(api): Shared, Json(request): Json<Register>) -> Answer<TargetAnswer> {
@@ -62,8 +68,7 @@ pub(super) async fn register(State(api): Shared, Json(request): Json<Register>) 
         return Err(Failure::new(changeover_api::wire::ErrorCode::BadRequest, text));
     }
     if let Some(problem) = api.conductor.stopped() {
-        let cause = format!("{problem}: waiting for adopt");
-        return Err(ControlError::Stopped { part: "the control plane", cause }.into());
+        return Err(stopped(&problem));
     }
     let event =
         ControlEvent::Register { id: InstanceId::new(id.as_str()), expected: Version(request.expected) };

@@ -8,10 +8,11 @@ use changeover_api::wire::{
     Rollback, Status, Verify,
 };
 use changeover_protocol::gate;
-use changeover_protocol::{Phase, Share};
+use changeover_protocol::{Phase, Place, Share};
 
 use super::failure::Failure;
 use super::{Json, Shared};
+use crate::error::ControlError;
 use crate::{archive, conductor, status};
 
 type Answer<T> = Result<axum::Json<T>, Failure>;
@@ -53,7 +54,24 @@ pub(crate) fn moved_on_the_wire(moved: conductor::Moved) -> Moved {
 
 pub(super) async fn advance(State(api): Shared, Json(request): Json<Advance>) -> Answer<Moved> {
     let (share, overrides) = (share(request.share_percent)?, overrides(request.overrides)?);
+    check_end(&api, request.to)?;
     Ok(moved(api.conductor.advance(request.to, share, &overrides).await?))
+}
+
+/// The one move without a way back is never made by an `advance` too many: it is asked for by its name.
+fn check_end(api: &super::Api, to: Option<Phase>) -> Result<(), ControlError> {
+    let place = api.conductor.barrier.record().place;
+    let ends = match to {
+        Some(to) => to == Phase::Retired,
+        None => place == Place::whole(Phase::New),
+    };
+    if !ends || place.phase == Phase::Retired {
+        return Ok(());
+    }
+    Err(ControlError::Refused(format!(
+        "the migration is in {place}, and `advance` goes no further than new: what ends it is `changeover retire`, and \
+         from there is no way back"
+    )))
 }
 
 pub(super) async fn rollback(State(api): Shared, Json(request): Json<Rollback>) -> Answer<Moved> {

@@ -163,6 +163,18 @@ pub(super) fn phase_of(word: Word, mirror: Mirror, reverse: bool) -> Result<Phas
 }
 
 impl Conductor {
+    /// The phase that services without the library are to go by. While state and databases disagree, what the databases
+    /// say: by the state's word they would read a side that nobody keeps in step, and be refused where they write. `None`
+    /// if even that isn't known.
+    pub(crate) async fn flag(&self) -> Option<Phase> {
+        if self.stopped().is_none() {
+            return Some(self.barrier.record().target.phase_shown);
+        }
+        let word = ask(&self.sides).await.ok()?;
+        let settings = &self.plan.settings;
+        phase_of(word, settings.mirror, settings.phases.has(Phase::ReverseShadow)).ok()
+    }
+
     /// An instance was heard while nothing is done: it will be counted when the databases' word is adopted.
     pub(crate) fn note_seen(&self, id: &str, acked: Version) {
         let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -93,6 +93,10 @@ impl Conductor {
                 "the migration is retired: there is nothing to advance to".to_owned(),
             ));
         };
+        // Asked again, as by whoever lost the answer.
+        if record.shift.is_none() && record.place == Place::whole(to) && share == Share::ALL {
+            return Ok(self.still_under_way("it is there already"));
+        }
         if record.shift.is_none() && Some(to) != next {
             // Said before any gate is: it isn't what is next.
             let next = next.map_or_else(|| "nothing".to_owned(), |next| next.to_string());

@@ -161,9 +161,12 @@ impl Conductor {
         let result = verified::record(&tables, generation, began, self.clock.now());
         let before = self.state.verifications(1).await?.pop();
         self.state.put_verification(&result).await?;
-        let told = verified::sentence(&result, repairs);
+        let told = verified::sentence(&result, &tables);
         // A week's bake time has thousands of them: the audit has what is new, `status` the last.
-        if before.is_some_and(|before| is_the_same(&before.evidence, &result.evidence, record.last_unclean)) {
+        let repaired = tables.iter().any(|table| table.repaired > 0);
+        let is_known =
+            before.is_some_and(|before| is_the_same(&before.evidence, &result.evidence, record.last_unclean));
+        if is_known && !repaired {
             tracing::debug!("{told}");
         } else {
             self.note(AuditKind::Copy, told).await;

@@ -252,6 +252,10 @@ impl Conductor {
         let record = self.barrier.record();
         let now = self.clock.now();
         let progress = self.progress.borrow();
+        if progress.stopped.is_some() {
+            let because = "state and databases disagree: where it would go back from isn't known".to_owned();
+            return RollbackSafety { safe: false, kind: RollbackKind::Slow, since: record.since, because };
+        }
         let authority = record.place.phase.step().authority();
         rollback_safety(&RollbackFacts {
             place: record.place,

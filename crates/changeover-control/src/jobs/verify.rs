@@ -49,7 +49,7 @@ pub async fn verify(
         Comparison { links: &sides.links, options, repairs: repair, redact: &spec.evidence, paused: None };
     let tables = comparison.run(&mut |progress| told(&verify_progress(progress))).await?;
     let kept_in = match &known {
-        Some(known) => known.keep(spec, &tables, repair).await?,
+        Some(known) => known.keep(spec, &tables).await?,
         None => None,
     };
     Ok(JobReport {
@@ -123,12 +123,7 @@ impl Known {
 
     /// Keeps what was found as a run would, if the migration stood still meanwhile, the sides are to be equal in its phase,
     /// and its run has the same spec: another's rules may count other rows as equal. Where it is kept.
-    async fn keep(
-        &self,
-        spec: &Spec,
-        tables: &[TableReport],
-        repaired: bool,
-    ) -> Result<Option<PathBuf>, ControlError> {
+    async fn keep(&self, spec: &Spec, tables: &[TableReport]) -> Result<Option<PathBuf>, ControlError> {
         let Some(generation) = self.record.backfill.map(|backfill| backfill.generation) else {
             return Ok(None);
         };
@@ -147,7 +142,7 @@ impl Known {
         }
         let result = verified::record(tables, generation, self.began, self.clock.now());
         self.state.put_verification(&result).await?;
-        let text = verified::sentence(&result, repaired);
+        let text = verified::sentence(&result, tables);
         let Asked { who, why } = asked();
         let entry = NewAudit { at_ms: result.ended_ms, who, kind: AuditKind::Copy, text, why };
         self.state.append_audit(&entry).await?;

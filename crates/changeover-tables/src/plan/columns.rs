@@ -46,7 +46,7 @@ pub(super) fn canonical(
         }
         columns.push(ColumnPlan {
             source,
-            target: Target::of(column, carries(&mapping.rules, &column.name, new)),
+            target: Target::of(column, new, carries(&mapping.rules, &column.name, new)),
         });
     }
     sound.then_some(columns)
@@ -167,7 +167,7 @@ pub(super) fn back(
         if let Some(column) = old.column(&part.old) {
             image.push(BackPlan {
                 source: Source::Column(part.new.clone()),
-                target: Target::of(column, false),
+                target: Target::of(column, old, false),
             });
         }
     }
@@ -197,7 +197,7 @@ pub(super) fn back(
             }
         };
         let carry = same.is_some_and(|c| carries(&mapping.rules, &c.target.column, old));
-        image.push(BackPlan { source, target: Target::of(column, carry) });
+        image.push(BackPlan { source, target: Target::of(column, old, carry) });
     }
     for (name, _) in &mapping.back {
         if key.iter().any(|p| p.old.eq_ignore_ascii_case(name)) {

@@ -52,7 +52,10 @@ pub async fn repair(
     let mut report = RepairReport::default();
     let _working = links.work(options.authority);
     // A row that the authority can't give isn't repaired by asking again; the follower's may be.
-    let keys: Vec<Key> = differences.iter().map(|difference| difference.key.clone()).collect();
+    // One that no key finds isn't there to be synced, nor to be looked at again.
+    let (findable, lost): (Vec<&Difference>, Vec<&Difference>) =
+        differences.iter().partition(|difference| difference.key.is_findable());
+    let keys: Vec<Key> = findable.into_iter().map(|difference| difference.key.clone()).collect();
     for keys in keys.chunks(KEYS_AT_ONCE) {
         let synced = links.sync(options.authority, keys).await?;
         report.written += synced.written;
@@ -68,6 +71,7 @@ pub async fn repair(
     }
     report.left = compare_keys(links, &keys, options).await?;
     report.left.retain(|left| left.kind != DifferenceKind::Refused || !named(&report.refused, &left.key));
+    report.left.extend(lost.into_iter().cloned());
     Ok(report)
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::VerifyOptions;
 use crate::engine::pair::Link;
+use crate::store::Refusal;
 use crate::value::{Key, TableName, Value};
 
 /// Values larger than this are kept as they are shown: cut, with their length.
@@ -160,6 +161,15 @@ pub(super) struct Findings {
 }
 
 impl Findings {
+    /// A row that can't be read, mapped or compared.
+    pub(super) fn refuse(&mut self, refusal: Refusal) {
+        let Refusal { key, column, value, why } = refusal;
+        let column =
+            column.map(|column| ColumnDifference { column, old: value.as_ref().map(kept), new: None });
+        let columns = column.into_iter().collect();
+        self.add(Difference { key, kind: DifferenceKind::Refused, columns, why: Some(why) });
+    }
+
     pub(super) fn add(&mut self, difference: Difference) {
         match difference.kind {
             DifferenceKind::Differing => self.table.differing += 1,

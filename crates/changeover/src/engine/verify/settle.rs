@@ -293,13 +293,7 @@ impl<'a> Settler<'a> {
             new: value(&new, at),
         };
         if let Some(refusal) = refusal {
-            let columns = refusal.column.iter().map(|name| ColumnDifference {
-                column: name.clone(),
-                old: refusal.value.as_ref().map(kept),
-                new: None,
-            });
-            let columns = columns.collect();
-            found.add(Difference { key, kind: DifferenceKind::Refused, columns, why: Some(refusal.why) });
+            found.refuse(refusal);
             return;
         }
         let all = || (0..shape.columns.len()).map(column).collect();

@@ -53,13 +53,13 @@ impl<'a> Cursor<'a> {
         Ok(Self { stream, rows: Vec::new(), at: 0, ended: false, key, store, link, last: None })
     }
 
-    /// Fetches rows if there are none; what is refused, or stands twice under one key, goes to
-    /// `suspects`. All are counted.
+    /// Fetches rows if there are none; what is refused goes to `suspects`, or to what was found if no second look could
+    /// find it. All are counted.
     async fn fill(
         &mut self,
         walker: &Verification,
         doubts: &mut Doubts,
-        table: &mut TableReport,
+        found: &mut Findings,
     ) -> Result<(), StoreError> {
         while self.at == self.rows.len() && !self.ended {
             if let Some(last) = self.rows.pop() {
@@ -72,8 +72,15 @@ impl<'a> Cursor<'a> {
                 break;
             };
             (self.rows, self.at) = (rows, 0);
-            self.count(refused.len(), table);
-            doubts.suspects.extend(refused.into_iter().map(|refusal| refusal.key));
+            self.count(refused.len(), &mut found.table);
+            for refusal in refused {
+                if refusal.key.is_findable() {
+                    doubts.suspects.push(refusal.key);
+                } else {
+                    // Asked for by such a key a store knows of no row, and this one would pass for one that is gone.
+                    found.refuse(refusal);
+                }
+            }
             self.check_order(doubts)?;
             walker.breathe(self.rows.len() as u64).await;
         }
@@ -201,8 +208,8 @@ impl Verification {
         );
         let (mut old, mut new) = (old?, new?);
         loop {
-            old.fill(self, doubts, &mut found.table).await?;
-            new.fill(self, doubts, &mut found.table).await?;
+            old.fill(self, doubts, found).await?;
+            new.fill(self, doubts, found).await?;
             if !merge_batches(link, &mut old, &mut new, found, doubts) {
                 return Ok(());
             }
@@ -221,7 +228,7 @@ impl Verification {
         let mut old = Cursor::open(link, Side::Old, range, self).await?;
         let new = link.store(Side::New).as_ref();
         loop {
-            old.fill(self, doubts, &mut found.table).await?;
+            old.fill(self, doubts, found).await?;
             if old.current().is_none() {
                 return Ok(());
             }
@@ -255,7 +262,7 @@ impl Verification {
         let old = link.store(Side::Old).as_ref();
         loop {
             let mut refused = Doubts::default();
-            new.fill(self, &mut refused, &mut found.table).await?;
+            new.fill(self, &mut refused, found).await?;
             // A new row that can't be read was found in the first pass, unless the old side has none.
             let mut keys: Vec<Key> = new.rows[new.at..].iter().map(|row| new.key(row)).collect();
             keys.append(&mut refused.suspects);

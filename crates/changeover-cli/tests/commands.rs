@@ -1,0 +1,81 @@
+//! What a command does when it is given once too often, and what everybody is told while the state can't be believed.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub,
+    reason = "tests say what they expect by panicking, and share modules"
+)]
+
+mod support;
+
+use serde_json::Value;
+use support::{Place, Running, wait_for};
+
+fn is_settled(status: &Value) -> bool {
+    status["backfill"]["done"] == true && status["verification"]["counts"] == true
+}
+
+/// Forward so many phases.
+#[track_caller]
+fn forward(place: &Place, run: &Running<'_>, phases: &[&str]) {
+    for phase in phases {
+        place.changeover(&["advance", "--to", phase]).expect(0);
+        if *phase == "shadow" {
+            run.until("copied and verified", is_settled);
+        }
+    }
+}
+
+#[test]
+fn an_advance_too_many_retires_nothing() {
+    let place = Place::with_bookings(20);
+    let run = place.run();
+    forward(&place, &run, &["shadow", "reverse-shadow", "new"]);
+    // Its gates are all open: nothing but this stands between a second `advance` and the end of every way back.
+    place.changeover(&["advance"]).expect(1).says("changeover retire");
+    place.changeover(&["advance", "--to", "retired"]).expect(1).says("changeover retire");
+    assert_eq!(place.json(&["status"], 0)["phase"], "new");
+    assert_eq!(place.number("old.db", "SELECT count(*) FROM bookings"), 20, "its tables keep their names");
+    place.changeover(&["rollback"]).expect(0);
+    run.stop();
+}
+
+#[test]
+fn an_advance_to_where_it_is_already_is_no_failure() {
+    let place = Place::with_bookings(20);
+    let run = place.run();
+    forward(&place, &run, &["shadow", "shadow", "reverse-shadow", "reverse-shadow"]);
+    let moved = place.json(&["advance", "--to", "reverse-shadow"], 0);
+    assert_eq!((&moved["phase"], &moved["flag"]), (&"reverse-shadow".into(), &2.into()), "{moved}");
+    run.stop();
+}
+
+#[test]
+fn while_the_state_is_not_believed_the_flag_says_what_the_databases_say() {
+    let place = Place::with_bookings(20);
+    let run = place.run_with(&["--flag-file", "the.flag"], &[]);
+    forward(&place, &run, &["shadow", "reverse-shadow"]);
+    wait_for("the flag", || place.read("the.flag") == "2\n");
+    run.kill();
+    std::fs::remove_dir_all(place.path(".changeover")).expect("the state");
+
+    // The state that is made anew says `old`; by that a service would read the follower, which nobody mirrors to now.
+    let run = place.run_with(&["--flag-file", "the.flag"], &[]);
+    let status = run.until("it has stopped", |status| status["stopped"].is_string());
+    assert_eq!(place.read("the.flag"), "2\n");
+    assert_eq!(status["rollback"]["safe"], false, "{status}");
+    assert!(status["rollback"]["command"].is_null() && status["next"].is_null(), "{status}");
+    let shown = place.changeover(&["status"]).expect(0);
+    assert!(
+        !shown.out.contains("changeover rollback") && !shown.out.contains("changeover advance"),
+        "{}",
+        shown.out
+    );
+
+    place.changeover(&["adopt", "--yes"]).expect(0);
+    assert_eq!(place.read("the.flag"), "2\n");
+    run.until("it goes on", |status| status["stopped"].is_null() && status["next"]["phase"] == "new");
+    run.stop();
+}
