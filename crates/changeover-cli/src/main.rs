@@ -29,6 +29,7 @@ use self::terminal::Terminal;
 const STACK_BYTES: usize = 16 << 20;
 
 fn main() -> ExitCode {
+    memory::with_one_arena();
     let cli = Cli::parse();
     let terminal = Terminal::new(cli.json, cli.color);
     // The main thread's stack is the system's to size; one of our own is the same everywhere.

@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
-use changeover::engine::verify::{self, ColumnDifference, TableReport as Found};
+use changeover::engine::verify::{self, ColumnDifference, TableReport as Found, VerifyReport};
 use changeover::engine::{
     Difference, DifferenceKind, Links, RepairReport, Verification, VerifyHandle, VerifyOptions,
     VerifyProgress, repair,
@@ -14,6 +15,10 @@ use changeover::{Key, Side, StoreError, Value};
 use changeover_api::spec::EvidenceSpec;
 use serde::Serialize;
 use tokio::sync::watch;
+
+/// How often a comparison is gone on with that comes no further, and the first pause before that, which doubles.
+const TRIES: u32 = 5;
+const AGAIN_FIRST: Duration = Duration::from_millis(100);
 
 /// What was found in one table.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -123,16 +128,10 @@ impl Comparison<'_> {
     /// # Errors
     /// What a store meets: then nothing is known.
     pub(crate) async fn run(
-        mut self,
+        self,
         told: &mut (dyn FnMut(&VerifyProgress) + Send),
     ) -> Result<Vec<TableReport>, StoreError> {
-        let (verification, handle) = Verification::new(Arc::clone(self.links), self.options.clone());
-        let paused = self.paused.take();
-        let report = tokio::select! {
-            report = verification.run() => report?,
-            never = follow(&handle, paused, told) => match never {},
-        };
-        told(&handle.progress());
+        let report = self.walk(told).await?;
         let mut tables: Vec<TableReport> = report.tables.iter().map(table_report).collect();
         if self.repairs && !report.is_clean() {
             let repaired = repair(self.links, &report.differences, &self.options).await?;
@@ -145,6 +144,39 @@ impl Comparison<'_> {
             self.show(&mut tables, &report.differences);
         }
         Ok(tables)
+    }
+
+    /// The whole way, gone on from the last checkpoint where a store was out of reach for a moment: hours may lie behind it.
+    async fn walk(&self, told: &mut (dyn FnMut(&VerifyProgress) + Send)) -> Result<VerifyReport, StoreError> {
+        let mut options = self.options.clone();
+        let (mut tried, mut pause) = (0, AGAIN_FIRST);
+        loop {
+            let (verification, handle) = Verification::new(Arc::clone(self.links), options.clone());
+            let report = tokio::select! {
+                biased;
+                report = verification.run() => report,
+                never = follow(&handle, self.paused.clone(), told) => match never {},
+            };
+            let progress = handle.progress();
+            told(&progress);
+            match report {
+                Err(error) if error.retryable() => {
+                    let came_further = options.resume.as_ref() != Some(&progress.checkpoint);
+                    if came_further {
+                        (tried, pause) = (0, AGAIN_FIRST);
+                    }
+                    tried += 1;
+                    if tried > TRIES {
+                        return Err(error);
+                    }
+                    tracing::warn!(%error, "the comparison goes on from where it was");
+                    options.resume = Some(progress.checkpoint);
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                ended => return ended,
+            }
+        }
     }
 
     fn refuse(&self, tables: &mut [TableReport], refusal: &Refusal) {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use changeover::engine::{Backfill, BackfillOptions, Coverage};
 use changeover::store::capture::CaptureLog;
 use changeover::switch::SwitchHandle;
@@ -21,17 +22,9 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::fleet::{Plane, Unheard};
 use super::{Broken, WRITE_LIFETIME, World, any_move};
 use crate::random::Random;
-
-/// Why nothing came of a message.
-#[derive(Debug, Clone)]
-pub(super) enum Unheard {
-    /// The control plane is away, or the message or its answer was lost.
-    Lost,
-    /// It was refused: nothing has changed.
-    Refused,
-}
 
 pub(super) struct ControlPlane {
     world: Arc<World>,
@@ -102,10 +95,6 @@ impl ControlPlane {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) const fn broken(&self) -> Broken {
-        self.broken
-    }
-
     pub(super) fn phase(&self) -> Phase {
         self.record().place.phase
     }
@@ -113,10 +102,6 @@ impl ControlPlane {
     /// Whether no generation is under way.
     pub(super) fn backfilled(&self) -> bool {
         self.record().backfill.is_none_or(|backfill| backfill.done)
-    }
-
-    pub(super) fn target(&self) -> Target {
-        self.record().target.clone()
     }
 
     pub(super) fn next_move(&self, random: &mut Random) -> (ControlEvent, Phase) {
@@ -134,27 +119,6 @@ impl ControlPlane {
         };
         tokio::time::sleep(delay).await;
         !lost
-    }
-
-    /// A message from an operator or an instance, over the network; the answer is the present target.
-    pub(super) async fn tell(self: &Arc<Self>, event: ControlEvent) -> Result<Target, Unheard> {
-        if !self.travel().await || self.inner().down {
-            return Err(Unheard::Lost);
-        }
-        let refused = self.apply(event);
-        let target = self.target();
-        if !self.travel().await {
-            return Err(Unheard::Lost);
-        }
-        refused.map(|()| target).map_err(|_| Unheard::Refused)
-    }
-
-    pub(super) fn connect(&self, id: InstanceId, handle: SwitchHandle) {
-        self.inner().instances.insert(id, handle);
-    }
-
-    pub(super) fn disconnect(&self, id: &InstanceId) {
-        self.inner().instances.remove(id);
     }
 
     /// The control plane goes away, with its backfill, and comes back with its record.
@@ -283,5 +247,36 @@ impl ControlPlane {
             let backfill_under_way = !plane.backfilled();
             let _late = plane.apply(ControlEvent::KeysInSync { version, dirty, backfill_under_way });
         });
+    }
+}
+
+#[async_trait]
+impl Plane for ControlPlane {
+    fn target(&self) -> Target {
+        self.record().target.clone()
+    }
+
+    async fn tell(self: Arc<Self>, event: ControlEvent) -> Result<Target, Unheard> {
+        if !self.travel().await || self.inner().down {
+            return Err(Unheard::Lost);
+        }
+        let refused = self.apply(event);
+        let target = self.target();
+        if !self.travel().await {
+            return Err(Unheard::Lost);
+        }
+        refused.map(|()| target).map_err(|_| Unheard::Refused)
+    }
+
+    fn connect(&self, id: InstanceId, handle: SwitchHandle) {
+        self.inner().instances.insert(id, handle);
+    }
+
+    fn disconnect(&self, id: &InstanceId) {
+        self.inner().instances.remove(id);
+    }
+
+    fn broken(&self) -> Broken {
+        self.broken
     }
 }

@@ -4,34 +4,66 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use changeover::clock::RuntimeClock;
 use changeover::engine::TableMirror;
 use changeover::mirror::Mirror as _;
+use changeover::switch::SwitchHandle;
 use changeover::write::Ack;
 use changeover::{Migration, Refused};
 use changeover_protocol::control::ControlEvent;
 use changeover_protocol::member::InstanceId;
+use changeover_protocol::target::Target;
 use changeover_protocol::{Side, Writes};
 use tokio::task::AbortHandle;
 
-use super::control::{ControlPlane, Unheard};
 use super::doomed::{DoomedMirror, Life};
 use super::register::{Registers, key, row, version};
 use super::{Broken, KEYS, TABLE, WRITE_LIFETIME, World};
 use crate::random::Random;
 
+/// Why nothing came of a message to the control plane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unheard {
+    /// The control plane is away, or the message or its answer was lost.
+    Lost,
+    /// It was refused: nothing has changed.
+    Refused,
+}
+
+/// The control plane as the instances know it: over a network that delays and loses.
+#[async_trait]
+pub trait Plane: Send + Sync + 'static {
+    /// The target as it was last published.
+    fn target(&self) -> Target;
+
+    /// A message, and the present target as its answer.
+    async fn tell(self: Arc<Self>, event: ControlEvent) -> Result<Target, Unheard>;
+
+    /// From now on each new target is offered to this instance.
+    fn connect(&self, id: InstanceId, handle: SwitchHandle);
+
+    /// It is gone.
+    fn disconnect(&self, id: &InstanceId);
+
+    /// What the harness breaks.
+    fn broken(&self) -> Broken {
+        Broken::Nothing
+    }
+}
+
 /// Clients of one instance.
 const CLIENTS: u64 = 4;
 
-/// All instances.
-pub(super) struct Fleet {
+/// All instances. Dropping it stops none of them.
+pub struct Fleet {
     shared: Arc<Shared>,
     seats: Mutex<Vec<Seat>>,
 }
 
 struct Shared {
     world: Arc<World>,
-    control: Arc<ControlPlane>,
+    control: Arc<dyn Plane>,
     registers: Arc<Registers>,
     seats: u64,
     stopped: AtomicBool,
@@ -61,10 +93,11 @@ impl From<Refused> for Failed {
 }
 
 impl Fleet {
-    pub(super) fn start(
+    /// Starts so many instances, each with its clients.
+    pub fn start(
         seats: u64,
         world: &Arc<World>,
-        control: &Arc<ControlPlane>,
+        control: &Arc<dyn Plane>,
         registers: &Arc<Registers>,
         random: &mut Random,
     ) -> Self {
@@ -88,7 +121,7 @@ impl Fleet {
 
     /// One instance dies: what it had sent to the stores may still be carried out. Somebody says that it is gone, and
     /// another takes its place.
-    pub(super) async fn crash(&self, random: &mut Random) {
+    pub async fn crash(&self, random: &mut Random) {
         let at = random.below(self.shared.seats) as usize;
         let (number, id) = {
             let mut seats = self.seats();
@@ -99,7 +132,8 @@ impl Fleet {
         };
         self.shared.control.disconnect(&id);
         tokio::time::sleep(random.between(Duration::ZERO, Duration::from_millis(200))).await;
-        while let Err(Unheard::Lost) = self.shared.control.tell(ControlEvent::Forget { id: id.clone() }).await
+        while let Err(Unheard::Lost) =
+            Arc::clone(&self.shared.control).tell(ControlEvent::Forget { id: id.clone() }).await
         {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -109,7 +143,7 @@ impl Fleet {
     }
 
     /// Clients begin nothing more; answers when all have ended.
-    pub(super) async fn stop_traffic(&self) {
+    pub async fn stop_traffic(&self) {
         self.shared.stopped.store(true, Ordering::SeqCst);
         while self.shared.working.load(Ordering::SeqCst) > 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -160,13 +194,14 @@ impl Shared {
             let expected = self.control.target();
             let sent = builder().now();
             let register = ControlEvent::Register { id: id.clone(), expected: expected.version };
-            match self.control.tell(register).await {
+            match Arc::clone(&self.control).tell(register).await {
                 Ok(target) if target.version == expected.version => {
                     break builder().register(id.clone(), target, sent).expect("within a runtime");
                 }
                 // Whether a lost registration was taken is found out by a heartbeat's answer.
                 Ok(_) | Err(Unheard::Lost | Unheard::Refused) => {
-                    let _unknown = self.control.tell(ControlEvent::Goodbye { id: id.clone() }).await;
+                    let _unknown =
+                        Arc::clone(&self.control).tell(ControlEvent::Goodbye { id: id.clone() }).await;
                     tokio::time::sleep(Duration::from_millis(15)).await;
                 }
             }
@@ -186,16 +221,14 @@ impl Shared {
         self.beat(&migration, &handle, id).await;
     }
 
-    async fn beat(
-        self: &Arc<Self>,
-        migration: &Migration,
-        handle: &changeover::switch::SwitchHandle,
-        id: InstanceId,
-    ) {
+    async fn beat(self: &Arc<Self>, migration: &Migration, handle: &SwitchHandle, id: InstanceId) {
         let mut acknowledged = handle.acknowledged();
         loop {
             let (sent, acked, vitals) = (handle.now(), *acknowledged.borrow_and_update(), migration.vitals());
-            match self.control.tell(ControlEvent::Heartbeat { id: id.clone(), acked, vitals }).await {
+            match Arc::clone(&self.control)
+                .tell(ControlEvent::Heartbeat { id: id.clone(), acked, vitals })
+                .await
+            {
                 Ok(target) => {
                     let _ended = handle.answered(sent, target).await;
                 }

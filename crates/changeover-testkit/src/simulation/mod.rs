@@ -22,17 +22,17 @@ use changeover_protocol::place::Share;
 use changeover_protocol::{Phase, Side};
 
 use self::control::ControlPlane;
-use self::fleet::Fleet;
-use self::register::Registers;
+pub use self::fleet::{Fleet, Plane, Unheard};
+pub use self::register::{Registers, row};
 use crate::memory::{Mapping, MemoryStore, MemoryTable, Sabotage, Weather};
 use crate::random::Random;
 
 /// The table of the simulated service.
-pub(crate) const TABLE: &str = "registers";
+pub const TABLE: &str = "registers";
 /// How many keys it has.
-pub(crate) const KEYS: u64 = 24;
+pub const KEYS: u64 = 24;
 /// How long a write whose outcome isn't known may live.
-pub(crate) const WRITE_LIFETIME: Duration = Duration::from_millis(1_500);
+pub const WRITE_LIFETIME: Duration = Duration::from_millis(1_500);
 
 /// A rule that the harness breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,10 +129,14 @@ fn on_this_thread(seed: u64, broken: Broken) -> Result<Simulated, String> {
     })
 }
 
-struct World {
-    old: MemoryStore,
-    new: MemoryStore,
-    links: Arc<Links>,
+/// The two stores of a simulation, as the instances know them.
+pub struct World {
+    /// The old side.
+    pub old: MemoryStore,
+    /// The new side.
+    pub new: MemoryStore,
+    /// By which the instances level what they write.
+    pub links: Arc<Links>,
 }
 
 impl World {
@@ -154,7 +158,9 @@ impl World {
         Ok(Self { old, new, links })
     }
 
-    fn store(&self, side: Side) -> &MemoryStore {
+    /// The store of a side.
+    #[must_use]
+    pub fn store(&self, side: Side) -> &MemoryStore {
         if side == Side::Old { &self.old } else { &self.new }
     }
 }
@@ -164,7 +170,7 @@ async fn run(seed: u64, broken: Broken) -> Result<Simulated, String> {
     let world = Arc::new(World::new(broken)?);
     let registers = Arc::new(Registers::new(KEYS));
     for key in 0..KEYS {
-        world.old.damage_put(TABLE, register::row(key, 0));
+        world.old.damage_put(TABLE, row(key, 0));
     }
     for store in [&world.old, &world.new] {
         let options = CaptureOptions { bound: 1_000_000, overflow: false };
@@ -186,7 +192,8 @@ async fn run(seed: u64, broken: Broken) -> Result<Simulated, String> {
         tokio::spawn(drain.run());
     }
     let instances = 2 + random.below(2);
-    let fleet = Fleet::start(instances, &world, &control, &registers, &mut random);
+    let plane: Arc<dyn Plane> = Arc::clone(&control) as Arc<dyn Plane>;
+    let fleet = Fleet::start(instances, &world, &plane, &registers, &mut random);
     let mut outcome = Simulated::default();
     operate(&control, &fleet, &mut random, &mut outcome).await;
     fleet.stop_traffic().await;
@@ -213,7 +220,7 @@ async fn operate(control: &Arc<ControlPlane>, fleet: &Fleet, random: &mut Random
             control.restart(random.between(Duration::ZERO, Duration::from_millis(400))).await;
         }
         let (event, to) = control.next_move(random);
-        if control.tell(event).await.is_err() {
+        if Arc::clone(control).tell(event).await.is_err() {
             continue;
         }
         // In mid-move, too.

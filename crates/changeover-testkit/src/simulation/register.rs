@@ -16,7 +16,9 @@ pub(super) fn key(id: u64) -> Key {
     Key::new(TABLE, id as i64)
 }
 
-pub(super) fn row(id: u64, version: u64) -> Row {
+/// The row of a key.
+#[must_use]
+pub fn row(id: u64, version: u64) -> Row {
     Row(vec![Value::Int(id as i64), Value::Int(version as i64)])
 }
 
@@ -58,10 +60,12 @@ impl State {
 
 /// All keys.
 #[derive(Debug)]
-pub(super) struct Registers(Mutex<State>);
+pub struct Registers(Mutex<State>);
 
 impl Registers {
-    pub(super) fn new(keys: u64) -> Self {
+    /// So many keys, none of them written.
+    #[must_use]
+    pub fn new(keys: u64) -> Self {
         let registers = vec![Register::default(); keys as usize];
         Self(Mutex::new(State { registers, began: Some(Instant::now()), ..State::default() }))
     }
@@ -111,7 +115,9 @@ impl Registers {
         }
     }
 
-    pub(super) fn counts(&self) -> (u64, u64, u64) {
+    /// Reads, writes acknowledged, operations refused.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64, u64) {
         let state = self.state();
         (state.reads, state.writes, state.refused)
     }
@@ -120,12 +126,19 @@ impl Registers {
         self.state().trace
     }
 
-    pub(super) fn verdict(&self) -> Result<(), String> {
+    /// Whether every read was as fresh as it had to be.
+    ///
+    /// # Errors
+    /// What was found wrong first.
+    pub fn verdict(&self) -> Result<(), String> {
         self.state().wrong.clone().map_or(Ok(()), Err)
     }
 
-    /// The authority's rows at rest.
-    pub(super) fn check_rows(&self, rows: &[Row]) -> Result<(), String> {
+    /// Compares the authority's rows at rest with what was acknowledged.
+    ///
+    /// # Errors
+    /// A write that is lost, or was never begun.
+    pub fn check_rows(&self, rows: &[Row]) -> Result<(), String> {
         let state = self.state();
         for (id, register) in state.registers.iter().enumerate() {
             let there = version(rows.iter().find(|row| row.0[0] == Value::Int(id as i64)));

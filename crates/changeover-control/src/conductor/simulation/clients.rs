@@ -7,10 +7,11 @@ use std::time::Duration;
 use changeover::{Key, Row};
 use changeover_testkit::memory::{MemoryStore, Refused};
 use changeover_testkit::random::Random;
+use changeover_testkit::simulation::{KEYS, TABLE, row};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::world::{KEYS, TABLE, World, row};
+use super::world::World;
 use super::{PATIENCE, written};
 
 /// How many applications; each has keys of its own, so that the last write of each key is known.

@@ -1,6 +1,6 @@
-//! A whole captured migration under simulated time: this conductor, over two stores in memory whose answers are late, lost,
-//! or never come; applications that know of nothing but a flag, and look at it late; a control plane that dies at any moment
-//! and begins anew; and an operator who changes their mind.
+//! Whole migrations under simulated time: this conductor, over two stores in memory whose answers are late, lost, or never
+//! come; applications that know of nothing but a flag, and look at it late, or instances with the library in them; a control
+//! plane that dies at any moment and begins anew, without its state if need be; and an operator who changes their mind.
 //!
 //! One seed decides the weather, the traffic, the moves and the crashes; the clock stands still until everybody waits. What
 //! must hold: no acknowledged write is lost, the sides are equal at rest, every move comes to an end, and the state and the
@@ -9,10 +9,13 @@
 //! `CHANGEOVER_SEEDS=N` and `CHANGEOVER_START=S` choose the seeds.
 
 mod clients;
+mod dual;
 mod world;
 
+use std::future::Future;
 use std::time::Duration;
 
+use changeover_protocol::moves::Mirror;
 use changeover_protocol::{Phase, Share, Side};
 use changeover_testkit::memory::{Sabotage, Weather};
 use changeover_testkit::random::Random;
@@ -62,14 +65,19 @@ const LEFT_OUT: [&str; 3] =
 const PATIENCE: Duration = Duration::from_secs(600);
 
 fn simulate(seed: u64, broken: Broken) -> Result<Simulated, String> {
+    alone(run(seed, broken))
+}
+
+/// On a thread and under a clock of its own.
+fn alone(simulation: impl Future<Output = Result<Simulated, String>>) -> Result<Simulated, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    runtime.map_err(|error| error.to_string())?.block_on(run(seed, broken))
+    runtime.map_err(|error| error.to_string())?.block_on(simulation)
 }
 
 async fn run(seed: u64, broken: Broken) -> Result<Simulated, String> {
     let mut random = Random::new(seed);
     let phases = if random.chance(0.6) { ALL } else { *random.pick(&LEFT_OUT) };
-    let world = World::new(broken.sabotage(), phases)?;
+    let world = World::new(broken.sabotage(), Mirror::Capture, phases)?;
     match migrate(&world, &mut random).await {
         Ok(outcome) => Ok(outcome),
         Err(wrong) => Err(format!("{wrong}\n{}", world.audit().await)),
@@ -151,12 +159,12 @@ fn seeds(default: u64) -> std::ops::Range<u64> {
     start..start + number("CHANGEOVER_SEEDS").unwrap_or(default)
 }
 
-#[test]
-fn a_captured_migration_keeps_every_promise() {
+/// Runs all seeds; what they went through, taken together.
+fn all_seeds(default: u64, simulate: impl Fn(u64) -> Result<Simulated, String>) -> Simulated {
     let mut all = Simulated::default();
     let mut wrong = Vec::new();
-    for seed in seeds(25) {
-        match simulate(seed, Broken::Nothing) {
+    for seed in seeds(default) {
+        match simulate(seed) {
             Ok(done) => {
                 all.writes += done.writes;
                 all.refused += done.refused;
@@ -168,7 +176,19 @@ fn a_captured_migration_keeps_every_promise() {
     }
     println!("{all:?}");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    all
+}
+
+#[test]
+fn a_captured_migration_keeps_every_promise() {
+    let all = all_seeds(25, |seed| simulate(seed, Broken::Nothing));
     assert!(all.writes > 1_000 && all.refused > 10 && all.crashes > 5, "{all:?}");
+}
+
+#[test]
+fn with_dual_write_every_key_is_linearizable_and_nothing_is_lost() {
+    let all = all_seeds(8, |seed| alone(dual::run(seed)));
+    assert!(all.writes > 1_000 && all.moves > 20 && all.crashes > 3, "{all:?}");
 }
 
 #[test]

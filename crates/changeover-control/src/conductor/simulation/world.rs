@@ -12,11 +12,13 @@ use changeover::engine::{Links, Pair};
 use changeover::store::Store;
 use changeover::store::capture::CaptureLog;
 use changeover::store::fence::Fence;
-use changeover::{Row, StoreError, Value};
+use changeover::{Row, StoreError};
 use changeover_api::Spec;
+use changeover_protocol::moves::Mirror;
 use changeover_protocol::{Control, Phase, Side};
 use changeover_testkit::memory::{Mapping, MemoryStore, MemoryTable, Sabotage, Weather};
 use changeover_testkit::random::Random;
+use changeover_testkit::simulation::{KEYS, TABLE, row};
 use tokio::sync::watch;
 
 use super::PATIENCE;
@@ -25,16 +27,17 @@ use crate::conductor::{Conducting, Conductor, Keeper, Parts, Plan, Sides};
 use crate::state::{AuditEntry, AuditKind, SqliteState, StateStore};
 use crate::supervisor::Watchdog;
 
-pub(super) const TABLE: &str = "registers";
-pub(super) const KEYS: u64 = 24;
-
 /// How often a crash takes the state with it.
 const STATE_LOST: f64 = 0.15;
 
+/// The lifetime of a write is the fleet's, of the test kit.
 const SPEC: &str = r#"
 format = 1
 name = "registers"
+mirror = "MIRROR"
 phases = PHASES
+hold_lease = "500ms"
+write_lifetime = "1500ms"
 [store.a]
 url = "sqlite:never-opened-a.db"
 [store.b]
@@ -47,10 +50,6 @@ key = { id = "id" }
 bake = { BAKE }
 "#;
 
-pub(super) fn row(key: u64, version: u64) -> Row {
-    Row(vec![Value::Int(key as i64), Value::Int(version as i64)])
-}
-
 fn empty_state() -> Result<SqliteState, String> {
     SqliteState::in_memory("registers").map_err(|error| error.to_string())
 }
@@ -60,6 +59,8 @@ pub(super) struct World {
     pub(super) new: MemoryStore,
     /// As services see it.
     pub(super) flag: Arc<watch::Sender<u8>>,
+    /// The spec's word.
+    mirror: Mirror,
     /// The spec's list.
     phases: &'static str,
     lost: AtomicBool,
@@ -68,7 +69,7 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(sabotage: Sabotage, phases: &'static str) -> Result<Self, String> {
+    pub(super) fn new(sabotage: Sabotage, mirror: Mirror, phases: &'static str) -> Result<Self, String> {
         let store =
             |side| MemoryStore::new(side, vec![MemoryTable::new(Mapping::alike(TABLE, &["id", "version"]))]);
         let (old, new) = (store(Side::Old), store(Side::New));
@@ -80,7 +81,16 @@ impl World {
         }
         let state = Mutex::new(empty_state()?);
         let flag = Arc::new(watch::Sender::new(Phase::Old.flag()));
-        Ok(Self { old, new, flag, phases, lost: AtomicBool::new(false), state, clock: Clock::runtime() })
+        Ok(Self {
+            old,
+            new,
+            flag,
+            mirror,
+            phases,
+            lost: AtomicBool::new(false),
+            state,
+            clock: Clock::runtime(),
+        })
     }
 
     pub(super) fn set_weather(&self, mut weather: impl FnMut() -> Weather) {
@@ -92,21 +102,27 @@ impl World {
         if side == Side::Old { &self.old } else { &self.new }
     }
 
-    fn parts(&self) -> Result<Parts, String> {
+    /// Links of a process of its own: what one knows of chunks, no other does.
+    pub(super) fn links(&self) -> Result<Links, String> {
         let pair = Pair {
             table: TABLE.into(),
             old: Arc::new(self.old.clone()) as Arc<dyn Store>,
             new: Arc::new(self.new.clone()),
             rules: Vec::new(),
         };
-        let links = Links::new(vec![pair]).map_err(|error| error.to_string())?;
+        Links::new(vec![pair]).map_err(|error| error.to_string())
+    }
+
+    fn parts(&self) -> Result<Parts, String> {
+        let links = self.links()?;
         let keeper = |side| (side, Arc::new(Kept(side, self.store(side).clone())) as Arc<dyn Keeper>);
         let bake = if self.phases.contains("reverse") {
             r#"reverse-shadow = "0s", new = "0s""#
         } else {
             r#"new = "0s""#
         };
-        let text = SPEC.replace("PHASES", self.phases).replace("BAKE", bake);
+        let mirror = if self.mirror == Mirror::Capture { "capture" } else { "dual-write" };
+        let text = SPEC.replace("MIRROR", mirror).replace("PHASES", self.phases).replace("BAKE", bake);
         let spec = Spec::parse(Path::new("registers.toml"), &text).map_err(|error| error.to_string())?;
         Ok(Parts {
             plan: Plan::of(spec),
@@ -158,8 +174,12 @@ impl World {
     /// Waits until nothing is on its way to the follower, where there is one.
     pub(super) async fn until_drained(&self, phase: Phase) -> Result<(), String> {
         let authority = self.store(phase.step().authority());
+        let is_drained = || match self.mirror {
+            Mirror::Capture => authority.logged().is_empty(),
+            Mirror::DualWrite => self.old.logged().is_empty() && self.new.logged().is_empty(),
+        };
         let drained = async {
-            while phase.step().is_mirrored() && !authority.logged().is_empty() {
+            while phase.step().is_mirrored() && !is_drained() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
             // What was claimed last is written.
@@ -169,14 +189,25 @@ impl World {
         waited.map_err(|_| format!("in {phase} the log isn't drained: {:?}", authority.logged()))
     }
 
-    /// Every acknowledged write is on the authority, and the follower is as it is.
+    /// The authority has just these rows, and the follower is as it is.
     pub(super) fn compare(&self, phase: Phase, rows: &BTreeMap<u64, Row>) -> Result<(), String> {
         let wanted: Vec<Row> = rows.values().cloned().collect();
-        let authority = phase.step().authority();
-        let found = self.store(authority).raw_rows(TABLE);
+        let found = self.rows(phase);
         if found != wanted {
             return Err(format!("in {phase} the authority has {found:?}, and acknowledged was {wanted:?}"));
         }
+        self.are_equal(phase)
+    }
+
+    /// The authority's rows.
+    pub(super) fn rows(&self, phase: Phase) -> Vec<Row> {
+        self.store(phase.step().authority()).raw_rows(TABLE)
+    }
+
+    /// The follower is as the authority, where there is one.
+    pub(super) fn are_equal(&self, phase: Phase) -> Result<(), String> {
+        let authority = phase.step().authority();
+        let found = self.rows(phase);
         let follower = self.store(authority.other()).raw_rows(TABLE);
         if phase.step().is_mirrored() && follower != found {
             return Err(format!("in {phase} the sides differ at rest: {found:?} {follower:?}"));
@@ -247,6 +278,10 @@ impl<'w> Run<'w> {
         &self.conducting.conductor
     }
 
+    pub(super) const fn conducted(&self) -> &Arc<Conductor> {
+        &self.conducting.conductor
+    }
+
     pub(super) fn record(&self) -> Arc<Control> {
         self.conductor().barrier.record()
     }
@@ -262,7 +297,8 @@ impl<'w> Run<'w> {
         flag.abort();
         drop(conducting);
         tokio::time::sleep(random.between(Duration::ZERO, Duration::from_millis(700))).await;
-        if random.chance(STATE_LOST) {
+        // With dual write the stores alone don't say which side is the authority.
+        if world.mirror == Mirror::Capture && random.chance(STATE_LOST) {
             world.lose_state()?;
         }
         Self::begin(world).await

@@ -116,8 +116,15 @@ impl<'a> Settler<'a> {
     ) -> Result<Vec<Key>, StoreError> {
         let mut left = Vec::new();
         while !keys.is_empty() {
-            let looked = self.look_at_some(keys, before, found, &mut left).await?;
-            keys = &keys[looked..];
+            match self.look_at_some(keys, before, found, &mut left).await {
+                Ok(looked) => keys = &keys[looked..],
+                // Another look follows, and the last one says what it meets.
+                Err(error) if error.retryable() => {
+                    left.extend_from_slice(keys);
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(left)
     }
