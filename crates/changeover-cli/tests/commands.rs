@@ -79,3 +79,46 @@ fn while_the_state_is_not_believed_the_flag_says_what_the_databases_say() {
     run.until("it goes on", |status| status["stopped"].is_null() && status["next"]["phase"] == "new");
     run.stop();
 }
+
+#[test]
+fn a_column_that_comes_while_it_runs_is_left_behind_by_no_move() {
+    let place = Place::with_bookings(20);
+    let run = place.run();
+    forward(&place, &run, &["shadow"]);
+    // The service is deployed anew, with a column more.
+    place.sql(
+        "old.db",
+        "ALTER TABLE bookings ADD COLUMN seat TEXT; UPDATE bookings SET seat = '12F' WHERE id = 3",
+    );
+    place.sql("new.db", "ALTER TABLE booking ADD COLUMN seat TEXT");
+    place.changeover(&["advance"]).expect(1).says("seat TEXT").says("started again");
+    run.until("it is an alert as well", |status| status["alerts"].to_string().contains("seat TEXT"));
+    run.stop();
+
+    let run = place.run();
+    place.changeover(&["verify", "bookings.toml", "--repair"]).expect(0);
+    run.until("verified by the new plan", is_settled);
+    place.changeover(&["advance"]).expect(0);
+    assert_eq!(place.rows("new.db", "SELECT seat FROM booking WHERE booking_id = 3"), ["Text(\"12F\")"]);
+    run.stop();
+}
+
+#[test]
+fn a_run_does_not_begin_where_a_column_that_was_carried_has_nowhere_to_go() {
+    let place = Place::with_bookings(20);
+    let run = place.run();
+    forward(&place, &run, &["shadow"]);
+    run.stop();
+    place.sql("new.db", "ALTER TABLE booking RENAME COLUMN price TO cents");
+    place.sql("old.db", "UPDATE bookings SET price = 777 WHERE id = 3");
+    place
+        .changeover(&["run", "bookings.toml", "--listen", "127.0.0.1:0"])
+        .expect(2)
+        .says("no column price any more")
+        .says("Put the column back");
+    place.sql("new.db", "ALTER TABLE booking RENAME COLUMN cents TO price");
+    let run = place.run();
+    run.until("it goes on", is_settled);
+    place.until_equal_sides();
+    run.stop();
+}

@@ -10,6 +10,7 @@ use changeover_protocol::moves::Mirror;
 use changeover_protocol::{Control, SlotRange};
 
 use super::install::patiently;
+use crate::columns::{Columns, Tables};
 
 /// What a store's kind can do beyond the engine's trait: what it carries of ours, and the end of it.
 #[async_trait]
@@ -19,6 +20,9 @@ pub(crate) trait Keeper: Send + Sync + 'static {
 
     /// What this migration has installed: each by its kind and name.
     async fn installed(&self) -> Result<Vec<String>, StoreError>;
+
+    /// The columns that its tables have now; a table that is gone is left out.
+    async fn columns(&self) -> Result<Tables, StoreError>;
 
     /// Removes what this migration has installed, of either side, but for the fence of the side `fenced`. May be repeated.
     async fn remove_installed(&self, fenced: Option<Side>) -> Result<(), StoreError>;
@@ -37,6 +41,8 @@ pub(crate) struct Sides {
     pub(crate) keepers: Vec<(Side, Arc<dyn Keeper>)>,
     /// The tables, each with its column, whose ids both sides' databases give out.
     pub(crate) counted_twice: Vec<(String, String)>,
+    /// The columns that the plan was made for.
+    pub(crate) columns: Columns,
 }
 
 impl Sides {
@@ -45,9 +51,19 @@ impl Sides {
         links: Links,
         keepers: Vec<(Side, Arc<dyn Keeper>)>,
         counted_twice: Vec<(String, String)>,
+        columns: Columns,
     ) -> Self {
         let (old, new) = (links.stores(Side::Old), links.stores(Side::New));
-        Self { links: Arc::new(links), old, new, keepers, counted_twice }
+        Self { links: Arc::new(links), old, new, keepers, counted_twice, columns }
+    }
+
+    /// In which way the tables are others now than those that the plan was made for; nothing if they are the same.
+    pub(crate) async fn outdated(&self) -> Result<Option<String>, StoreError> {
+        let mut now = Tables::new();
+        for (_, keeper) in &self.keepers {
+            now.extend(keeper.columns().await?);
+        }
+        Ok(self.columns.differ(&now))
     }
 
     /// The stores of a side, each once.
