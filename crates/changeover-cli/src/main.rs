@@ -12,6 +12,7 @@ mod error;
 mod locate;
 mod logs;
 mod memory;
+mod patience;
 mod remote;
 mod show;
 mod terminal;

@@ -122,3 +122,29 @@ fn a_run_does_not_begin_where_a_column_that_was_carried_has_nowhere_to_go() {
     place.until_equal_sides();
     run.stop();
 }
+
+#[test]
+fn a_rollback_that_waits_for_a_locked_file_says_so_and_ends_with_the_reason() {
+    let place = Place::with_bookings(20);
+    let run = place.run();
+    forward(&place, &run, &["shadow", "reverse-shadow"]);
+    // Somebody's long transaction on the side that is gone to, and a change that must reach it first.
+    let lock = place.open("old.db");
+    lock.execute_batch("BEGIN IMMEDIATE").expect("the lock");
+    place.sql("new.db", "UPDATE booking SET price = 4711 WHERE booking_id = 3");
+    let said = std::fs::File::create(place.path("rollback.err")).expect("a file");
+    let mut command = place.command(&["rollback"]);
+    let mut rollback =
+        command.stdout(std::process::Stdio::null()).stderr(said).spawn().expect("the binary can be started");
+    wait_for("it says what it waits for", || {
+        let said = place.read("rollback.err");
+        said.contains("Still under way") && said.contains("old.db is locked by")
+    });
+    drop(lock);
+    let code = rollback.wait().expect("its end").code();
+    assert_eq!(code, Some(1), "given up, and not out of reach: {}", place.read("rollback.err"));
+
+    place.changeover(&["rollback"]).expect(0);
+    assert_eq!(place.rows("old.db", "SELECT price FROM bookings WHERE id = 3"), ["Integer(4711)"]);
+    run.stop();
+}
