@@ -45,6 +45,8 @@ pub struct TableReport {
     pub refused: u64,
     /// Rows that were written anew.
     pub repaired: u64,
+    /// Rows that are equal only with the changes that are on their way to the follower, or wait in the log for a way back.
+    pub on_their_way: u64,
     /// The differences, as many as are kept.
     #[serde(skip)]
     pub differences: Vec<DifferenceReport>,
@@ -269,6 +271,7 @@ fn table_report(found: &Found) -> TableReport {
         equal_by_rule: found.equal_by_rule,
         by_rule: found.by_rule.iter().filter(|(_, rows)| *rows > 0).cloned().collect(),
         refused: found.refused,
+        on_their_way: found.under_guard,
         ..TableReport::default()
     }
 }

@@ -161,6 +161,11 @@ impl Connected {
     }
 }
 
+/// What the spec's phases ask of its databases.
+pub(crate) fn mirroring(spec: &Spec) -> Mirroring {
+    if spec.phases == changeover_protocol::Phases::SIMPLE { Mirroring::CopyOnly } else { Mirroring::Capture }
+}
+
 /// The mappings of a spec, linked: for a service that writes both sides itself, whose mirror is
 /// [`TableMirror`](changeover::engine::TableMirror) over them.
 ///

@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use changeover::Side;
 use changeover_api::Spec;
-use changeover_protocol::Phases;
 use changeover_tables::data::{Duplicates, TableData, check_data};
-use changeover_tables::plan::{Finding, Mirroring, Severity, TablePlan};
+use changeover_tables::plan::{Finding, Severity, TablePlan};
 use changeover_tables::sqlite::{SqliteStore, installed, removal_sql};
 use changeover_tables::words::{self, ColumnWords, LockWords};
 
-use crate::connect::{Connected, Elsewhere};
+use crate::connect::{Connected, Elsewhere, mirroring};
 use crate::error::ControlError;
 use crate::rights;
 use crate::shares;
@@ -64,7 +63,7 @@ impl CheckReport {
 /// # Errors
 /// A store that can't be reached.
 pub async fn check(spec: &Spec, data: bool) -> Result<CheckReport, ControlError> {
-    let mirroring = if spec.phases == Phases::SIMPLE { Mirroring::CopyOnly } else { Mirroring::Capture };
+    let mirroring = mirroring(spec);
     let connected = Connected::open(spec, mirroring, &Elsewhere::new()).await?;
     let mut findings = connected.plan.findings.clone();
     findings.extend(shares::findings(spec, &connected.plan));
