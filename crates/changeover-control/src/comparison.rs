@@ -27,6 +27,8 @@ pub struct TableReport {
     /// Bytes of the values that were compared, of both sides.
     #[serde(skip)]
     pub bytes: u64,
+    /// Rows that the new side had before the copy: those that the old side lacks are deleted by it.
+    pub rows_new_before: u64,
     /// Rows copied.
     pub rows_copied: u64,
     /// Rows compared.

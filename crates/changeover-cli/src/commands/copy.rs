@@ -9,6 +9,7 @@ use super::read_spec;
 use crate::error::{CliError, Exit};
 use crate::show::progress::Meter;
 use crate::show::report::Report;
+use crate::show::words;
 use crate::terminal::Terminal;
 
 /// What to copy.
@@ -41,6 +42,13 @@ pub(crate) async fn answer(args: &CopyArgs, terminal: &Terminal) -> Result<Exit,
     report.show(terminal)?;
     if terminal.json {
         return Ok(if report.clean { Exit::Done } else { Exit::No });
+    }
+    for table in report.tables.iter().filter(|table| table.rows_new_before > 0) {
+        terminal.say(terminal.err.warn(format_args!(
+            "{}: the new side had {} before. Those that the old side lacks were deleted, the others written anew.",
+            words::one_line(&table.table),
+            words::counted(table.rows_new_before, "row")
+        )));
     }
     if report.changed_meanwhile {
         let changed = "The old side changed while it was copied: what was copied is no image of one moment.";

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use changeover::engine::{Coverage, Links};
 use changeover::store::Store;
-use changeover::{Side, StoreError};
+use changeover::{Side, StoreError, TableName};
 use changeover_protocol::moves::Mirror;
 use changeover_protocol::{Control, SlotRange};
 
@@ -66,6 +66,24 @@ impl Sides {
         Ok(self.columns.differ(&now))
     }
 
+    /// The mappings whose new table has rows already, with how many; none once anything of this migration's is there, for
+    /// then they are its own.
+    pub(crate) async fn occupied(&self) -> Result<Vec<(TableName, u64)>, StoreError> {
+        for (_, keeper) in self.keepers.iter().filter(|(side, _)| *side == Side::New) {
+            if !keeper.installed().await?.is_empty() {
+                return Ok(Vec::new());
+            }
+        }
+        let mut occupied = Vec::new();
+        for link in self.links.links() {
+            let rows = link.store(Side::New).estimate(link.table()).await?;
+            if rows > 0 {
+                occupied.push((link.table().clone(), rows));
+            }
+        }
+        Ok(occupied)
+    }
+
     /// The stores of a side, each once.
     pub(crate) fn of(&self, side: Side) -> &[Arc<dyn Store>] {
         match side {
@@ -122,4 +140,12 @@ impl Sides {
         }
         Ok(())
     }
+}
+
+/// What becomes of rows that are on the new side before the copy.
+pub(crate) fn what_becomes_of(rows: u64) -> String {
+    let rows = if rows == 1 { "1 row".to_owned() } else { format!("{rows} rows") };
+    format!(
+        "the new table holds {rows} already: the copy deletes those that the old side lacks, and writes the others anew"
+    )
 }

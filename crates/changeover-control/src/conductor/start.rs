@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use super::mirror::Drains;
 use super::plan::SpecChange;
 use super::progress::Progress;
+use super::sides::what_becomes_of;
 use super::verify::Due;
 use super::wishes::PAUSED;
 use super::{Conductor, Plan, Sides, adopt};
@@ -189,6 +190,17 @@ impl Conductor {
             let table = "the spec's rules".to_owned();
             let detail = "what counts as equal is another".to_owned();
             self.tell(ControlEvent::Unclean(UncleanEvent::TableChanged { table, detail })).await;
+        }
+        if stopped.is_none() && record.place.phase == Phase::Old && record.shift.is_none() {
+            match self.sides.occupied().await {
+                Ok(occupied) => {
+                    for (table, rows) in occupied {
+                        self.alert(format!("{table}: {}", what_becomes_of(rows))).await;
+                    }
+                }
+                // Good to know, and no more: what can't be asked now is told by the move that needs it.
+                Err(error) => tracing::warn!(%error, "the new side's rows can't be counted"),
+            }
         }
         if let Some(problem) = stopped {
             self.note(

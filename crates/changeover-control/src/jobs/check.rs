@@ -10,6 +10,7 @@ use changeover_tables::plan::{Finding, Severity, TablePlan};
 use changeover_tables::sqlite::{SqliteStore, installed, removal_sql};
 use changeover_tables::words::{self, ColumnWords, LockWords};
 
+use crate::conductor::what_becomes_of;
 use crate::connect::{Connected, Elsewhere, mirroring};
 use crate::error::ControlError;
 use crate::rights;
@@ -87,6 +88,19 @@ pub async fn check(spec: &Spec, data: bool) -> Result<CheckReport, ControlError>
             backward: words::backward(table),
             rows,
         });
+    }
+    if is_sound {
+        let sides = connected.sides(&spec.name).await?;
+        for (table, rows) in sides.occupied().await? {
+            findings.push(Finding {
+                severity: Severity::Warning,
+                table,
+                column: None,
+                what: what_becomes_of(rows),
+                remedy: "if they are somebody's own: give them a table of their own, or let a constant in `set` tell them apart"
+                    .to_owned(),
+            });
+        }
     }
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     let seen = if data && is_sound {
