@@ -71,7 +71,16 @@ impl RehearsalReport {
 pub async fn rehearse(spec: &Spec, folder: &Path, told: Told<'_>) -> Result<RehearsalReport, ControlError> {
     let began = Instant::now();
     // The copies are made as a run wants them; what `run` would refuse in the real ones is refused here.
-    Connected::open(spec, mirroring(spec), &Elsewhere::new()).await?.check()?;
+    let real = Connected::open(spec, mirroring(spec), &Elsewhere::new()).await?;
+    real.check()?;
+    if let Some((side, what)) = super::installed_by_a_run(&real.sides(&spec.name).await?).await? {
+        return Err(ControlError::Refused(format!(
+            "a run of `{}` has begun: {what} is installed on the {side} side. A rehearsal is made before; now \
+             `changeover status` says where it stands",
+            spec.name
+        )));
+    }
+    drop(real);
     let elsewhere = copy_databases(spec, folder).await?;
     let connected = Connected::open(spec, Mirroring::Capture, &elsewhere).await?;
     connected.check()?;
