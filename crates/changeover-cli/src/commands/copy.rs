@@ -69,5 +69,5 @@ pub(crate) async fn answer(args: &CopyArgs, terminal: &Terminal) -> Result<Exit,
 /// `1 row isn't as it should be`, `3 rows aren't as they should be`.
 pub(super) fn rows_are(n: u64) -> String {
     let verb = if n == 1 { "isn't as it" } else { "aren't as they" };
-    format!("{} {verb} should be", crate::show::words::counted(n, "row"))
+    format!("{} {verb} should be", words::counted(n, "row"))
 }
