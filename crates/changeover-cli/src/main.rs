@@ -12,6 +12,7 @@ mod error;
 mod locate;
 mod logs;
 mod memory;
+mod patience;
 mod remote;
 mod show;
 mod terminal;
@@ -21,7 +22,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use self::args::Cli;
+use self::args::{Cli, Color};
 use self::error::CliError;
 use self::terminal::Terminal;
 
@@ -30,7 +31,10 @@ const STACK_BYTES: usize = 16 << 20;
 
 fn main() -> ExitCode {
     memory::with_one_arena();
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return not_understood(&error),
+    };
     let terminal = Terminal::new(cli.json, cli.color);
     // The main thread's stack is the system's to size; one of our own is the same everywhere.
     let work = std::thread::Builder::new().name("main".to_owned()).stack_size(STACK_BYTES);
@@ -41,6 +45,21 @@ fn main() -> ExitCode {
         Ok(Err(_panic)) => ExitCode::from(101),
         Err(_no_thread) => ExitCode::from(3),
     }
+}
+
+/// Arguments that aren't understood: in clap's own words; a program that asked for JSON gets that as well. Help and the
+/// version come this way too, and are no errors.
+fn not_understood(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
+        let told = error.render().to_string();
+        let told = told.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
+        let message = told.split_whitespace().collect::<Vec<_>>().join(" ");
+        let mistake = CliError::usage(message, "Try --help.");
+        let _ = Terminal::new(true, Color::default()).answer_json(&show::error::as_json(&mistake));
+    }
+    // As in clap: where nobody reads there is nobody to tell.
+    let _ = error.print();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
 fn answer(cli: Cli, terminal: &Terminal) -> ExitCode {

@@ -217,6 +217,9 @@ fn wrong_arguments_are_usage() {
         &["copy"],
     ] {
         place.changeover(arguments).expect(2);
+        let told = place.json(arguments, 2);
+        assert_eq!(told["error"]["code"], "usage", "{told}");
+        assert!(told["error"]["message"].as_str().is_some_and(|message| !message.is_empty()), "{told}");
     }
     place.changeover(&["--help"]).expect(0);
 }

@@ -79,3 +79,72 @@ fn while_the_state_is_not_believed_the_flag_says_what_the_databases_say() {
     run.until("it goes on", |status| status["stopped"].is_null() && status["next"]["phase"] == "new");
     run.stop();
 }
+
+#[test]
+fn a_column_that_comes_while_it_runs_is_left_behind_by_no_move() {
+    let place = Place::with_bookings(20);
+    let run = place.run();
+    forward(&place, &run, &["shadow"]);
+    // The service is deployed anew, with a column more.
+    place.sql(
+        "old.db",
+        "ALTER TABLE bookings ADD COLUMN seat TEXT; UPDATE bookings SET seat = '12F' WHERE id = 3",
+    );
+    place.sql("new.db", "ALTER TABLE booking ADD COLUMN seat TEXT");
+    place.changeover(&["advance"]).expect(1).says("seat TEXT").says("started again");
+    run.until("it is an alert as well", |status| status["alerts"].to_string().contains("seat TEXT"));
+    run.stop();
+
+    let run = place.run();
+    place.changeover(&["verify", "bookings.toml", "--repair"]).expect(0);
+    run.until("verified by the new plan", is_settled);
+    place.changeover(&["advance"]).expect(0);
+    assert_eq!(place.rows("new.db", "SELECT seat FROM booking WHERE booking_id = 3"), ["Text(\"12F\")"]);
+    run.stop();
+}
+
+#[test]
+fn a_run_does_not_begin_where_a_column_that_was_carried_has_nowhere_to_go() {
+    let place = Place::with_bookings(20);
+    let run = place.run();
+    forward(&place, &run, &["shadow"]);
+    run.stop();
+    place.sql("new.db", "ALTER TABLE booking RENAME COLUMN price TO cents");
+    place.sql("old.db", "UPDATE bookings SET price = 777 WHERE id = 3");
+    place
+        .changeover(&["run", "bookings.toml", "--listen", "127.0.0.1:0"])
+        .expect(2)
+        .says("no column price any more")
+        .says("Put the column back");
+    place.sql("new.db", "ALTER TABLE booking RENAME COLUMN cents TO price");
+    let run = place.run();
+    run.until("it goes on", is_settled);
+    place.until_equal_sides();
+    run.stop();
+}
+
+#[test]
+fn a_rollback_that_waits_for_a_locked_file_says_so_and_ends_with_the_reason() {
+    let place = Place::with_bookings(20);
+    let run = place.run();
+    forward(&place, &run, &["shadow", "reverse-shadow"]);
+    // Somebody's long transaction on the side that is gone to, and a change that must reach it first.
+    let lock = place.open("old.db");
+    lock.execute_batch("BEGIN IMMEDIATE").expect("the lock");
+    place.sql("new.db", "UPDATE booking SET price = 4711 WHERE booking_id = 3");
+    let said = std::fs::File::create(place.path("rollback.err")).expect("a file");
+    let mut command = place.command(&["rollback"]);
+    let mut rollback =
+        command.stdout(std::process::Stdio::null()).stderr(said).spawn().expect("the binary can be started");
+    wait_for("it says what it waits for", || {
+        let said = place.read("rollback.err");
+        said.contains("Still under way") && said.contains("old.db is locked by")
+    });
+    drop(lock);
+    let code = rollback.wait().expect("its end").code();
+    assert_eq!(code, Some(1), "given up, and not out of reach: {}", place.read("rollback.err"));
+
+    place.changeover(&["rollback"]).expect(0);
+    assert_eq!(place.rows("old.db", "SELECT price FROM bookings WHERE id = 3"), ["Integer(4711)"]);
+    run.stop();
+}

@@ -116,3 +116,24 @@ fn a_refused_row_is_shown_with_its_table_and_value_and_a_remedy_that_helps() {
     let counts = &report["tables"].as_array().unwrap().iter().find(|t| t["table"] == "tags").unwrap();
     assert_eq!((&counts["refused"], &counts["repaired"]), (&1.into(), &0.into()), "{report}");
 }
+
+#[test]
+fn rows_that_are_on_the_new_side_before_are_told_of_by_all_that_would_delete_them() {
+    let place = Place::with_bookings(20);
+    place.sql("new.db", "INSERT INTO booking VALUES (3, 'x', 'Y', 1, NULL), (999, 'own', 'OWN', 1, NULL)");
+    let check = place.changeover(&["check", "bookings.toml"]).expect(0).out;
+    assert!(check.contains("holds 2 rows already"), "{check}");
+    let run = place.run();
+    run.until("it is an alert", |status| status["alerts"].to_string().contains("holds 2 rows already"));
+    run.stop();
+    let copied = place.changeover(&["copy", "bookings.toml"]).expect(0);
+    copied.says("the new side had 2 rows before").says("deleted");
+    place.assert_equal_sides();
+
+    // Its own rows are no news to a migration that has begun.
+    let run = place.run();
+    place.changeover(&["advance"]).expect(0);
+    let check = place.changeover(&["check", "bookings.toml"]).expect(0).out;
+    assert!(!check.contains("already"), "{check}");
+    run.stop();
+}

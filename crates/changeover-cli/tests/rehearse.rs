@@ -61,3 +61,21 @@ fn the_copies_stay_where_they_were_wanted_and_overwrite_nothing() {
     assert_eq!(again.code, Some(1), "{again:?}");
     again.says("is there already");
 }
+
+#[test]
+fn what_a_run_would_refuse_in_the_real_databases_a_rehearsal_refuses_too() {
+    let place = Place::with_bookings(20);
+    place.sql("old.db", "PRAGMA journal_mode = DELETE");
+    place.changeover(&["rehearse", "bookings.toml"]).expect(2).says("PRAGMA journal_mode = WAL");
+}
+
+#[test]
+fn a_migration_that_has_begun_is_not_rehearsed() {
+    let place = Place::with_bookings(20);
+    let run = place.run();
+    place.changeover(&["advance"]).expect(0);
+    let ended = place.changeover(&["rehearse", "bookings.toml"]).expect(1);
+    ended.says("has begun").says("changeover status");
+    assert!(!ended.err.contains("adopt"), "nothing is to be adopted: {}", ended.err);
+    run.stop();
+}

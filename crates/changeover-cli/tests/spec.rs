@@ -174,6 +174,18 @@ fn init_writes_a_spec_that_can_be_checked_with_its_guesses_marked() {
 }
 
 #[test]
+fn init_asks_for_no_way_back_of_what_the_database_computes() {
+    let test = Place::empty();
+    let table =
+        "CREATE TABLE bookings (id INTEGER PRIMARY KEY, name TEXT, low TEXT AS (lower(name)), gone TEXT);";
+    test.sql("old.db", &format!("PRAGMA journal_mode = WAL; {table}"));
+    test.sql("new.db", "CREATE TABLE bookings (id INTEGER PRIMARY KEY, name TEXT)");
+    test.changeover(&["init", "old.db", "new.db"]).expect(0);
+    let spec = test.read("bookings.toml");
+    assert!(spec.contains("back.gone") && !spec.contains("back.low"), "{spec}");
+}
+
+#[test]
 fn init_overwrites_nothing() {
     let test = Place::with_bookings(1);
     let ended = test.changeover(&["init", "old.db", "new.db", "--name", "bookings"]).expect(2);

@@ -101,3 +101,25 @@ fn rules_that_the_run_does_not_have_open_no_gate() {
     let compared = place.json(&["verify", "bookings.toml"], 0);
     assert!(compared["kept_in"].is_null(), "{compared}");
 }
+
+#[test]
+fn what_waits_in_the_log_of_the_way_back_is_told_apart_from_what_is_equal() {
+    let place = Place::with_bookings(100);
+    let run = place.run();
+    place.changeover(&["advance"]).expect(0);
+    run.until("copied and verified", is_settled);
+    place.changeover(&["advance"]).expect(0);
+    place.changeover(&["advance"]).expect(0);
+    place.sql("new.db", "UPDATE booking SET price = 4711 WHERE booking_id IN (3, 4)");
+    let report = place.json(&["verify", "bookings.toml"], 0);
+    assert_eq!(
+        (&report["clean"], &report["tables"][0]["on_their_way"]),
+        (&true.into(), &2.into()),
+        "{report}"
+    );
+    place
+        .changeover(&["verify", "bookings.toml"])
+        .expect(0)
+        .says("2 rows of these compared with the changes");
+    run.stop();
+}

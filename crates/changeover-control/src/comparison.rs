@@ -32,6 +32,8 @@ pub struct TableReport {
     /// Bytes of the values that were compared, of both sides.
     #[serde(skip)]
     pub bytes: u64,
+    /// Rows that the new side had before the copy: those that the old side lacks are deleted by it.
+    pub rows_new_before: u64,
     /// Rows copied.
     pub rows_copied: u64,
     /// Rows compared.
@@ -50,6 +52,8 @@ pub struct TableReport {
     pub refused: u64,
     /// Rows that were written anew.
     pub repaired: u64,
+    /// Rows that are equal only with the changes that are on their way to the follower, or wait in the log for a way back.
+    pub on_their_way: u64,
     /// The differences, as many as are kept.
     #[serde(skip)]
     pub differences: Vec<DifferenceReport>,
@@ -301,6 +305,7 @@ fn table_report(found: &Found) -> TableReport {
         equal_by_rule: found.equal_by_rule,
         by_rule: found.by_rule.iter().filter(|(_, rows)| *rows > 0).cloned().collect(),
         refused: found.refused,
+        on_their_way: found.under_guard,
         ..TableReport::default()
     }
 }

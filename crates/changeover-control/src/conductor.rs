@@ -39,7 +39,7 @@ pub(crate) use self::gates::{Chunks, gather, window};
 pub use self::plan::Plan;
 pub(crate) use self::progress::Progress;
 pub use self::requests::Moved;
-pub(crate) use self::sides::{Keeper, Sides};
+pub(crate) use self::sides::{Keeper, Sides, what_becomes_of};
 pub(crate) use self::start::{Conducting, Parts, spec_of_run};
 pub(crate) use self::verify::authority_to_verify;
 use crate::barrier::Barrier;

@@ -17,6 +17,7 @@ use changeover_tables::sqlite::{
     Ownership, OwnershipScope, SqliteDatabase, SqliteOptions, SqliteStore, installed,
 };
 
+use crate::columns::{self, Columns, Tables};
 use crate::conductor::{Keeper, Sides};
 use crate::error::ControlError;
 use crate::shares;
@@ -102,7 +103,7 @@ impl Connected {
                 })?;
                 let store = SqliteStore::new(Arc::clone(database), migration, side, &self.plan).await?;
                 let store = Arc::new(store);
-                keepers.push((side, Arc::new(SqliteKeeper::new(&store, migration))));
+                keepers.push((side, Arc::new(SqliteKeeper::new(&store, migration, side, &self.plan))));
                 stores.insert(known, Arc::clone(&store));
                 Ok(store)
             };
@@ -114,7 +115,7 @@ impl Connected {
             wrong.extend(store.check_expressions(&self.plan.tables).await?);
         }
         refuse(&wrong)?;
-        Ok(Sides::new(Links::new(pairs)?, keepers, self.counted_twice.clone()))
+        Ok(Sides::new(Links::new(pairs)?, keepers, self.counted_twice.clone(), Columns::of(&self.plan)))
     }
 
     /// Takes the right to run this migration on its tables, in every database.
@@ -158,6 +159,11 @@ impl Connected {
         }
         Ok(owned)
     }
+}
+
+/// What the spec's phases ask of its databases.
+pub(crate) fn mirroring(spec: &Spec) -> Mirroring {
+    if spec.phases == changeover_protocol::Phases::SIMPLE { Mirroring::CopyOnly } else { Mirroring::Capture }
 }
 
 /// The mappings of a spec, linked: for a service that writes both sides itself, whose mirror is
@@ -210,12 +216,17 @@ struct SqliteKeeper {
     store: Arc<SqliteStore>,
     migration: String,
     name: String,
+    side: Side,
+    /// Its tables that take part.
+    tables: Vec<String>,
 }
 
 impl SqliteKeeper {
-    fn new(store: &Arc<SqliteStore>, migration: &str) -> Self {
+    fn new(store: &Arc<SqliteStore>, migration: &str, side: Side, plan: &Plan) -> Self {
         let name = store.info().name.clone();
-        Self { store: Arc::clone(store), migration: migration.to_owned(), name }
+        let of_side = plan.tables.iter().map(|table| if side == Side::Old { &table.old } else { &table.new });
+        let tables = of_side.filter(|table| table.store == name).map(|table| table.table.clone()).collect();
+        Self { store: Arc::clone(store), migration: migration.to_owned(), name, side, tables }
     }
 }
 
@@ -236,6 +247,15 @@ impl Keeper for SqliteKeeper {
             .filter(|thing| ours(&thing.name))
             .map(|thing| format!("{} {}", thing.kind, thing.name))
             .collect())
+    }
+
+    async fn columns(&self) -> Result<Tables, StoreError> {
+        let catalog = self.store.database().catalog().await?;
+        let there = self.tables.iter().filter_map(|name| {
+            let table = catalog.table(None, name)?;
+            Some((columns::called(self.side, &self.name, name), columns::of_table(table)))
+        });
+        Ok(there.collect())
     }
 
     async fn remove_installed(&self, fenced: Option<Side>) -> Result<(), StoreError> {

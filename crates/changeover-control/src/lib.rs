@@ -19,6 +19,7 @@ mod archive;
 mod asked;
 pub mod barrier;
 mod clock;
+mod columns;
 mod comparison;
 mod conductor;
 mod connect;

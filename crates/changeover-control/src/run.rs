@@ -11,7 +11,6 @@ use changeover::Side;
 use changeover_api::spec::show_duration;
 use changeover_api::{RunFile, Secret, Spec};
 use changeover_protocol::Phase;
-use changeover_tables::plan::Mirroring;
 use changeover_tables::sqlite::Ownership;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -19,7 +18,7 @@ use tokio::task::JoinSet;
 use crate::api::{self, Api, Bound};
 use crate::clock::Clock;
 use crate::conductor::{Conducting, Conductor, Parts, Plan};
-use crate::connect::{Connected, Elsewhere};
+use crate::connect::{Connected, Elsewhere, mirroring};
 use crate::error::ControlError;
 use crate::files::{self, FileLock, Readers};
 use crate::rights;
@@ -95,12 +94,7 @@ impl Run {
         let run_file = RunFile::path_of(spec.folder(), &spec.name);
         let state_lock = lock_state(&state_path).await?;
         let plan = Plan::of(spec);
-        let mirroring = if plan.settings.phases == changeover_protocol::Phases::SIMPLE {
-            Mirroring::CopyOnly
-        } else {
-            Mirroring::Capture
-        };
-        let connected = Connected::open(&plan.spec, mirroring, &Elsewhere::new()).await?;
+        let connected = Connected::open(&plan.spec, mirroring(&plan.spec), &Elsewhere::new()).await?;
         connected.check()?;
         rights::check(&connected)?;
         let owned = own(&connected, &plan.name).await?;

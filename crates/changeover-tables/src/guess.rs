@@ -110,7 +110,9 @@ fn table(old_in: &Catalog, old: &TableInfo, new_in: &Catalog, new: &TableInfo) -
     let taken = |name: &str| {
         columns.iter().any(|c| c.old.as_deref() == Some(name)) || key.iter().any(|k| k.old == name)
     };
-    let left_behind = old.columns.iter().map(|c| c.name.clone()).filter(|name| !taken(name)).collect();
+    // What the database computes is made of other columns, and can't be written on the way back either.
+    let own = old.columns.iter().filter(|column| column.generated == Generated::No);
+    let left_behind = own.map(|c| c.name.clone()).filter(|name| !taken(name)).collect();
     let place = |catalog: &Catalog, table: &TableInfo| TableRef {
         store: catalog.store.clone(),
         schema: table.schema.clone(),

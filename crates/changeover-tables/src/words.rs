@@ -146,6 +146,18 @@ pub fn reversibility(table: &TablePlan) -> Vec<Finding> {
             );
         }
     }
+    if !table.scope.is_empty() {
+        let columns: Vec<&str> = table.scope.iter().map(|(column, _)| column.as_str()).collect();
+        let columns = columns.join(", ");
+        note(
+            Severity::Note,
+            &columns,
+            format!(
+                "rows that are made on the new side come back by their {columns}: where no mapping has its value, nowhere"
+            ),
+            "see that the service writes no other values while there is to be a way back",
+        );
+    }
     for index in &table.old_info.unique {
         let Some(columns) = index.columns() else { continue };
         if columns.iter().any(|c| table.kept.iter().any(|k| k.eq_ignore_ascii_case(c))) {

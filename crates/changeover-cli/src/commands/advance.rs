@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::args::{Because, Which};
 use crate::error::{CliError, Exit};
+use crate::patience::with_word;
 use crate::remote::Remote;
 use crate::show;
 use crate::terminal::Terminal;
@@ -67,7 +68,9 @@ impl Overrides {
 /// If there is no run, a gate is closed, or the move was given up.
 pub(crate) async fn answer(args: &AdvanceArgs, terminal: &Terminal) -> Result<Exit, CliError> {
     let remote = Remote::find(&args.which)?.because(&args.overrides.because)?;
-    let moved = remote.advance(args.to, args.share, &args.overrides.list()).await?;
+    let overrides = args.overrides.list();
+    let asked = remote.advance(args.to, args.share, &overrides);
+    let moved = with_word(&remote, terminal, asked).await?;
     show::moved::show(&moved, terminal)?;
     Ok(Exit::Done)
 }

@@ -9,6 +9,7 @@ use super::read_spec;
 use crate::error::{CliError, Exit};
 use crate::show::progress::Meter;
 use crate::show::report::Report;
+use crate::show::words;
 use crate::terminal::Terminal;
 
 /// What to copy.
@@ -42,6 +43,13 @@ pub(crate) async fn answer(args: &CopyArgs, terminal: &Terminal) -> Result<Exit,
     if terminal.json {
         return Ok(if report.clean { Exit::Done } else { Exit::No });
     }
+    for table in report.tables.iter().filter(|table| table.rows_new_before > 0) {
+        terminal.say(terminal.err.warn(format_args!(
+            "{}: the new side had {} before. Those that the old side lacks were deleted, the others written anew.",
+            words::one_line(&table.table),
+            words::counted(table.rows_new_before, "row")
+        )));
+    }
     if report.changed_meanwhile {
         let changed = "The old side changed while it was copied: what was copied is no image of one moment.";
         terminal.say(terminal.err.bad(changed));
@@ -61,5 +69,5 @@ pub(crate) async fn answer(args: &CopyArgs, terminal: &Terminal) -> Result<Exit,
 /// `1 row isn't as it should be`, `3 rows aren't as they should be`.
 pub(super) fn rows_are(n: u64) -> String {
     let verb = if n == 1 { "isn't as it" } else { "aren't as they" };
-    format!("{} {verb} should be", crate::show::words::counted(n, "row"))
+    format!("{} {verb} should be", words::counted(n, "row"))
 }

@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::args::{Because, Which};
 use crate::error::{CliError, Exit};
+use crate::patience::with_word;
 use crate::remote::Remote;
 use crate::show;
 use crate::terminal::Terminal;
@@ -54,7 +55,7 @@ pub(crate) async fn answer(args: &RollbackArgs, terminal: &Terminal) -> Result<E
             "Name a file that isn't: what is left behind is not to be mixed up.",
         ));
     }
-    let moved = remote.rollback(args.to, file).await?;
+    let moved = with_word(&remote, terminal, remote.rollback(args.to, file)).await?;
     show::moved::show(&moved, terminal)?;
     Ok(Exit::Done)
 }

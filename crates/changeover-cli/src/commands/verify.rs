@@ -68,6 +68,13 @@ pub(crate) async fn answer(args: &VerifyArgs, terminal: &Terminal) -> Result<Exi
                 }
             }
         }
+        let on_their_way: u64 = report.tables.iter().map(|table| table.on_their_way).sum();
+        if on_their_way > 0 {
+            terminal.say(format_args!(
+                "{} of these compared with the changes that are on their way still, or wait in the log.",
+                words::counted(on_their_way, "row")
+            ));
+        }
         if let Some(state) = &report.kept_in {
             terminal.say(format_args!("The gates look at this result: it is kept in {}.", state.display()));
         }

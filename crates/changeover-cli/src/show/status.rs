@@ -147,6 +147,18 @@ fn moving(moving: &Moving, now: u64) -> String {
     text
 }
 
+/// What a move that is under way waits for, and what fails meanwhile; nothing if no move is.
+pub(crate) fn waits(status: &Status) -> Option<String> {
+    let moving = status.moving.as_ref()?;
+    let mut told = vec![
+        if moving.turned { "it was given up, and goes back" } else { "it is not through yet" }.to_owned(),
+    ];
+    told.extend(moving.waits_for.as_ref().map(|what| format!("waits for {what}")));
+    let troubles = status.troubles.iter();
+    told.extend(troubles.map(|trouble| format!("{} fails: {}", trouble.part, words::one_line(&trouble.why))));
+    Some(told.join("; "))
+}
+
 fn alerts(status: &Status, terminal: &Terminal) -> String {
     let paint = terminal.out;
     let mut facts = Facts::new();

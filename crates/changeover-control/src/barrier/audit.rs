@@ -23,14 +23,16 @@ pub(super) fn line(now: Millis, action: &ControlAction) -> Option<NewAudit> {
             (AuditKind::Move, "the log kept for the way back is drained".to_owned())
         }
         ControlAction::StartFence { epoch, from, .. } => {
-            (AuditKind::Move, format!("the fence of {from} is moved, epoch {epoch}"))
+            (AuditKind::Move, format!("the fence of {from} is being moved, epoch {epoch}"))
         }
-        ControlAction::OpenFence { epoch, side } => {
-            (AuditKind::Move, format!("the fence of {side} is opened, epoch {epoch}: from here only forward"))
-        }
-        ControlAction::UndoFence { epoch, from } => {
-            (AuditKind::Move, format!("the fence is undone, epoch {epoch}: {from} takes writes again"))
-        }
+        ControlAction::OpenFence { epoch, side } => (
+            AuditKind::Move,
+            format!("the fence of {side} is being opened, epoch {epoch}: from here only forward"),
+        ),
+        ControlAction::UndoFence { epoch, from } => (
+            AuditKind::Move,
+            format!("the fence is being undone, epoch {epoch}, so that {from} takes writes again"),
+        ),
         ControlAction::Void(id) => (AuditKind::Instance, format!("instance {id} is forgotten")),
         ControlAction::Unclean(event) => {
             (AuditKind::Unclean, format!("{event}: the last verification no longer counts"))

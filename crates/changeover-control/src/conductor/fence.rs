@@ -242,16 +242,22 @@ impl<'c> FenceDriver<'c> {
         let deadline = tokio::time::Instant::now() + settings.budget;
         let mut left = 0;
         for (store, lock) in locks {
-            let drained = drain_under_lock(self.links, from, lock, deadline).await;
-            let why = match drained {
-                Ok(outcome) if outcome.is_empty() => continue,
-                Ok(outcome) => match (outcome.refused.first(), outcome.deferred.first()) {
+            let draining = drain_under_lock(self.links, from, lock, deadline);
+            // It looks at the time between its batches. A batch that stands still, because the other side's file is locked,
+            // must not stand on ours until the supervisor ends the process for it.
+            let why = match tokio::time::timeout_at(deadline, draining).await {
+                Ok(Ok(outcome)) if outcome.is_empty() => continue,
+                Ok(Ok(outcome)) => match (outcome.refused.first(), outcome.deferred.first()) {
                     (Some(refusal), _) => format!("{} can't be carried: {}", refusal.key, refusal.why),
                     (None, Some(key)) => format!("{key} is in a chunk that isn't copied yet"),
                     (None, None) => "the log could not be drained within the hold's budget".to_owned(),
                 },
-                Err(error) if to_empty => return Err(error.into()),
-                Err(error) => error.to_string(),
+                Ok(Err(error)) if to_empty => return Err(error.into()),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!(
+                    "the log could not be drained within the hold's budget: the {} side took no write meanwhile",
+                    from.other()
+                ),
             };
             if to_empty {
                 return Err(ControlError::Refused(why));

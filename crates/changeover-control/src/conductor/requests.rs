@@ -108,6 +108,9 @@ impl Conductor {
         if share != Share::ALL {
             shares::refuse(&self.sides.counted_twice)?;
         }
+        if to != Phase::Retired {
+            self.check_plan().await?;
+        }
         let judgement = self.judge(to, overrides).await?;
         if !judgement.is_open() {
             return Err(ControlError::Gates { into: to.to_string(), blocked: blocked(&judgement) });
@@ -141,6 +144,15 @@ impl Conductor {
             moved.notes = self.retired().await;
         }
         Ok(moved)
+    }
+
+    /// The plan carries the columns that were there when it was made. By one that no longer fits the tables nothing goes
+    /// forward: what it doesn't know would be left behind, and no verification would miss it.
+    async fn check_plan(&self) -> Result<(), ControlError> {
+        match self.sides.outdated().await? {
+            Some(changes) => Err(ControlError::Refused(outdated(&changes))),
+            None => Ok(()),
+        }
     }
 
     /// Puts in place what the phase needs, and looks whether its fence can be moved within the budget.
@@ -290,6 +302,14 @@ impl Conductor {
             _ => Ok(Moved { place, text: sentence(report), held_ms, under_way: false, notes: Vec::new() }),
         }
     }
+}
+
+/// What is said of a plan that no longer fits its tables.
+pub(super) fn outdated(changes: &str) -> String {
+    format!(
+        "the tables aren't as they were when this run began: {changes}. What has changed isn't carried until the run is \
+         stopped and started again; `changeover check` says what becomes of each column then"
+    )
 }
 
 /// Each gate that is shut, and what would open it.

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use changeover::engine::{Coverage, Links};
 use changeover::store::Store;
-use changeover::{Side, StoreError};
+use changeover::{Side, StoreError, TableName};
 use changeover_protocol::moves::Mirror;
 use changeover_protocol::{Control, SlotRange};
 
 use super::install::patiently;
+use crate::columns::{Columns, Tables};
 
 /// What a store's kind can do beyond the engine's trait: what it carries of ours, and the end of it.
 #[async_trait]
@@ -19,6 +20,9 @@ pub(crate) trait Keeper: Send + Sync + 'static {
 
     /// What this migration has installed: each by its kind and name.
     async fn installed(&self) -> Result<Vec<String>, StoreError>;
+
+    /// The columns that its tables have now; a table that is gone is left out.
+    async fn columns(&self) -> Result<Tables, StoreError>;
 
     /// Removes what this migration has installed, of either side, but for the fence of the side `fenced`. May be repeated.
     async fn remove_installed(&self, fenced: Option<Side>) -> Result<(), StoreError>;
@@ -37,6 +41,8 @@ pub(crate) struct Sides {
     pub(crate) keepers: Vec<(Side, Arc<dyn Keeper>)>,
     /// The tables, each with its column, whose ids both sides' databases give out.
     pub(crate) counted_twice: Vec<(String, String)>,
+    /// The columns that the plan was made for.
+    pub(crate) columns: Columns,
 }
 
 impl Sides {
@@ -45,9 +51,37 @@ impl Sides {
         links: Links,
         keepers: Vec<(Side, Arc<dyn Keeper>)>,
         counted_twice: Vec<(String, String)>,
+        columns: Columns,
     ) -> Self {
         let (old, new) = (links.stores(Side::Old), links.stores(Side::New));
-        Self { links: Arc::new(links), old, new, keepers, counted_twice }
+        Self { links: Arc::new(links), old, new, keepers, counted_twice, columns }
+    }
+
+    /// In which way the tables are others now than those that the plan was made for; nothing if they are the same.
+    pub(crate) async fn outdated(&self) -> Result<Option<String>, StoreError> {
+        let mut now = Tables::new();
+        for (_, keeper) in &self.keepers {
+            now.extend(keeper.columns().await?);
+        }
+        Ok(self.columns.differ(&now))
+    }
+
+    /// The mappings whose new table has rows already, with how many; none once anything of this migration's is there, for
+    /// then they are its own.
+    pub(crate) async fn occupied(&self) -> Result<Vec<(TableName, u64)>, StoreError> {
+        for (_, keeper) in self.keepers.iter().filter(|(side, _)| *side == Side::New) {
+            if !keeper.installed().await?.is_empty() {
+                return Ok(Vec::new());
+            }
+        }
+        let mut occupied = Vec::new();
+        for link in self.links.links() {
+            let rows = link.store(Side::New).estimate(link.table()).await?;
+            if rows > 0 {
+                occupied.push((link.table().clone(), rows));
+            }
+        }
+        Ok(occupied)
     }
 
     /// The stores of a side, each once.
@@ -106,4 +140,12 @@ impl Sides {
         }
         Ok(())
     }
+}
+
+/// What becomes of rows that are on the new side before the copy.
+pub(crate) fn what_becomes_of(rows: u64) -> String {
+    let rows = if rows == 1 { "1 row".to_owned() } else { format!("{rows} rows") };
+    format!(
+        "the new table holds {rows} already: the copy deletes those that the old side lacks, and writes the others anew"
+    )
 }

@@ -13,17 +13,22 @@ use tokio::task::JoinSet;
 use super::mirror::Drains;
 use super::plan::SpecChange;
 use super::progress::Progress;
+use super::sides::what_becomes_of;
 use super::verify::Due;
 use super::wishes::PAUSED;
 use super::{Conductor, Plan, Sides, adopt};
 use crate::barrier::{self, Barrier};
 use crate::clock::Clock;
+use crate::columns::Columns;
 use crate::error::ControlError;
 use crate::state::{AuditKind, StateStore};
 use crate::supervisor::Watchdog;
 
 /// The setting that the spec's digest is kept by.
 const FINGERPRINT: &str = "fingerprint";
+
+/// The setting that the columns are kept by which the last run's plan was made for.
+const COLUMNS: &str = "columns";
 
 /// What a run is made of.
 pub(crate) struct Parts {
@@ -50,6 +55,7 @@ impl Conducting {
         let Parts { plan, sides, state, watchdog, clock } = parts;
         let known = barrier::load(&*state).await?.map(|(_, control)| control);
         let change = check_spec(&plan, &*state, known.as_ref()).await?;
+        check_columns(&plan, &sides, &*state, known.as_ref()).await?;
         let stopped = disagreement(&plan, &sides, known.as_ref()).await?;
         let begun = Barrier::begin(Arc::clone(&state), plan.settings, clock).await?;
         let paused = state.setting(PAUSED).await?.is_some();
@@ -128,6 +134,34 @@ async fn check_spec(
     Ok(change)
 }
 
+/// Whether every column that the last run carried has somewhere to go still; and the columns are kept as they are now.
+async fn check_columns(
+    plan: &Plan,
+    sides: &Sides,
+    state: &dyn StateStore,
+    known: Option<&Control>,
+) -> Result<(), ControlError> {
+    let kept = state.setting(COLUMNS).await?;
+    let before: Option<Columns> = kept.as_deref().and_then(|text| serde_json::from_str(text).ok());
+    let over = |control: &Control| matches!(control.place.phase, Phase::Old | Phase::Retired);
+    let begun = known.is_some_and(|control| control.shift.is_some() || !over(control));
+    let lost = before.as_ref().map(|before| sides.columns.lost_since(before)).unwrap_or_default();
+    if begun && !lost.is_empty() {
+        return Err(ControlError::Spec(format!(
+            "{}: it would be left behind. Put the column back; to go on without it, with it put back, run and \
+             `changeover rollback --to old` first, and begin anew (the migration is `{}`)",
+            lost.join("; "),
+            plan.name
+        )));
+    }
+    if before.as_ref() != Some(&sides.columns) {
+        let text = serde_json::to_string(&sides.columns)
+            .map_err(|cause| ControlError::Stopped { part: "the state", cause: cause.to_string() })?;
+        state.set(COLUMNS, Some(&text)).await?;
+    }
+    Ok(())
+}
+
 /// In which way the state and the databases disagree, if they do.
 async fn disagreement(
     plan: &Plan,
@@ -156,6 +190,17 @@ impl Conductor {
             let table = "the spec's rules".to_owned();
             let detail = "what counts as equal is another".to_owned();
             self.tell(ControlEvent::Unclean(UncleanEvent::TableChanged { table, detail })).await;
+        }
+        if stopped.is_none() && record.place.phase == Phase::Old && record.shift.is_none() {
+            match self.sides.occupied().await {
+                Ok(occupied) => {
+                    for (table, rows) in occupied {
+                        self.alert(format!("{table}: {}", what_becomes_of(rows))).await;
+                    }
+                }
+                // Good to know, and no more: what can't be asked now is told by the move that needs it.
+                Err(error) => tracing::warn!(%error, "the new side's rows can't be counted"),
+            }
         }
         if let Some(problem) = stopped {
             self.note(

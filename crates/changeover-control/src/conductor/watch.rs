@@ -14,6 +14,7 @@ use changeover_protocol::moves::{
 };
 use changeover_protocol::{Control, Millis, Phase, Share};
 
+use super::requests::outdated;
 use super::{Conductor, install};
 use crate::asked::{Asked, for_them};
 use crate::error::ControlError;
@@ -227,6 +228,9 @@ impl Conductor {
             UncleanEvent::TableChanged { table, detail: "its definition is another than it was".to_owned() }
         };
         self.tell(ControlEvent::Unclean(event)).await;
+        if let Some(changes) = self.sides.outdated().await? {
+            self.alert(outdated(&changes)).await;
+        }
         Ok(())
     }
 

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use changeover::Side;
 use changeover_api::Spec;
-use changeover_protocol::Phases;
 use changeover_tables::data::{Duplicates, TableData, check_data};
-use changeover_tables::plan::{Finding, Mirroring, Severity, TablePlan};
+use changeover_tables::plan::{Finding, Severity, TablePlan};
 use changeover_tables::sqlite::{SqliteStore, installed, removal_sql};
 use changeover_tables::words::{self, ColumnWords, LockWords};
 
-use crate::connect::{Connected, Elsewhere};
+use crate::conductor::what_becomes_of;
+use crate::connect::{Connected, Elsewhere, mirroring};
 use crate::error::ControlError;
 use crate::rights;
 use crate::shares;
@@ -64,7 +64,7 @@ impl CheckReport {
 /// # Errors
 /// A store that can't be reached.
 pub async fn check(spec: &Spec, data: bool) -> Result<CheckReport, ControlError> {
-    let mirroring = if spec.phases == Phases::SIMPLE { Mirroring::CopyOnly } else { Mirroring::Capture };
+    let mirroring = mirroring(spec);
     let connected = Connected::open(spec, mirroring, &Elsewhere::new()).await?;
     let mut findings = connected.plan.findings.clone();
     findings.extend(shares::findings(spec, &connected.plan));
@@ -88,6 +88,19 @@ pub async fn check(spec: &Spec, data: bool) -> Result<CheckReport, ControlError>
             backward: words::backward(table),
             rows,
         });
+    }
+    if is_sound {
+        let sides = connected.sides(&spec.name).await?;
+        for (table, rows) in sides.occupied().await? {
+            findings.push(Finding {
+                severity: Severity::Warning,
+                table,
+                column: None,
+                what: what_becomes_of(rows),
+                remedy: "if they are somebody's own: give them a table of their own, or let a constant in `set` tell them apart"
+                    .to_owned(),
+            });
+        }
     }
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     let seen = if data && is_sound {

@@ -32,6 +32,7 @@ pub async fn copy(spec: &Spec, told: Told<'_>) -> Result<JobReport, ControlError
     let _owned = connected.own(&spec.name).await?;
     let sides = connected.sides(&spec.name).await?;
     refuse_beside_a_run(&sides, &spec.name).await?;
+    let mut before = sides.occupied().await?;
     let watch = Watch::begin(&connected)?;
     let (mut copied, bytes) = copy_rows(&sides, spec, told).await?;
     let copy_took = began.elapsed();
@@ -43,6 +44,9 @@ pub async fn copy(spec: &Spec, told: Told<'_>) -> Result<JobReport, ControlError
     for table in &mut tables {
         if let Some(at) = copied.iter().position(|(name, _)| *name == table.table) {
             table.rows_copied = copied.swap_remove(at).1;
+        }
+        if let Some(at) = before.iter().position(|(name, _)| name.as_str() == table.table) {
+            table.rows_new_before = before.swap_remove(at).1;
         }
     }
     let changed_meanwhile = watch.changed()?;

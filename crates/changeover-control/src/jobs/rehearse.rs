@@ -16,7 +16,7 @@ use super::{JobProgress, Stage, Told};
 use crate::clock::Clock;
 use crate::comparison::TableReport;
 use crate::conductor::{Conducting, Conductor, Parts, Plan};
-use crate::connect::{Connected, Elsewhere};
+use crate::connect::{Connected, Elsewhere, mirroring};
 use crate::error::ControlError;
 use crate::state::SqliteState;
 use crate::supervisor::Watchdog;
@@ -70,6 +70,17 @@ impl RehearsalReport {
 /// What stands in the way: on the real databases it would as well.
 pub async fn rehearse(spec: &Spec, folder: &Path, told: Told<'_>) -> Result<RehearsalReport, ControlError> {
     let began = Instant::now();
+    // The copies are made as a run wants them; what `run` would refuse in the real ones is refused here.
+    let real = Connected::open(spec, mirroring(spec), &Elsewhere::new()).await?;
+    real.check()?;
+    if let Some((side, what)) = super::installed_by_a_run(&real.sides(&spec.name).await?).await? {
+        return Err(ControlError::Refused(format!(
+            "a run of `{}` has begun: {what} is installed on the {side} side. A rehearsal is made before; now \
+             `changeover status` says where it stands",
+            spec.name
+        )));
+    }
+    drop(real);
     let elsewhere = copy_databases(spec, folder).await?;
     let connected = Connected::open(spec, Mirroring::Capture, &elsewhere).await?;
     connected.check()?;

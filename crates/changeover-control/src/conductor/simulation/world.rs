@@ -23,6 +23,7 @@ use tokio::sync::watch;
 
 use super::PATIENCE;
 use crate::clock::Clock;
+use crate::columns::{Columns, Tables};
 use crate::conductor::{Conducting, Conductor, Keeper, Parts, Plan, Sides};
 use crate::state::{AuditEntry, AuditKind, SqliteState, StateStore};
 use crate::supervisor::Watchdog;
@@ -126,7 +127,12 @@ impl World {
         let spec = Spec::parse(Path::new("registers.toml"), &text).map_err(|error| error.to_string())?;
         Ok(Parts {
             plan: Plan::of(spec),
-            sides: Sides::new(links, vec![keeper(Side::Old), keeper(Side::New)], Vec::new()),
+            sides: Sides::new(
+                links,
+                vec![keeper(Side::Old), keeper(Side::New)],
+                Vec::new(),
+                Columns::default(),
+            ),
             state: Arc::new(self.state()),
             watchdog: Watchdog::none(),
             clock: self.clock,
@@ -227,6 +233,10 @@ impl Keeper for Kept {
 
     async fn installed(&self) -> Result<Vec<String>, StoreError> {
         Ok(Vec::new())
+    }
+
+    async fn columns(&self) -> Result<Tables, StoreError> {
+        Ok(Tables::new())
     }
 
     async fn remove_installed(&self, fenced: Option<Side>) -> Result<(), StoreError> {
