@@ -25,7 +25,7 @@ use super::PATIENCE;
 use crate::clock::Clock;
 use crate::columns::{Columns, Tables};
 use crate::conductor::{Conducting, Conductor, Keeper, Parts, Plan, Sides};
-use crate::state::{AuditEntry, AuditKind, SqliteState, StateStore};
+use crate::state::{AuditEntry, SqliteState, StateStore};
 use crate::supervisor::Watchdog;
 
 /// How often a crash takes the state with it.
@@ -168,9 +168,10 @@ impl World {
     /// What came last, for whoever looks into a failure.
     pub(super) async fn audit(&self) -> String {
         let entries = self.state().audit(None, 10_000).await.unwrap_or_default();
-        // The weather is none of it.
+        // What the mirror and the watch meet of the weather, in passing, is none of it.
         let entries = entries.into_iter().filter(|entry| {
-            entry.entry.kind != AuditKind::Failure && !entry.entry.text.ends_with("well again")
+            let text = &entry.entry.text;
+            !["mirror: ", "watch: "].iter().any(|part| text.starts_with(part))
         });
         let entries: Vec<AuditEntry> = entries.take(60).collect();
         let line = |entry: &AuditEntry| format!("  {} {}", entry.entry.at_ms % 1_000_000, entry.entry.text);

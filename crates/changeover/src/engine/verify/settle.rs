@@ -99,10 +99,26 @@ impl<'a> Settler<'a> {
             }
             keys = left;
         }
-        let mut rest = &keys[..];
-        while !rest.is_empty() {
-            let compared = self.compare_as_synced(&rest[..rest.len().min(GUARDED_KEYS)], found).await?;
-            rest = &rest[compared..];
+        self.settle_under_guard(&keys, found).await
+    }
+
+    /// Keys that never come to rest, by as many at once as their guards are to be had for.
+    async fn settle_under_guard(&self, mut keys: &[Key], found: &mut Findings) -> Result<(), StoreError> {
+        let (mut at_once, mut tried) = (GUARDED_KEYS, 0);
+        while !keys.is_empty() {
+            match self.compare_as_synced(&keys[..keys.len().min(at_once)], found).await {
+                Ok(compared) => {
+                    keys = &keys[compared..];
+                    tried = 0;
+                }
+                // Of hot keys fewer are free at once than one by one.
+                Err(error) if error.retryable() && (at_once > 1 || tried < self.options.looks) => {
+                    tried += u32::from(at_once == 1);
+                    at_once = (at_once.min(keys.len()) / 2).max(1);
+                    tokio::time::sleep(self.options.look_wait.0).await;
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
