@@ -49,7 +49,7 @@ fn backfill(backfill: &BackfillStatus) -> String {
                 words::count(all.max(rows))
             ));
         }
-        (false, None) => text.push_str(&words::counted(rows, "row")),
+        (false, None) => text.push_str("not complete; how far it is, a run knows"),
     }
     if let Some(rate) = backfill.rows_per_second.filter(|_| !backfill.done) {
         text.push_str(&format!(", {}", words::rate(rate as f64)));

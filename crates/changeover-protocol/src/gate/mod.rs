@@ -219,6 +219,10 @@ fn backfill(evidence: &Evidence) -> Verdict {
         }
         None => Verdict::closed("no backfill has been made", "a complete generation of the backfill"),
         Some(BackfillEvidence { complete: true, .. }) => Verdict::Open,
+        // Nobody has counted, as where no run is there.
+        Some(BackfillEvidence { generation, chunks: 0, .. }) => {
+            Verdict::closed(format!("generation {generation} isn't complete"), "the generation to complete")
+        }
         Some(BackfillEvidence { generation, done, chunks, .. }) => Verdict::closed(
             format!("generation {generation} has {done} of {chunks} chunks"),
             "the generation to complete",
