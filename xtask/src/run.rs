@@ -12,7 +12,8 @@ use crate::tidy;
 pub(crate) enum Part {
     /// The models with larger bounds; the same as `cargo xtask model`.
     Models,
-    /// Many seeds of the simulation.
+    /// Many seeds of the simulations: the library under a controller of the test kit's, and both kinds of migration under the
+    /// conductor.
     Simulation,
     /// Every fault point: killed, failing and paused, at more passes and both ways.
     Faults,
@@ -64,6 +65,10 @@ fn simulation(seeds: u64) -> Outcome {
     cargo(
         &["run", "--release", "-p", "changeover-testkit", "--example", "simulate", "--", "--seeds", &seeds],
         &[],
+    )?;
+    cargo(
+        &["test", "-p", "changeover-control", "--lib", "simulation::", "--", "--nocapture"],
+        &[("CHANGEOVER_SEEDS", &seeds)],
     )
 }
 
