@@ -136,7 +136,7 @@ fn moving(moving: &Moving, now: u64) -> String {
         text.push_str(", turned around");
     }
     if let Some(held) = moving.held_since_ms {
-        text.push_str(&format!("; writes have waited for {}", words::ago(held, now)));
+        text.push_str(&format!("; in its hold for {}", words::ago(held, now)));
     }
     if let Some(what) = &moving.waits_for {
         text.push_str(&format!("; waits for {what}"));
