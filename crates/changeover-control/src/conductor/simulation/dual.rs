@@ -215,6 +215,13 @@ async fn any_move(run: &Run<'_>, random: &mut Random) -> Result<(), String> {
     let share = if part { Share::percent(40.0).unwrap_or(Share::ALL) } else { Share::ALL };
     loop {
         match tokio::time::timeout_at(until, conductor.advance(None, share, &[])).await {
+            // As the gate says.
+            Ok(Err(ControlError::Gates { blocked, .. }))
+                if blocked.iter().any(|gate| gate.contains("rollback")) =>
+            {
+                let _refused = conductor.rollback(None, Share::ALL, None).await;
+                return Ok(());
+            }
             Ok(Err(ControlError::Gates { blocked, .. })) if Instant::now() > until => {
                 return Err(format!("the gates never open: {blocked:?}"));
             }
