@@ -100,7 +100,9 @@ pub(crate) fn ci() -> Outcome {
         &[],
     )?;
     cargo(&["doc", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])?;
-    test()
+    test()?;
+    // The README's first command names no package: what it runs must be the command. As the tests have built it.
+    cargo(&["run", "--quiet", "--features", "faults", "--", "demo", "--help"], &[])
 }
 
 /// Measures beside the limit.
