@@ -10,15 +10,14 @@ use changeover::switch::SwitchHandle;
 use changeover_protocol::control::ControlEvent;
 use changeover_protocol::moves::Mirror;
 use changeover_protocol::target::Target;
-use changeover_protocol::{InstanceId, Phase, Share, Side};
+use changeover_protocol::{InstanceId, Share, Side};
 use changeover_testkit::memory::{Sabotage, Weather};
 use changeover_testkit::random::Random;
 use changeover_testkit::simulation::{self as kit, Fleet, KEYS, Plane, Registers, Unheard, WRITE_LIFETIME};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 use super::world::{Run, World};
-use super::{ALL, PATIENCE, Simulated, rough};
+use super::{ALL, Simulated, any_move, rough};
 use crate::conductor::Conductor;
 use crate::error::ControlError;
 
@@ -162,13 +161,14 @@ async fn migrate(world: &World, random: &mut Random) -> Result<Simulated, String
             outcome.crashes += 1;
         }
         outcome.moves += 1;
+        let part = if random.chance(0.3) { Share::percent(40.0).unwrap_or(Share::ALL) } else { Share::ALL };
         if random.chance(0.3) {
             let until = random.between(Duration::ZERO, Duration::from_millis(1_500));
-            let _cut_off = tokio::time::timeout(until, any_move(&reached.run, random)).await;
+            let _cut_off = tokio::time::timeout(until, any_move(&reached.run, part, random)).await;
             reached = reached.crash(random).await?;
             outcome.crashes += 1;
         } else {
-            any_move(&reached.run, random).await?;
+            any_move(&reached.run, part, random).await?;
         }
         reached.run.until_at_rest().await?;
     }
@@ -198,36 +198,4 @@ fn instances_links(world: &World) -> Result<Links, String> {
         links.cover(side, Coverage::All);
     }
     Ok(links)
-}
-
-/// Forward as soon as the gates are open, for a share of the keys at times; or back.
-async fn any_move(run: &Run<'_>, random: &mut Random) -> Result<(), String> {
-    let conductor = run.conductor();
-    let place = run.record().place;
-    let back = place.phase == Phase::New || (place.phase != Phase::Old && random.chance(0.4));
-    let until = Instant::now() + PATIENCE;
-    if back {
-        let rollback = conductor.rollback(None, Share::ALL, None);
-        let ended = tokio::time::timeout_at(until, rollback).await.map(drop);
-        return ended.map_err(|_| format!("a rollback has no end: {:?}", run.record()));
-    }
-    let part = place.phase == Phase::Shadow && random.chance(0.3);
-    let share = if part { Share::percent(40.0).unwrap_or(Share::ALL) } else { Share::ALL };
-    loop {
-        match tokio::time::timeout_at(until, conductor.advance(None, share, &[])).await {
-            // As the gate says.
-            Ok(Err(ControlError::Gates { blocked, .. }))
-                if blocked.iter().any(|gate| gate.contains("rollback")) =>
-            {
-                let _refused = conductor.rollback(None, Share::ALL, None).await;
-                return Ok(());
-            }
-            Ok(Err(ControlError::Gates { blocked, .. })) if Instant::now() > until => {
-                return Err(format!("the gates never open: {blocked:?}"));
-            }
-            Ok(Err(ControlError::Gates { .. })) => tokio::time::sleep(Duration::from_millis(100)).await,
-            Ok(_) => return Ok(()),
-            Err(_) => return Err(format!("an advance has no end: {:?}", run.record())),
-        }
-    }
 }

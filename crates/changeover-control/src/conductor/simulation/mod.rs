@@ -100,11 +100,11 @@ async fn migrate(world: &World, random: &mut Random) -> Result<Simulated, String
         if random.chance(0.35) {
             // Somewhere within it.
             let until = random.between(Duration::ZERO, Duration::from_millis(1_500));
-            let _cut_off = tokio::time::timeout(until, any_move(&run, random)).await;
+            let _cut_off = tokio::time::timeout(until, any_move(&run, Share::ALL, random)).await;
             run = run.crash(random).await?;
             outcome.crashes += 1;
         } else {
-            any_move(&run, random).await?;
+            any_move(&run, Share::ALL, random).await?;
         }
         run.until_at_rest().await?;
     }
@@ -128,22 +128,24 @@ fn rough(random: &mut Random) -> Weather {
     Weather { latency, stalling, ..Weather::rough(random.bits(), failing) }
 }
 
-/// One move, as an operator makes it: forward as soon as the gates are open, or back. What is refused is no harm.
-async fn any_move(run: &Run<'_>, random: &mut Random) -> Result<(), String> {
-    let conductor = run.conductor();
+/// One move, as an operator makes it: back, or forward as soon as the gates are open, for this share of the keys where the
+/// next phase has shares. What is refused is no harm.
+async fn any_move(run: &Run<'_>, part: Share, random: &mut Random) -> Result<(), String> {
     let phase = run.record().place.phase;
-    let back = phase == Phase::New || (phase != Phase::Old && random.chance(0.4));
     let until = Instant::now() + PATIENCE;
-    if back {
-        let rollback = conductor.rollback(None, Share::ALL, None);
-        return match tokio::time::timeout_at(until, rollback).await {
-            Ok(_) => Ok(()),
-            Err(_) => Err(format!("a rollback has no end: {:?}", run.record())),
-        };
+    if phase == Phase::New || (phase != Phase::Old && random.chance(0.4)) {
+        return back(run, until).await;
     }
+    let share = if phase == Phase::Shadow { part } else { Share::ALL };
     // The gates wait for the copy and its verification.
     loop {
-        match tokio::time::timeout_at(until, conductor.advance(None, Share::ALL, &[])).await {
+        match tokio::time::timeout_at(until, run.conductor().advance(None, share, &[])).await {
+            // As the gate says.
+            Ok(Err(ControlError::Gates { blocked, .. }))
+                if blocked.iter().any(|gate| gate.contains("rollback")) =>
+            {
+                return back(run, until).await;
+            }
             Ok(Err(ControlError::Gates { blocked, .. })) if Instant::now() > until => {
                 return Err(format!("the gates never open: {blocked:?}"));
             }
@@ -152,6 +154,12 @@ async fn any_move(run: &Run<'_>, random: &mut Random) -> Result<(), String> {
             Err(_) => return Err(format!("an advance has no end: {:?}", run.record())),
         }
     }
+}
+
+async fn back(run: &Run<'_>, until: Instant) -> Result<(), String> {
+    let rollback = run.conductor().rollback(None, Share::ALL, None);
+    let ended = tokio::time::timeout_at(until, rollback).await.map(drop);
+    ended.map_err(|_| format!("a rollback has no end: {:?}", run.record()))
 }
 
 /// So many seeds, or one in so many of those that are asked for.
