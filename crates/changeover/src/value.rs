@@ -314,7 +314,7 @@ impl fmt::Display for Key {
 }
 
 /// One row: its values in the order of the shape that it was asked for in.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Row(pub Vec<Value>);
 
 impl Row {

@@ -79,22 +79,23 @@ impl SideTable {
             if let Ok(found) = self.canonical_key(connection, &raw)?
                 && found == key.values()
             {
-                return self.image_of(connection, image, row, found).map(Some);
+                return self.image_of(connection, image, row, found, Row::default()).map(Some);
             }
         }
         Ok(None)
     }
 
-    /// Makes a row of the image out of SQLite's; `raw` is its key as it is stored.
+    /// Makes a row of the image out of SQLite's; `raw` is its key as it is stored, `used` a row whose memory may be used.
     pub(super) fn make(
         &self,
         connection: &Connection,
         image: &ImageSql,
         row: &SqlRow<'_>,
         raw: &[Value],
+        used: Row,
     ) -> rusqlite::Result<Made> {
         match self.canonical_key(connection, raw)? {
-            Ok(key) => self.image_of(connection, image, row, key),
+            Ok(key) => self.image_of(connection, image, row, key, used),
             Err(why) => {
                 let key = Key::composite(self.name().clone(), raw.to_vec());
                 Ok(Made::Refused(Refusal { key, column: None, value: None, why }))
@@ -108,29 +109,29 @@ impl SideTable {
         image: &ImageSql,
         row: &SqlRow<'_>,
         key: Vec<Value>,
+        used: Row,
     ) -> rusqlite::Result<Made> {
-        let mut values = Vec::with_capacity(image.columns.len());
-        for column in &image.columns {
-            let read = if column.at < key.len() {
-                key[column.at].clone()
-            } else {
-                value::read(row.get_ref(column.at)?)
+        let Row(mut values) = used;
+        values.resize(image.columns.len(), Value::Null);
+        for (column, value) in image.columns.iter().zip(&mut values) {
+            let read = match key.get(column.at) {
+                Some(key) => value::as_sqlite_gives_it(key),
+                None => row.get_ref(column.at)?,
             };
-            let Some(target) = &column.target else {
-                values.push(read);
-                continue;
-            };
-            let kept = if column.converts { stored(connection, target.domain, read)? } else { read };
-            if let Some(why) = target.objection(&kept) {
+            value::read_into(read, value);
+            let Some(target) = &column.target else { continue };
+            if column.converts {
+                *value = stored(connection, target.domain, std::mem::replace(value, Value::Null))?;
+            }
+            if let Some(why) = target.objection(value) {
                 let refusal = Refusal {
                     key: Key::composite(self.name().clone(), key),
                     column: Some(target.column.clone()),
-                    value: Some(kept),
+                    value: Some(std::mem::replace(value, Value::Null)),
                     why,
                 };
                 return Ok(Made::Refused(refusal));
             }
-            values.push(kept);
         }
         Ok(Made::Row(Row(values)))
     }

@@ -6,7 +6,7 @@
 use std::cmp::Ordering;
 
 use changeover::store::{BatchBudget, Image, KeyRange, Refusal, RowBatch, RowSender};
-use changeover::{Key, StoreError, Value};
+use changeover::{Key, Row, StoreError, Value};
 use rusqlite::Connection;
 
 use super::errors::{self, Place};
@@ -24,6 +24,8 @@ pub(super) struct Scan<'s> {
     pub(super) sender: RowSender,
     batch: RowBatch,
     bytes: usize,
+    /// Rows to be filled anew.
+    used: Vec<Row>,
 }
 
 /// Why a scan ended before its end.
@@ -52,8 +54,8 @@ pub(super) fn run(
         sender.fail_blocking(no_back(place));
         return;
     };
-    let mut scan =
-        Scan { connection, table, image, budget, place, sender, batch: RowBatch::default(), bytes: 0 };
+    let (batch, used) = (RowBatch::default(), Vec::new());
+    let mut scan = Scan { connection, table, image, budget, place, sender, batch, bytes: 0, used };
     let ended = connection.execute_batch("BEGIN").map_err(Stop::from).and_then(|()| scan.all(range));
     if !connection.is_autocommit()
         && let Err(error) = connection.execute_batch("ROLLBACK")
@@ -130,7 +132,13 @@ impl Scan<'_> {
         let mut rows = statement.raw_query();
         while let Some(row) = rows.next()? {
             let raw = raw_key(row, self.table.key.len())?;
-            let made = self.table.make(self.connection, self.image, row, &raw)?;
+            let made = self.table.make(
+                self.connection,
+                self.image,
+                row,
+                &raw,
+                self.used.pop().unwrap_or_default(),
+            )?;
             self.put(made)?;
             *last = Some(in_order(self.table, raw));
         }
@@ -171,7 +179,7 @@ impl Scan<'_> {
         bind(&mut statement, 1, raw)?;
         let made = match statement.raw_query().next() {
             Ok(None) => return Ok(false),
-            Ok(Some(row)) => self.table.make(self.connection, self.image, row, raw),
+            Ok(Some(row)) => self.table.make(self.connection, self.image, row, raw, Row::default()),
             Err(error) => Err(error),
         };
         match made {
@@ -222,6 +230,9 @@ impl Scan<'_> {
             if !self.sender.send_blocking(std::mem::take(&mut self.batch)) {
                 return Err(Stop::Unwanted);
             }
+            self.used.append(&mut self.sender.used());
+            // What no batch has had use for would only lie there.
+            self.used.truncate(self.budget.rows);
         }
         Ok(())
     }

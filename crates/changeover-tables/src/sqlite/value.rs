@@ -24,19 +24,51 @@ pub(super) fn read(value: ValueRef<'_>) -> Value {
     }
 }
 
+/// The longest text and the longest bytes whose memory is used again: what is longer is worth an allocation of its own, and
+/// would stay allocated for a short one.
+const REUSED: usize = 256;
+
+/// [`read`], in the memory of a value that is no longer needed.
+pub(super) fn read_into(value: ValueRef<'_>, used: &mut Value) {
+    match (value, &mut *used) {
+        (ValueRef::Text(bytes), Value::Text(text)) if fits(bytes, text.capacity()) => {
+            if let Ok(read) = std::str::from_utf8(bytes) {
+                text.clear();
+                text.push_str(read);
+            } else {
+                *used = read(value);
+            }
+        }
+        (ValueRef::Blob(bytes), Value::Bytes(kept)) if fits(bytes, kept.capacity()) => {
+            kept.clear();
+            kept.extend_from_slice(bytes);
+        }
+        _ => *used = read(value),
+    }
+}
+
+fn fits(bytes: &[u8], capacity: usize) -> bool {
+    bytes.len() <= REUSED && capacity <= REUSED
+}
+
 /// A value on its way into a statement, without a copy of our own.
 pub(super) struct Bound<'v>(pub(super) &'v Value);
 
 impl ToSql for Bound<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Borrowed(match self.0 {
-            Value::Int(n) => ValueRef::Integer(*n),
-            Value::Real(x) => ValueRef::Real(*x),
-            Value::Text(text) => ValueRef::Text(text.as_bytes()),
-            Value::Bytes(bytes) => ValueRef::Blob(bytes),
-            Value::Opaque(opaque) => ValueRef::Text(&opaque.bytes),
-            _ => ValueRef::Null,
-        }))
+        Ok(ToSqlOutput::Borrowed(as_sqlite_gives_it(self.0)))
+    }
+}
+
+/// What [`read`] makes this value of.
+pub(super) fn as_sqlite_gives_it(value: &Value) -> ValueRef<'_> {
+    match value {
+        Value::Int(n) => ValueRef::Integer(*n),
+        Value::Real(x) => ValueRef::Real(*x),
+        Value::Text(text) => ValueRef::Text(text.as_bytes()),
+        Value::Bytes(bytes) => ValueRef::Blob(bytes),
+        Value::Opaque(opaque) => ValueRef::Text(&opaque.bytes),
+        _ => ValueRef::Null,
     }
 }
 
@@ -167,6 +199,43 @@ mod tests {
                 let ours = stored(&connection, domain, value.clone()).unwrap();
                 // SQLite stores -0.0 in a numeric column as the integer 0.
                 assert_eq!(ours, column, "{value} in {declared}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_read_into_the_memory_of_another_is_the_value() {
+        let long = "x".repeat(REUSED + 1);
+        let read_from = |value: &Value| {
+            let connection = Connection::open_in_memory().unwrap();
+            connection.query_row("SELECT ?1", [Bound(value)], |row| row.get_ref(0).map(read)).unwrap()
+        };
+        let bad = Value::Opaque(Box::new(Opaque { kind: BAD_TEXT, bytes: vec![0x66, 0xff] }));
+        let values = [
+            Value::Null,
+            Value::Int(7),
+            Value::Real(0.5),
+            Value::from(""),
+            Value::from("a text"),
+            Value::from(long.as_str()),
+            Value::Bytes(vec![1, 2, 3]),
+            Value::Bytes(vec![0; REUSED + 1]),
+            bad,
+        ];
+        for value in &values {
+            for used in &values {
+                let connection = Connection::open_in_memory().unwrap();
+                let mut into = used.clone();
+                connection
+                    .query_row("SELECT ?1", [Bound(value)], |row| Ok(read_into(row.get_ref(0)?, &mut into)))
+                    .unwrap();
+                assert_eq!(into, read_from(value), "{value} in the memory of {used}");
+                let kept = match &into {
+                    Value::Text(text) => text.capacity(),
+                    Value::Bytes(bytes) => bytes.capacity(),
+                    _ => 0,
+                };
+                assert!(kept <= 2 * REUSED.max(value.bytes()), "{value} keeps {kept} bytes of {used}");
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Rows on their way from one store to another: a bounded stream whose end is said, never guessed.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use tokio::sync::mpsc;
 
 use super::Refusal;
@@ -35,10 +37,20 @@ enum Item {
     End,
 }
 
+/// Rows that were read and are no longer needed, on their way back to the one who reads.
+///
+/// A thread that only allocates and one that only frees meet at the allocator's lock for every row, and leave holes that
+/// grow with the table. Rows that come back are filled anew instead.
+type Used = Arc<Mutex<Vec<Vec<Row>>>>;
+
+/// How many batches may lie there: as many as a stream can have on its way.
+const USED: usize = 4;
+
 /// The receiving end of a scan. Dropping it ends the scan.
 #[derive(Debug)]
 pub struct RowStream {
     items: mpsc::Receiver<Result<Item, StoreError>>,
+    used: Used,
     store: String,
     table: TableName,
     rows: u64,
@@ -58,6 +70,7 @@ impl std::fmt::Debug for Item {
 #[derive(Debug)]
 pub struct RowSender {
     items: mpsc::Sender<Result<Item, StoreError>>,
+    used: Used,
 }
 
 impl RowStream {
@@ -65,7 +78,19 @@ impl RowStream {
     #[must_use]
     pub fn channel(store: impl Into<String>, table: TableName) -> (RowSender, Self) {
         let (sender, items) = mpsc::channel(2);
-        (RowSender { items: sender }, Self { items, store: store.into(), table, rows: 0, ended: false })
+        let used = Used::default();
+        let stream =
+            Self { items, used: Arc::clone(&used), store: store.into(), table, rows: 0, ended: false };
+        (RowSender { items: sender, used }, stream)
+    }
+
+    /// Gives rows of this stream back that are no longer needed, whatever is in them: their memory serves for those to come.
+    /// Nobody has to.
+    pub fn give_back(&self, rows: Vec<Row>) {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        if used.len() < USED {
+            used.push(rows);
+        }
     }
 
     /// The next batch; `None` at the end of the range.
@@ -103,6 +128,12 @@ impl RowStream {
 }
 
 impl RowSender {
+    /// Rows that were sent and aren't needed any more, to be filled anew; none where none were given back.
+    #[must_use]
+    pub fn used(&self) -> Vec<Row> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
     /// Sends a batch; waits while two are untaken. `false` if nobody wants any more.
     pub async fn send(&self, batch: RowBatch) -> bool {
         self.items.send(Ok(Item::Batch(batch))).await.is_ok()
@@ -151,6 +182,18 @@ mod tests {
         drop(sender);
         assert_eq!(stream.next().await.unwrap().unwrap().rows.len(), 2);
         assert!(matches!(stream.next().await, Err(StoreError::BrokenOff { rows: 2, .. })));
+    }
+
+    #[tokio::test]
+    async fn rows_that_are_given_back_come_to_the_one_who_reads_and_are_bounded() {
+        let (sender, stream) = RowStream::channel("legacy", "bookings".into());
+        assert!(sender.used().is_empty());
+        (0..100).for_each(|n| stream.give_back(vec![row(n)]));
+        let mut batches = 0;
+        while !sender.used().is_empty() {
+            batches += 1;
+        }
+        assert_eq!(batches, USED);
     }
 
     #[tokio::test]

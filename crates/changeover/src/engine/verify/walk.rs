@@ -63,8 +63,9 @@ impl<'a> Cursor<'a> {
     ) -> Result<(), StoreError> {
         while self.at == self.rows.len() && !self.ended {
             if let Some(last) = self.rows.pop() {
-                self.last = Some(last);
-                self.rows.clear();
+                let mut used = std::mem::take(&mut self.rows);
+                used.extend(self.last.replace(last));
+                self.stream.give_back(used);
                 self.at = 0;
             }
             let Some(RowBatch { rows, refused }) = self.stream.next().await? else {
