@@ -51,6 +51,8 @@ pub struct TableShape {
     pub columns: Vec<String>,
     /// Where in the canonical image the key's values stand, in the order of the spec's `key`.
     pub key: Vec<usize>,
+    /// Where in the canonical image the values stand that make a row's slot: the key's, or that of `route_by`.
+    pub route: Vec<usize>,
     /// The columns of the write-back image, in order: the old side's. Empty where there is no way back.
     pub back_columns: Vec<String>,
     /// How the scans of this store are ordered.

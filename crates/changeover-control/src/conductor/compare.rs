@@ -1,7 +1,6 @@
 //! One comparison of both sides for the conductor, with its progress carried to whoever looks.
 
-use changeover::Side;
-use changeover::engine::VerifyOptions;
+use changeover::engine::{Authority, VerifyOptions};
 
 use super::Conductor;
 use super::progress::VerifyProgress;
@@ -11,14 +10,14 @@ use crate::error::ControlError;
 impl Conductor {
     pub(super) async fn compare(
         &self,
-        authority: Side,
+        authority: &Authority,
         repairs: bool,
         began_ms: u64,
     ) -> Result<Vec<TableReport>, ControlError> {
         let options = VerifyOptions {
             rows_per_second_max: self.plan.spec.verification.rate,
             // In a hold nobody writes; but a guard that nobody contends for costs little, and is right at all times.
-            ..VerifyOptions::new(authority)
+            ..VerifyOptions::new(authority.clone())
         };
         let comparison = Comparison {
             links: &self.sides.links,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use changeover::Side;
-use changeover::engine::{Backfill, BackfillHandle, BackfillProgress, BackfillReport, Coverage};
+use changeover::engine::{Authority, Backfill, BackfillHandle, BackfillProgress, BackfillReport, Coverage};
 use changeover_protocol::control::{ControlEvent, Generation};
 use changeover_protocol::moves::Mirror;
 
@@ -133,7 +133,7 @@ impl Conductor {
     /// With writes refused, both sides must be equal before the way goes on; what the copy left apart is repaired once.
     async fn verify_in_hold(&self, authority: Side) -> Result<(), ControlError> {
         for repairs in [true, false] {
-            let result = self.verify_once(authority, repairs).await?;
+            let result = self.verify_once(&Authority::All(authority), repairs).await?;
             if result.evidence.differences == 0 && result.evidence.refused == 0 {
                 return Ok(());
             }

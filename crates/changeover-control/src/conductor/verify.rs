@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use changeover::Side;
+use changeover::engine::Authority;
 use changeover_protocol::gate::VerificationEvidence;
 use changeover_protocol::{Control, Millis};
 
@@ -39,11 +39,11 @@ impl Due {
 /// The setting that a repair is due by: it outlives the process.
 const REPAIR_DUE: &str = "repair-due";
 
-/// Whether there is something to verify: both sides are kept in step, for all keys by one authority, and the copy is made.
-pub(crate) fn authority_to_verify(record: &Control) -> Option<Side> {
-    let step = record.target.uniform_step()?;
+/// Whether there is something to verify: both sides are kept in step, no move is under way, and the copy is made.
+pub(crate) fn authority_to_verify(migration: &str, record: &Control) -> Option<Authority> {
+    let mirrored = record.target.assignments.iter().all(|slots| slots.step.is_mirrored());
     let copied = record.backfill.is_none_or(|backfill| backfill.done);
-    (record.shift.is_none() && step.is_mirrored() && copied).then(|| step.authority())
+    (record.shift.is_none() && mirrored && copied).then(|| Authority::of(migration, &record.target))
 }
 
 impl Conductor {
@@ -53,14 +53,14 @@ impl Conductor {
         let mut due = self.verify_now.subscribe();
         loop {
             // In a phase with nothing to verify, and while it rests, nothing is done.
-            let ready = records.wait_for(|record| authority_to_verify(record).is_some()).await;
-            let Ok(authority) = ready.map(|record| authority_to_verify(&record)) else { return };
+            let ready = records.wait_for(|record| self.to_verify(record).is_some()).await;
+            let Ok(authority) = ready.map(|record| self.to_verify(&record)) else { return };
             let Some(authority) = authority else { continue };
             self.unpaused().await;
             let asked = self.take_due(&mut due);
             let repairs = self.remember_repair(asked.repairs).await;
             let began = tokio::time::Instant::now();
-            let done = self.guarded_by_phase(authority, repairs).await;
+            let done = self.guarded_by_phase(&authority, repairs).await;
             let clean = match done {
                 Ok(Some(record)) => {
                     self.well("verification").await;
@@ -90,6 +90,10 @@ impl Conductor {
         }
     }
 
+    fn to_verify(&self, record: &Control) -> Option<Authority> {
+        authority_to_verify(&self.plan.spec.name, record)
+    }
+
     fn take_due(&self, due: &mut tokio::sync::watch::Receiver<Due>) -> Due {
         let taken = self.verify_now.send_replace(Due::default());
         due.mark_unchanged();
@@ -102,7 +106,7 @@ impl Conductor {
         // The barrier's end is this task's end as well.
         let _ = records
             .wait_for(|record| {
-                authority_to_verify(record).is_some()
+                self.to_verify(record).is_some()
                     && record.backfill.map(|backfill| backfill.generation) != known
             })
             .await;
@@ -133,11 +137,11 @@ impl Conductor {
     /// One verification, given up as soon as the phase doesn't allow it any more.
     async fn guarded_by_phase(
         &self,
-        authority: Side,
+        authority: &Authority,
         repairs: bool,
     ) -> Result<Option<VerificationRecord>, ControlError> {
         let mut records = self.barrier.records();
-        let moved_on = records.wait_for(|record| authority_to_verify(record) != Some(authority));
+        let moved_on = records.wait_for(|record| self.to_verify(record).as_ref() != Some(authority));
         tokio::select! {
             result = self.verify_once(authority, repairs) => result.map(Some),
             _ = moved_on => {
@@ -150,7 +154,7 @@ impl Conductor {
     /// One full verification of every pair; its result is kept.
     pub(super) async fn verify_once(
         &self,
-        authority: Side,
+        authority: &Authority,
         repairs: bool,
     ) -> Result<VerificationRecord, ControlError> {
         let began = self.clock.now();

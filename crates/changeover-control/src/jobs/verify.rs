@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use changeover::Side;
-use changeover::engine::VerifyOptions;
+use changeover::engine::{Authority, VerifyOptions};
 use changeover_api::{RunFile, Spec};
-use changeover_protocol::{Control, Millis, Phase};
+use changeover_protocol::{Control, Millis};
 use changeover_tables::plan::Mirroring;
 use tokio::time::Instant;
 
@@ -40,8 +40,8 @@ pub async fn verify(
     let sides = connected.sides(&spec.name).await?;
     let known = Known::find(spec, state, &sides).await?;
     let authority = match &known {
-        Some(known) => known.authority()?,
-        None => Side::Old,
+        Some(known) => known.authority(&spec.name)?,
+        None => Authority::All(Side::Old),
     };
     let options =
         VerifyOptions { rows_per_second_max: spec.verification.rate, ..VerifyOptions::new(authority) };
@@ -102,23 +102,20 @@ impl Known {
         }
     }
 
-    /// The side that answers now.
+    /// The side that answers now, for each key.
     ///
     /// # Errors
-    /// In the middle of a move nobody can say; and in `reverse-shadow` for a part of the keys there are two.
-    fn authority(&self) -> Result<Side, ControlError> {
-        let record = &self.record;
-        match record.target.uniform_step() {
-            Some(step) if !step.is_hold() => Ok(step.authority()),
-            _ => Err(ControlError::Refused(format!(
-                "the migration is {}: which side is right isn't one for all rows. Wait, or ask the run by `changeover status`",
-                if record.place.phase == Phase::ReverseShadow && record.place.is_partial() {
-                    "in reverse-shadow for a share of the keys"
-                } else {
-                    "in the middle of a move"
-                }
-            ))),
+    /// In the middle of a move nobody can say.
+    fn authority(&self, migration: &str) -> Result<Authority, ControlError> {
+        let target = &self.record.target;
+        if !target.has_hold() {
+            return Ok(Authority::of(migration, target));
         }
+        Err(ControlError::Refused(
+            "the migration is in the middle of a move: which side is right can't be said. Wait, or ask the run by \
+             `changeover status`"
+                .to_owned(),
+        ))
     }
 
     /// Keeps what was found as a run would, if the migration stood still meanwhile, the sides are to be equal in its phase,
@@ -137,7 +134,8 @@ impl Known {
         let newer = self.state.verifications(1).await?.pop();
         let overtaken = newer.is_some_and(|newer| newer.evidence.began >= self.began);
         let same_spec = spec_of_run(&self.state).await? == Some(spec.fingerprint());
-        if authority_to_verify(&self.record).is_none() || !stood_still || overtaken || !same_spec {
+        if authority_to_verify(&spec.name, &self.record).is_none() || !stood_still || overtaken || !same_spec
+        {
             return Ok(None);
         }
         let result = verified::record(tables, generation, self.began, self.clock.now());

@@ -232,15 +232,8 @@ fn backfill(evidence: &Evidence) -> Verdict {
 
 /// Trip: a difference, a row that can't be compared, or an unclean event since. Minimum evidence: one full
 /// verification of this generation. Recovery: repair, and a new verification.
-///
-/// While a share of the keys has moved each slot has another authority, and nothing is verified: who is told to wait there
-/// would wait for ever.
 fn verification(evidence: &Evidence) -> Verdict {
-    let needs = if evidence.place.is_partial() {
-        "`changeover rollback` to `shadow`, where both sides are verified anew: nothing is while a share of the keys has moved"
-    } else {
-        "a full verification without a difference"
-    };
+    let needs = "a full verification without a difference";
     let Some(v) = &evidence.verification else {
         return Verdict::closed("no full verification has been made", needs);
     };

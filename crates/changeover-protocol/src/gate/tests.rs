@@ -66,19 +66,6 @@ fn is_closed(gate: Gate, evidence: &Evidence) -> bool {
 }
 
 #[test]
-fn while_a_share_has_moved_nobody_is_told_to_wait_for_a_verification() {
-    let mut evidence = clean(Phase::ReverseShadow);
-    evidence.last_unclean = Some(Millis(200));
-    let needs = |evidence: &Evidence| match evaluate(Gate::Verification, evidence, &limits()) {
-        Verdict::Closed { needs, .. } => needs,
-        open => panic!("{open:?}"),
-    };
-    assert!(needs(&evidence).contains("full verification"));
-    evidence.place = Place { phase: Phase::ReverseShadow, share: Share::slots(100) };
-    assert!(needs(&evidence).contains("rollback"), "{}", needs(&evidence));
-}
-
-#[test]
 fn no_evidence_closes_every_gate_and_clean_evidence_opens_it() {
     for gate in Gate::ALL {
         assert!(is_closed(gate, &nothing(Phase::ReverseShadow)), "{gate}");

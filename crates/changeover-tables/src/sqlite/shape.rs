@@ -140,7 +140,14 @@ impl SideTable {
             rules: RowRules::new(&columns, plan.rules.clone()).unwrap_or_default(),
             route: route(plan, side),
             counter: counter(plan, side),
-            shape: TableShape { table: plan.name.clone(), columns, key: positions, back_columns, order },
+            shape: TableShape {
+                table: plan.name.clone(),
+                route: routed_by(plan, &columns, &positions),
+                columns,
+                key: positions,
+                back_columns,
+                order,
+            },
             side,
             key,
         }
@@ -320,6 +327,14 @@ fn source_sql(source: &Source) -> String {
         Source::Column(column) => name(column),
         Source::Sql(sql) => expression(sql),
         Source::Const(value) => literal(value),
+    }
+}
+
+/// Where the values stand that make a row's slot.
+fn routed_by(plan: &TablePlan, columns: &[String], key: &[usize]) -> Vec<usize> {
+    match &plan.route {
+        Route::Key => key.to_vec(),
+        Route::Column { new, .. } => columns.iter().position(|column| column == new).into_iter().collect(),
     }
 }
 

@@ -83,6 +83,7 @@ pub struct MemoryTable {
     pub(super) mapping: Mapping,
     pub(super) collation: Collation,
     pub(super) unique: Vec<Vec<usize>>,
+    pub(super) route: Vec<usize>,
     pub(super) rules: RowRules,
     pub(super) refuses: Option<Refuses>,
 }
@@ -91,14 +92,22 @@ impl MemoryTable {
     /// A table of this mapping.
     #[must_use]
     pub fn new(mapping: Mapping) -> Self {
+        let route = mapping.key.clone();
         let (collation, unique, rules) = (Collation::Binary, Vec::new(), RowRules::default());
-        Self { mapping, collation, unique, rules, refuses: None }
+        Self { mapping, collation, unique, route, rules, refuses: None }
     }
 
     /// In this order.
     #[must_use]
     pub const fn ordered(mut self, collation: Collation) -> Self {
         self.collation = collation;
+        self
+    }
+
+    /// Put into slots by this column of the canonical image, and not by the key.
+    #[must_use]
+    pub fn routed_by(mut self, column: usize) -> Self {
+        self.route = vec![column];
         self
     }
 
@@ -131,6 +140,7 @@ impl MemoryTable {
             table: self.mapping.table.clone(),
             columns: self.mapping.columns.clone(),
             key: self.mapping.key.clone(),
+            route: self.route.clone(),
             back_columns: self.mapping.old_columns.clone(),
             order: match self.collation {
                 Collation::Binary => KeyOrder::Binary,

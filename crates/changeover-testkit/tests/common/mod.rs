@@ -57,6 +57,12 @@ impl World {
         Self::of(MemoryTable::new(mapping()), new)
     }
 
+    /// Put into slots by the mail.
+    pub(crate) fn routed_by_mail() -> Self {
+        let table = || MemoryTable::new(mapping()).routed_by(2);
+        Self::of(table(), MemoryStore::new(Side::New, vec![table()]))
+    }
+
     /// By another mapping.
     pub(crate) fn mapped(mapping: Mapping) -> Self {
         let table = || MemoryTable::new(mapping.clone());

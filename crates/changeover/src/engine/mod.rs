@@ -5,6 +5,7 @@
 //! that state. It carries state and not operations, so it may be repeated, reordered and cut off at will; every
 //! part of the engine may be dropped at any await, and what it had begun is done again by whoever comes next.
 
+mod authority;
 pub mod backfill;
 pub mod drain;
 mod dual;
@@ -15,6 +16,7 @@ pub mod repair;
 mod sync;
 pub mod verify;
 
+pub use self::authority::Authority;
 pub use self::backfill::{Backfill, BackfillHandle, BackfillOptions, BackfillProgress, BackfillReport};
 pub use self::drain::{Drain, DrainHandle, DrainOptions, DrainStatus, UnderLock, drain_under_lock};
 pub use self::dual::TableMirror;

@@ -5,6 +5,9 @@
 
 use std::sync::Arc;
 
+use changeover_protocol::Side;
+
+use super::authority::{Authority, Sided};
 use super::pair::Links;
 use super::sync::Fate;
 use super::verify::{Difference, DifferenceKind, VerifyOptions, compare_keys};
@@ -50,14 +53,49 @@ pub async fn repair(
     options: &VerifyOptions,
 ) -> Result<RepairReport, StoreError> {
     let mut report = RepairReport::default();
-    let _working = links.work(options.authority);
     // A row that the authority can't give isn't repaired by asking again; the follower's may be.
     // One that no key finds isn't there to be synced, nor to be looked at again.
     let (findable, lost): (Vec<&Difference>, Vec<&Difference>) =
         differences.iter().partition(|difference| difference.key.is_findable());
     let keys: Vec<Key> = findable.into_iter().map(|difference| difference.key.clone()).collect();
+    for (authority, keys) in by_authority(links, &options.authority, &keys).await? {
+        // Where nobody can say which side is right, none is written: the second look finds the row once more.
+        let Some(authority) = authority else { continue };
+        let _working = links.work(authority);
+        sync(links, authority, &keys, &mut report).await?;
+    }
+    report.left = compare_keys(links, &keys, options).await?;
+    report.left.retain(|left| left.kind != DifferenceKind::Refused || !named(&report.refused, &left.key));
+    report.left.extend(lost.into_iter().cloned());
+    Ok(report)
+}
+
+/// The keys of all tables by their authority, in their order.
+async fn by_authority(links: &Links, authority: &Authority, keys: &[Key]) -> Result<Vec<Sided>, StoreError> {
+    if let Authority::All(side) = authority {
+        return Ok(vec![(Some(*side), keys.to_vec())]);
+    }
+    let mut all: Vec<Sided> = Vec::new();
+    for link in links.links() {
+        let of_table: Vec<Key> = keys.iter().filter(|key| key.table == *link.table()).cloned().collect();
+        for (side, mut keys) in authority.divide(link, &of_table).await? {
+            match all.iter_mut().find(|(of, _)| *of == side) {
+                Some((_, all)) => all.append(&mut keys),
+                None => all.push((side, keys)),
+            }
+        }
+    }
+    Ok(all)
+}
+
+async fn sync(
+    links: &Arc<Links>,
+    authority: Side,
+    keys: &[Key],
+    report: &mut RepairReport,
+) -> Result<(), StoreError> {
     for keys in keys.chunks(KEYS_AT_ONCE) {
-        let synced = links.sync(options.authority, keys).await?;
+        let synced = links.sync(authority, keys).await?;
         report.written += synced.written;
         report.deleted += synced.deleted;
         report.unchanged += synced.unchanged;
@@ -69,10 +107,7 @@ pub async fn repair(
             }
         }
     }
-    report.left = compare_keys(links, &keys, options).await?;
-    report.left.retain(|left| left.kind != DifferenceKind::Refused || !named(&report.refused, &left.key));
-    report.left.extend(lost.into_iter().cloned());
-    Ok(report)
+    Ok(())
 }
 
 fn named(refused: &[Refusal], key: &Key) -> bool {

@@ -24,6 +24,7 @@ pub use self::report::{
 };
 use self::settle::Settler;
 use self::walk::Pass;
+use super::authority::Authority;
 use super::pair::{Link, Links};
 use crate::error::StoreError;
 use crate::store::{BatchBudget, KeyRange, Store};
@@ -33,7 +34,7 @@ use crate::value::Key;
 #[derive(Debug, Clone, PartialEq)]
 pub struct VerifyOptions {
     /// Which side answers now: rows that only the other has are *extra*, rows that it lacks are *missing*.
-    pub authority: Side,
+    pub authority: Authority,
     /// Nobody writes to either side, so a difference needs no second look under a guard, and nothing is locked.
     pub quiet: bool,
     /// How large the batches of a scan are.
@@ -55,9 +56,9 @@ pub struct VerifyOptions {
 impl VerifyOptions {
     /// The defaults, for this authority, under live traffic.
     #[must_use]
-    pub fn new(authority: Side) -> Self {
+    pub fn new(authority: impl Into<Authority>) -> Self {
         Self {
-            authority,
+            authority: authority.into(),
             quiet: false,
             batch: BatchBudget::default(),
             segment_rows: 250_000,

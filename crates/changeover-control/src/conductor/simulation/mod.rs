@@ -140,12 +140,6 @@ async fn any_move(run: &Run<'_>, part: Share, random: &mut Random) -> Result<(),
     // The gates wait for the copy and its verification.
     loop {
         match tokio::time::timeout_at(until, run.conductor().advance(None, share, &[])).await {
-            // As the gate says.
-            Ok(Err(ControlError::Gates { blocked, .. }))
-                if blocked.iter().any(|gate| gate.contains("rollback")) =>
-            {
-                return back(run, until).await;
-            }
             Ok(Err(ControlError::Gates { blocked, .. })) if Instant::now() > until => {
                 return Err(format!("the gates never open: {blocked:?}"));
             }

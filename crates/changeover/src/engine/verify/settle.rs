@@ -4,8 +4,8 @@
 //! follower doesn't has an entry in the log. A key that differs under its guard, and has no entry after both rows were
 //! read, differs for good. One that is dirty is looked at again, with a back-off; one that is dirty at every look is
 //! synced within the guard's transaction, compared, and rolled back: the mirror will do the same in its own time.
-//! Where there is no log to ask, or each side has one (a part of the keys has moved), a difference counts when two looks
-//! see the same two rows.
+//! Where the authority has no log to ask, or nobody can say which side is the authority (a share of the keys has moved, and
+//! the two rows tell different slots), a difference counts when two looks see the same two rows.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -19,7 +19,7 @@ use crate::engine::sync::read_some;
 use crate::error::StoreError;
 use crate::rules::RowComparison;
 use crate::store::capture::CaptureLog;
-use crate::store::guard::{Change, GuardedTx, Scope};
+use crate::store::guard::{Change, Guarded, GuardedTx, Scope};
 use crate::store::{Image, Refusal, Rows, Store};
 use crate::value::{Key, Row};
 
@@ -32,7 +32,7 @@ const LOOK_BYTES: usize = 8 << 20;
 pub(super) struct Settler<'a> {
     link: &'a Link,
     options: &'a VerifyOptions,
-    logs: Vec<&'a dyn CaptureLog>,
+    logs: Vec<(Side, &'a dyn CaptureLog)>,
 }
 
 /// One key as one look saw it.
@@ -52,6 +52,14 @@ fn fingerprint(old: Option<&Row>, new: Option<&Row>) -> u64 {
     hasher.finish()
 }
 
+/// The old side's, and the new side's.
+fn by_side(authority: Side, its: Rows, follower: Rows) -> (Rows, Rows) {
+    match authority {
+        Side::Old => (its, follower),
+        Side::New => (follower, its),
+    }
+}
+
 impl<'a> Settler<'a> {
     pub(super) async fn new(link: &'a Link, options: &'a VerifyOptions) -> Result<Self, StoreError> {
         let mut logs = Vec::new();
@@ -59,7 +67,7 @@ impl<'a> Settler<'a> {
             if let Some(log) = link.store(side).capture()
                 && log.installed().await?
             {
-                logs.push(log);
+                logs.push((side, log));
             }
         }
         Ok(Self { link, options, logs })
@@ -75,9 +83,11 @@ impl<'a> Settler<'a> {
             let differ = self.weed(seen, found);
             if self.options.quiet {
                 differ.into_iter().for_each(|seen| self.count(seen, found));
-            } else {
-                let keys: Vec<Key> = differ.into_iter().map(|seen| seen.key).collect();
-                left.extend(self.look_under_guard(&keys, &mut HashMap::new(), found).await?);
+                continue;
+            }
+            let keys: Vec<Key> = differ.into_iter().map(|seen| seen.key).collect();
+            for (authority, keys) in self.options.authority.divide(self.link, &keys).await? {
+                left.extend(self.look_under_guard(authority, &keys, &mut HashMap::new(), found).await?);
             }
         }
         Ok(left)
@@ -94,19 +104,29 @@ impl<'a> Settler<'a> {
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(most);
             let mut left = Vec::new();
-            for keys in keys.chunks(GUARDED_KEYS) {
-                left.extend(self.look_under_guard(keys, &mut before, found).await?);
+            for (authority, keys) in self.options.authority.divide(self.link, &keys).await? {
+                for keys in keys.chunks(GUARDED_KEYS) {
+                    left.extend(self.look_under_guard(authority, keys, &mut before, found).await?);
+                }
             }
             keys = left;
         }
-        self.settle_under_guard(&keys, found).await
+        for (authority, keys) in self.options.authority.divide(self.link, &keys).await? {
+            self.settle_under_guard(authority, &keys, found).await?;
+        }
+        Ok(())
     }
 
     /// Keys that never come to rest, by as many at once as their guards are to be had for.
-    async fn settle_under_guard(&self, mut keys: &[Key], found: &mut Findings) -> Result<(), StoreError> {
+    async fn settle_under_guard(
+        &self,
+        authority: Option<Side>,
+        mut keys: &[Key],
+        found: &mut Findings,
+    ) -> Result<(), StoreError> {
         let (mut at_once, mut tried) = (GUARDED_KEYS, 0);
         while !keys.is_empty() {
-            match self.compare_as_synced(&keys[..keys.len().min(at_once)], found).await {
+            match self.compare_as_synced(authority, &keys[..keys.len().min(at_once)], found).await {
                 Ok(compared) => {
                     keys = &keys[compared..];
                     tried = 0;
@@ -126,13 +146,14 @@ impl<'a> Settler<'a> {
     /// One look, under the guard where the follower has one. Those that are dirty still are given back.
     async fn look_under_guard(
         &self,
+        authority: Option<Side>,
         mut keys: &[Key],
         before: &mut HashMap<Key, u64>,
         found: &mut Findings,
     ) -> Result<Vec<Key>, StoreError> {
         let mut left = Vec::new();
         while !keys.is_empty() {
-            match self.look_at_some(keys, before, found, &mut left).await {
+            match self.look_at_some(authority, keys, before, found, &mut left).await {
                 Ok(looked) => keys = &keys[looked..],
                 // Another look follows, and the last one says what it meets.
                 Err(error) if error.retryable() => {
@@ -148,20 +169,23 @@ impl<'a> Settler<'a> {
     /// One look at the first of these keys, as many as there is room for: how many those are.
     async fn look_at_some(
         &self,
+        authority: Option<Side>,
         keys: &[Key],
         before: &mut HashMap<Key, u64>,
         found: &mut Findings,
         left: &mut Vec<Key>,
     ) -> Result<usize, StoreError> {
-        let follower = self.link.store(self.options.authority.other());
         // Held until the logs were looked at: a sync that waits for the guard would level the key and take its entry out of
         // the log between the two looks, and leave a difference that nothing explains.
-        let mut guard = match follower.guarded() {
-            Some(guarded) => Some(guarded.begin(Scope::Keys(keys)).await?),
+        let mut guard = match self.guarded(authority) {
+            Some((authority, follower)) => Some((authority, follower.begin(Scope::Keys(keys)).await?)),
             None => None,
         };
         let (seen, certain) = match &mut guard {
-            Some(tx) => (self.read_guarded(tx.as_mut(), keys).await?, self.logs.len() == 1),
+            Some((authority, tx)) => {
+                let seen = self.read_guarded(*authority, tx.as_mut(), keys).await?;
+                (seen, self.logs.iter().any(|(side, _)| side == authority))
+            }
             None => (self.read(keys).await?, false),
         };
         let looked = seen.len();
@@ -185,17 +209,20 @@ impl<'a> Settler<'a> {
 
     /// Keys that are never clean: what a sync makes of them is compared, and rolled back. Of the first of these keys, as many
     /// as there is room for: how many those are.
-    async fn compare_as_synced(&self, keys: &[Key], found: &mut Findings) -> Result<usize, StoreError> {
-        let authority = self.options.authority;
-        let follower = self.link.store(authority.other());
-        let Some(guarded) = follower.guarded() else {
+    async fn compare_as_synced(
+        &self,
+        authority: Option<Side>,
+        keys: &[Key],
+        found: &mut Findings,
+    ) -> Result<usize, StoreError> {
+        let Some((authority, follower)) = self.guarded(authority) else {
             // Nothing can be proved of them, so they count.
             let seen = self.read(keys).await?;
             let compared = seen.len();
             self.weed(seen, found).into_iter().for_each(|seen| self.count(seen, found));
             return Ok(compared);
         };
-        let mut tx = guarded.begin(Scope::Keys(keys)).await?;
+        let mut tx = follower.begin(Scope::Keys(keys)).await?;
         let store = self.link.store(authority).as_ref();
         let rows = read_some(store, self.link.table(), keys, Image::Canonical, LOOK_BYTES).await?;
         let keys = &keys[..rows.rows.len()];
@@ -217,7 +244,7 @@ impl<'a> Settler<'a> {
         let wanting = !applied.joins.is_empty();
         let follower_rows = tx.read_within(self.link.table(), keys, LOOK_BYTES).await?;
         drop(tx);
-        let seen = self.pair(keys, rows, follower_rows);
+        let seen = self.pair(keys, by_side(authority, rows, follower_rows));
         let compared = seen.len();
         found.table.under_guard += compared as u64;
         let differ = self.weed(seen, found);
@@ -236,39 +263,43 @@ impl<'a> Settler<'a> {
             let store = self.link.store(side).as_ref();
             read_some(store, table, keys, Image::Canonical, LOOK_BYTES)
         };
-        let (authority, follower) =
-            tokio::join!(read(self.options.authority), read(self.options.authority.other()));
-        Ok(self.pair(keys, authority?, follower?))
+        let (old, new) = tokio::join!(read(Side::Old), read(Side::New));
+        Ok(self.pair(keys, (old?, new?)))
     }
 
-    async fn read_guarded(&self, tx: &mut dyn GuardedTx, keys: &[Key]) -> Result<Vec<Seen>, StoreError> {
-        let store: &dyn Store = self.link.store(self.options.authority).as_ref();
+    /// The authority that is known, and the guards of its follower, where it has any.
+    fn guarded(&self, authority: Option<Side>) -> Option<(Side, &'a dyn Guarded)> {
+        let authority = authority?;
+        Some((authority, self.link.store(authority.other()).guarded()?))
+    }
+
+    async fn read_guarded(
+        &self,
+        side: Side,
+        tx: &mut dyn GuardedTx,
+        keys: &[Key],
+    ) -> Result<Vec<Seen>, StoreError> {
+        let store: &dyn Store = self.link.store(side).as_ref();
         let authority = read_some(store, self.link.table(), keys, Image::Canonical, LOOK_BYTES).await?;
         let keys = &keys[..authority.rows.len()];
         let follower = tx.read_within(self.link.table(), keys, LOOK_BYTES).await?;
-        Ok(self.pair(keys, authority, follower))
+        Ok(self.pair(keys, by_side(side, authority, follower)))
     }
 
-    fn pair(&self, keys: &[Key], authority: Rows, follower: Rows) -> Vec<Seen> {
-        let refused = authority.refused.into_iter().chain(follower.refused);
+    fn pair(&self, keys: &[Key], (old, new): (Rows, Rows)) -> Vec<Seen> {
+        let refused = old.refused.into_iter().chain(new.refused);
         let mut refused: HashMap<Key, Refusal> = refused.map(|r| (r.key.clone(), r)).collect();
-        let rows = authority.rows.into_iter().zip(follower.rows);
+        let rows = old.rows.into_iter().zip(new.rows);
         keys.iter()
             .zip(rows)
-            .map(|(key, (authority, follower))| {
-                let (old, new) = match self.options.authority {
-                    Side::Old => (authority, follower),
-                    Side::New => (follower, authority),
-                };
-                Seen { key: key.clone(), old, new, refusal: refused.remove(key) }
-            })
+            .map(|(key, (old, new))| Seen { key: key.clone(), old, new, refusal: refused.remove(key) })
             .collect()
     }
 
     /// The keys that any log has an entry of, or may have.
     async fn dirty(&self, keys: &[Key]) -> Result<HashSet<Key>, StoreError> {
         let mut dirty = HashSet::new();
-        for log in &self.logs {
+        for (_, log) in &self.logs {
             let entries = log.claim_keys(keys).await?;
             dirty.extend(keys.iter().filter(|key| entries.may_have(key)).cloned());
         }
@@ -320,7 +351,9 @@ impl<'a> Settler<'a> {
             return;
         }
         let all = || (0..shape.columns.len()).map(column).collect();
-        let follower_lacks = match self.options.authority {
+        // Where nobody can say, as the way forward sees it.
+        let authority = self.options.authority.of_rows(shape, &key, old.as_ref(), new.as_ref());
+        let follower_lacks = match authority.unwrap_or(Side::Old) {
             Side::Old => new.is_none(),
             Side::New => old.is_none(),
         };
