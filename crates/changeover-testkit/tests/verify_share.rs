@@ -96,7 +96,7 @@ async fn damage_is_told_and_repaired_from_each_rows_own_authority(
 #[tokio::test(start_paused = true)]
 async fn each_key_is_held_against_its_own_authority() {
     let world = World::new(changeover_testkit::Collation::Binary);
-    damage_is_told_and_repaired_from_each_rows_own_authority(world, |id| authority_by(id)).await;
+    damage_is_told_and_repaired_from_each_rows_own_authority(world, authority_by).await;
 }
 
 #[tokio::test(start_paused = true)]
