@@ -167,3 +167,57 @@ async fn shares_rollback_and_the_whole_way_under_load_lose_nothing_and_refuse_no
     assert!(common::status(&run).await.instances.is_empty());
     run.stop().await;
 }
+
+/// A write that the old side can't take keeps a rollback from being safe. Left behind by order it is written down, the old
+/// side's row stands, and the difference is shown until somebody repairs it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_come_back_is_left_behind_in_a_file_and_both_sides_are_equal_again() {
+    for to in [Phase::Shadow, Phase::Old] {
+        let world = World::new(0);
+        let with_check = "DROP TABLE bookings;
+             CREATE TABLE bookings (id INTEGER PRIMARY KEY, state TEXT NOT NULL, seats INTEGER NOT NULL CHECK (seats < 1000));
+             INSERT INTO bookings VALUES (1, 'booked', 1), (2, 'booked', 2);";
+        world.open("old.db").execute_batch(with_check).unwrap();
+        world.write_spec("mirror = \"dual-write\"");
+        let run = world.run().await;
+        let service = Service::start(&world, &run, "a").await;
+        let conductor = run.conductor();
+        forward(conductor, Phase::Shadow).await;
+        forward(conductor, Phase::ReverseShadow).await;
+        service.set(1, 7).await.unwrap();
+        service.set(2, 5_000).await.unwrap();
+        let error = conductor.rollback(Some(to), Share::ALL, None).await.unwrap_err();
+        assert!(matches!(error, changeover_control::ControlError::GivenUp { .. }), "{error}");
+        assert_eq!(service.get(2).await.unwrap(), 5_000);
+
+        let file = world.path("left.jsonl");
+        let moved = conductor.rollback(Some(to), Share::ALL, Some(file.clone())).await.unwrap();
+        assert_eq!(moved.place.phase, to);
+        assert_eq!((service.get(1).await.unwrap(), service.get(2).await.unwrap()), (7, 2));
+        until("what was left behind is written down", async || file.metadata().is_ok_and(|m| m.len() > 0))
+            .await;
+        let left = std::fs::read_to_string(&file).unwrap();
+        let lines: Vec<serde_json::Value> =
+            left.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 1, "{left}");
+        assert_eq!((&lines[0]["key"][0], &lines[0]["row"][2]), (&2.into(), &5000.into()), "{left}");
+        if to == Phase::Shadow {
+            let differing =
+                async || common::status(&run).await.verification.last.map(|last| last.differences);
+            until("the difference is found", async || differing().await == Some(1)).await;
+            assert_eq!(
+                world.rows("new")[&2].1,
+                5_000,
+                "nobody overwrites it before a person has looked at it"
+            );
+            let shut = conductor.advance(None, Share::ALL, &no_bake()).await.unwrap_err();
+            assert!(shut.to_string().contains("1 rows differ"), "{shut}");
+            conductor.ask_verification(true).await.unwrap();
+            until("it is repaired", async || world.rows("old") == world.rows("new")).await;
+            forward(conductor, Phase::ReverseShadow).await;
+            assert_eq!(service.get(2).await.unwrap(), 2, "what was left behind never comes again");
+        }
+        service.instance.stop().await.unwrap();
+        run.stop().await;
+    }
+}

@@ -22,14 +22,11 @@ use changeover_protocol::fence::{self, FenceAction, FenceEvent, SideFence};
 use changeover_protocol::target::Direction;
 
 use super::install;
-use super::left_behind;
+use super::left_behind::{self, LEFT_BATCH};
 use super::mirror::Drains;
 use super::watched::{Watched, lock_patiently};
 use crate::error::ControlError;
 use crate::supervisor::Watchdog;
-
-/// How many entries are left behind at once.
-const LEFT_BATCH: usize = 500;
 
 /// How one move's fence is driven.
 #[derive(Debug, Clone)]

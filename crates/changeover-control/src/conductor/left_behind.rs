@@ -1,5 +1,6 @@
 //! The file of `rollback --leave-behind`: keys that couldn't be synced, one JSON object a line, with what can be read.
 
+use std::collections::HashSet;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::Path;
@@ -11,8 +12,11 @@ use serde_json::json;
 
 use crate::error::ControlError;
 
-/// Appends the keys of these entries, with their rows where the store still gives them. Synced to the disk before it
-/// answers. How many.
+/// How many entries are left behind at once.
+pub(super) const LEFT_BATCH: usize = 500;
+
+/// Appends the keys of these entries, each once, with their rows where the store still gives them. Synced to the disk before
+/// it answers. How many keys.
 ///
 /// # Errors
 /// If the file can't be written: then nothing may be left behind.
@@ -28,8 +32,12 @@ pub(super) async fn append(
         )));
     };
     let mut lines = String::new();
+    let mut keys = HashSet::new();
     for claim in claims {
         let key = &claim.key;
+        if !keys.insert(key) {
+            continue;
+        }
         let row = match store.read(&key.table, std::slice::from_ref(key), Image::Canonical).await {
             Ok(rows) => match rows.rows.first() {
                 Some(Some(row)) => json!({ "row": row.0.iter().map(plain).collect::<Vec<_>>() }),
@@ -40,7 +48,7 @@ pub(super) async fn append(
         lines.push_str(&line(key, &row, why));
     }
     write_lines(path, &lines)?;
-    Ok(claims.len() as u64)
+    Ok(keys.len() as u64)
 }
 
 /// Whether the file can be written.

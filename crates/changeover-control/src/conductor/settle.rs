@@ -4,16 +4,19 @@
 //! A move is over before this is: it is tried until it is done or another move begins, and each part may come again. Nothing
 //! is removed while somebody prepares a move: what he puts in place would go with it.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use changeover::Side;
-use changeover_protocol::Phase;
+use changeover::store::Store;
 use changeover_protocol::control::{ControlEvent, MoveReport, Outcome};
 use changeover_protocol::moves::{Mirror, UncleanEvent};
+use changeover_protocol::{Control, Phase, Target};
 
 use super::actions::{AGAIN_FIRST, AGAIN_LAST};
-use super::{Conductor, install, left_behind};
+use super::left_behind::{self, LEFT_BATCH};
+use super::{Conductor, install};
 use crate::error::ControlError;
 use crate::state::AuditKind;
 
@@ -37,11 +40,14 @@ impl Conductor {
         if record.shift.is_some() {
             return;
         }
-        self.settle_in(record.place.phase).await;
+        // Before the clean-up, which may remove the log.
         if let Some(file) = self.leave_behind_file() {
-            self.append_rest(report.from.phase.step().authority(), &file).await;
+            for side in [Side::Old, Side::New] {
+                self.append_rest(&record, side, &file).await;
+            }
             self.set_leave_behind(None);
         }
+        self.settle_in(record.place.phase).await;
     }
 
     /// Waits until the old side is retired, and tells what became of each table.
@@ -95,27 +101,25 @@ impl Conductor {
         self.well("clean-up").await;
     }
 
-    /// With dual write the log of the side that was left still names the keys that weren't synced.
-    async fn append_rest(&self, side: Side, file: &std::path::Path) {
+    /// With dual write the log of a side that was left still names the keys that weren't synced.
+    async fn append_rest(&self, record: &Control, side: Side, file: &Path) {
         if self.plan.settings.mirror == Mirror::Capture {
             return;
         }
         for store in self.sides.of(side) {
-            let Some(log) = store.capture() else { continue };
-            let written = match log.claim(0, 10_000).await {
-                Ok(claims) if claims.is_empty() => Ok(0),
-                Ok(claims) => left_behind::append(&**store, &claims, Some(file), "left behind").await,
-                Err(error) => Err(error.into()),
-            };
-            match written {
-                Ok(0) => {}
-                Ok(keys) => {
-                    self.tell(ControlEvent::Unclean(UncleanEvent::LeftBehind { keys: Some(keys) })).await;
-                    self.note(AuditKind::Alert, format!("{keys} keys were left behind: {}", file.display()))
-                        .await;
+            let keys = match leave_rest(&**store, &record.target, side, file).await {
+                Ok(0) => continue,
+                Ok(keys) => Some(keys),
+                Err(error) => {
+                    let why = error.to_string();
+                    let told = left_behind::exposure(file, side, &why);
+                    self.trouble("left behind", &told.map_or_else(|error| error.to_string(), |()| why)).await;
+                    None
                 }
-                Err(error) => self.trouble("left behind", &error.to_string()).await,
-            }
+            };
+            self.tell(ControlEvent::Unclean(UncleanEvent::LeftBehind { keys })).await;
+            let many = keys.map_or_else(|| "it isn't known which".to_owned(), |keys| keys.to_string());
+            self.note(AuditKind::Alert, format!("keys were left behind ({many}): {}", file.display())).await;
         }
     }
 
@@ -168,5 +172,29 @@ impl Conductor {
             }
         }
         Ok(told)
+    }
+}
+
+/// Writes down what a log still has, and takes it out of the log: it is none of the mirror's any more. But for the keys of a
+/// share that stays, whose authority this side still is.
+async fn leave_rest(
+    store: &dyn Store,
+    target: &Target,
+    side: Side,
+    file: &Path,
+) -> Result<u64, ControlError> {
+    let Some(log) = store.capture() else { return Ok(0) };
+    if !log.installed().await? {
+        return Ok(0);
+    }
+    let (mut after, mut left) = (0, 0);
+    loop {
+        let mut claims = log.claim(after, LEFT_BATCH).await?;
+        let Some(last) = claims.last() else { return Ok(left) };
+        after = last.id;
+        claims.retain(|claim| target.step(claim.slot).authority() != side);
+        left += left_behind::append(store, &claims, Some(file), "left behind").await?;
+        let ids: Vec<i64> = claims.iter().map(|claim| claim.id).collect();
+        log.discard(&ids).await?;
     }
 }
