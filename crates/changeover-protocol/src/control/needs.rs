@@ -69,8 +69,19 @@ impl Control {
         }
         if shift.asked != Some(self.target.version) {
             self.ask_sync(actions);
+            self.hold_no_longer_than_the_sync_may_take(now, shift);
         }
         Need::Wait("keys are dirty, or a backfill is under way")
+    }
+
+    /// Everybody has acknowledged: nothing hangs any more for which a way back had more time. What is left to wait for is the
+    /// sync, and a key that can't be synced must not keep writes waiting for longer than the budget.
+    fn hold_no_longer_than_the_sync_may_take(&mut self, now: Millis, shift: &Shift) {
+        let Some(budget) = self.hold_budget(shift) else { return };
+        let within = now.plus(budget);
+        if let Some(shift) = &mut self.shift {
+            shift.deadline = shift.deadline.map(|deadline| deadline.min(within));
+        }
     }
 
     pub(super) fn need_opened(
@@ -180,14 +191,18 @@ impl Control {
     ) {
         let journals_clean = self.no_dirty_journal();
         let is_current = version == self.target.version;
+        let whole = self.shift.as_ref().and_then(|shift| self.hold_deadline(shift.held_since?, shift));
         let Some(shift) = &mut self.shift else { return };
         if !is_current || shift.asked != Some(version) {
             return;
         }
         if dirty == 0 && journals_clean && !backfill_under_way {
             shift.synced = Some(version);
+            // What hangs in the next hold has the time again that is left of the whole.
+            shift.deadline = whole;
         } else if shift.leave_behind {
             shift.synced = Some(version);
+            shift.deadline = whole;
             self.unclean(now, UncleanEvent::LeftBehind { keys: Some(dirty) }, actions);
         }
     }

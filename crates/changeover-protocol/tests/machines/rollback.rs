@@ -115,6 +115,31 @@ fn a_rollback_that_cannot_hold_goes_back_where_it_came_from() {
 }
 
 #[test]
+fn a_key_that_cannot_be_synced_holds_writes_no_longer_than_the_budget() {
+    let mut fleet = Fleet::in_phase(Phase::ReverseShadow, Settings::default(), 1);
+    fleet.tell(rollback(Phase::Shadow));
+    fleet.ack(0);
+    fleet.pass(BUDGET + 1_000, &[0]);
+    assert_eq!(fleet.step(), Step::ReverseShadow, "nothing hangs, so there is nothing to outlive");
+    assert!(fleet.turned_around().is_some());
+}
+
+#[test]
+fn after_the_sync_what_hangs_is_outlived_again() {
+    let mut fleet = Fleet::in_phase(Phase::ReverseShadow, Settings::default(), 2);
+    fleet.tell(rollback(Phase::Shadow));
+    fleet.ack(0);
+    fleet.ack(1);
+    fleet.in_sync();
+    assert_eq!(fleet.step(), Step::HoldOld);
+    fleet.ack(0);
+    fleet.pass(BUDGET + 20_000, &[0, 1]);
+    assert_eq!(fleet.step(), Step::HoldOld, "a read of the other hangs, and is cut off");
+    fleet.ack(1);
+    assert_eq!(fleet.step(), Step::Shadow);
+}
+
+#[test]
 fn keys_are_left_behind_only_where_that_is_asked_for() {
     for leave_behind in [false, true] {
         let mut fleet = Fleet::in_phase(Phase::ReverseShadow, Settings::default(), 1);
