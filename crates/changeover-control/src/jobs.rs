@@ -75,6 +75,8 @@ pub struct JobReport {
     pub changed_meanwhile: bool,
     /// The state that a verification's result was kept in, for the migration's gates to look at.
     pub kept_in: Option<PathBuf>,
+    /// What of the mapping is another than the one that the migration's run goes by.
+    pub spec_changed: Vec<String>,
 }
 
 impl JobReport {

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use changeover_api::wire::{Advance, ErrorCode, StatusSource};
 use changeover_api::{ClientError, ControlClient};
+use changeover_control::jobs;
 use changeover_control::{ControlError, Run, status_of_file};
 use changeover_protocol::{Phase, Share};
 use common::{World, forward, until};
@@ -211,6 +212,13 @@ async fn a_mapping_that_changed_is_refused_and_nothing_is_lost() {
     std::fs::write(world.path("bookings.toml"), text.replace("upper(state)", "trim(upper(state))")).unwrap();
     let error = Run::start(world.options()).await.unwrap_err().to_string();
     assert!(error.contains("set") && error.contains("rollback --to old"), "{error}");
+    // Nor does anybody write the follower's rows by it; but what differs may be looked at.
+    let before = world.rows("new");
+    let error = jobs::verify(&world.spec(), None, true, &mut |_| {}).await.unwrap_err();
+    assert!(error.to_string().contains("table.bookings.set"), "{error}");
+    assert_eq!(world.rows("new"), before);
+    let looked = jobs::verify(&world.spec(), None, false, &mut |_| {}).await.unwrap();
+    assert!(looked.spec_changed[0].contains("table.bookings.set") && looked.kept_in.is_none(), "{looked:?}");
     std::fs::write(world.path("bookings.toml"), text).unwrap();
     let run = world.run().await;
     forward(run.conductor(), Phase::ReverseShadow).await;

@@ -75,6 +75,12 @@ pub(crate) async fn answer(args: &VerifyArgs, terminal: &Terminal) -> Result<Exi
                 words::counted(on_their_way, "row")
             ));
         }
+        if !report.spec_changed.is_empty() {
+            terminal.say(paint.warn(format_args!(
+                "This spec isn't the one that the migration's run goes by: {}. The gates don't look at this result.",
+                report.spec_changed.join("; ")
+            )));
+        }
         if let Some(state) = &report.kept_in {
             terminal.say(format_args!("The gates look at this result: it is kept in {}.", state.display()));
         }

@@ -51,13 +51,16 @@ pub(crate) struct Report {
     /// The state that a verification's result was kept in, for the gates to look at.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) kept_in: Option<PathBuf>,
+    /// What of the mapping is another than the one that the migration's run goes by.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) spec_changed: Vec<String>,
 }
 
 impl Report {
     /// What programs get of a job's report.
     pub(crate) fn of(migration: &str, job: JobReport) -> Self {
         let clean = job.is_clean();
-        let JobReport { mut tables, took, copy_took, bytes, changed_meanwhile, kept_in } = job;
+        let JobReport { mut tables, took, copy_took, bytes, changed_meanwhile, kept_in, spec_changed } = job;
         let copied: u64 = tables.iter().map(|table| table.rows_copied).sum();
         let compared: u64 = tables.iter().map(|table| table.rows_compared).sum();
         let (rows, time) = if copy_took.is_zero() { (compared, took) } else { (copied, copy_took) };
@@ -75,6 +78,7 @@ impl Report {
             bytes,
             peak_memory_bytes: memory::peak_bytes(),
             kept_in,
+            spec_changed,
         }
     }
 

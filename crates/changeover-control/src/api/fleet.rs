@@ -51,10 +51,21 @@ pub(super) async fn target(State(api): Shared) -> axum::Json<TargetAnswer> {
 
 /// While state and databases disagree nobody is told that it isn't counted: the record isn't believed, and instances go on
 /// at the step they know. Who is heard will be counted when the databases' word is adopted.
-fn believed(api: &super::Api, id: &str, acked: Version) -> Result<(), Failure> {
+///
+/// Whoever has acknowledged what this state never published shows that it is an older one, as from a backup.
+async fn believed(api: &super::Api, id: &str, acked: Version) -> Result<(), Failure> {
+    let record = api.conductor.barrier.record();
+    let later = acked > record.target.version;
+    if later {
+        let (newest, name) = (record.target.version, id.escape_debug());
+        let problem = format!(
+            "instance {name} has acknowledged version {acked}, and the state knows versions up to {newest}: the state is an \
+             older one"
+        );
+        api.conductor.stop(&problem).await;
+    }
     let Some(problem) = api.conductor.stopped() else { return Ok(()) };
-    let known = InstanceId::new(id);
-    if !api.conductor.barrier.record().instances.contains_key(&known) {
+    if later || !record.instances.contains_key(&InstanceId::new(id)) {
         api.conductor.note_seen(id, acked);
     }
     Err(stopped(&problem))
@@ -81,7 +92,7 @@ pub(super) async fn resume(
     Path(id): Path<String>,
     Json(request): Json<Resume>,
 ) -> Answer<TargetAnswer> {
-    believed(&api, &id, Version(request.version))?;
+    believed(&api, &id, Version(request.version)).await?;
     let event = ControlEvent::Resume { id: InstanceId::new(id.as_str()) };
     let record = api.conductor.barrier.apply(event, line(&api, &id, "goes on from its step file")).await?;
     Ok(axum::Json(answer(&api, &record)))
@@ -92,7 +103,7 @@ pub(super) async fn heartbeat(
     Path(id): Path<String>,
     Json(request): Json<Heartbeat>,
 ) -> Answer<TargetAnswer> {
-    believed(&api, &id, Version(request.acked))?;
+    believed(&api, &id, Version(request.acked)).await?;
     let event = ControlEvent::Heartbeat {
         id: InstanceId::new(id),
         acked: Version(request.acked),
@@ -107,7 +118,7 @@ pub(super) async fn acknowledge(
     Path(id): Path<String>,
     Json(request): Json<Acknowledge>,
 ) -> Answer<TargetAnswer> {
-    believed(&api, &id, Version(request.version))?;
+    believed(&api, &id, Version(request.version)).await?;
     let event = ControlEvent::Acknowledge {
         id: InstanceId::new(id),
         version: Version(request.version),

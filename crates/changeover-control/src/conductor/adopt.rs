@@ -13,6 +13,7 @@ use changeover_protocol::moves::{Mirror, UncleanEvent, WayBack};
 use changeover_protocol::{Control, InstanceId, Phase, Place, Target, Version};
 
 use super::requests::Moved;
+use super::start::DISAGREES;
 use super::watch::{fence_name, must_be_open};
 use super::{Conductor, Sides, install};
 use crate::error::ControlError;
@@ -193,19 +194,21 @@ impl Conductor {
         let word = ask(&self.sides).await?;
         let mirror = self.plan.settings.mirror;
         let reverse = self.plan.settings.phases.has(Phase::ReverseShadow);
-        let known = self.barrier.record().place.phase;
+        let known = self.barrier.record();
+        let seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let is_older = seen.values().any(|acked| *acked > known.target.version);
         let phase = match phase_of(word, mirror, reverse) {
             Ok(phase) => phase,
-            // The record isn't made out of nothing: where the databases can't tell, it can.
-            Err(_) if known != Phase::Old => known,
+            // The record isn't made out of nothing: where the databases can't tell, it can; unless it is an older one.
+            Err(_) if known.place.phase != Phase::Old && !is_older => known.place.phase,
             Err(error) => return Err(error),
         };
-        let seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         let record = self.adopted(phase, word, &seen);
         self.put_right(phase, word, record.epoch).await?;
         self.sides.forget_generations_below(u64::MAX).await?;
-        self.progress.send_modify(|progress| progress.stopped = None);
         self.barrier.replace(record).await?;
+        self.state.set(DISAGREES, None).await?;
+        self.progress.send_modify(|progress| progress.stopped = None);
         // What the new record asks for is begun.
         self.tell(ControlEvent::Restarted).await;
         self.keep(

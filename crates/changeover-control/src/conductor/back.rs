@@ -103,8 +103,10 @@ impl Conductor {
     /// Back to `old` and everything removed; only while the old side is the authority. The new side's rows stay.
     ///
     /// # Errors
-    /// [`ControlError::Refused`] once the new side is the authority for any key.
+    /// [`ControlError::Refused`] once the new side is the authority for any key; [`ControlError::Disagreement`] while the
+    /// databases say something else than the state.
     pub async fn abort(&self) -> Result<Moved, ControlError> {
+        self.check_not_stopped()?;
         let record = self.barrier.record();
         if record.place.phase > Phase::Shadow
             || record.target.assignments.iter().any(|a| a.step.authority() == Side::New)
@@ -121,6 +123,7 @@ impl Conductor {
             self.rollback(Some(Phase::Old), Share::ALL, None).await?
         };
         let _one = self.one_at_a_time().await?;
+        self.check_not_stopped()?;
         let now = self.barrier.record();
         if now.place.phase != Phase::Old || now.shift.is_some() {
             return Err(ControlError::Refused(format!(
@@ -136,6 +139,8 @@ impl Conductor {
         .await;
         Ok(Moved {
             text: "aborted: all that was installed is removed; the new side's rows stay".to_owned(),
+            // What the way back has said of fences that stay is over.
+            notes: Vec::new(),
             ..moved
         })
     }

@@ -30,6 +30,9 @@ const FINGERPRINT: &str = "fingerprint";
 /// The setting that the columns are kept by which the last run's plan was made for.
 const COLUMNS: &str = "columns";
 
+/// The setting that says in which way the databases disagreed with a state that was begun anew, until their word is adopted.
+pub(super) const DISAGREES: &str = "disagrees";
+
 /// What a run is made of.
 pub(crate) struct Parts {
     pub(crate) plan: Plan,
@@ -56,7 +59,11 @@ impl Conducting {
         let known = barrier::load(&*state).await?.map(|(_, control)| control);
         let change = check_spec(&plan, &*state, known.as_ref()).await?;
         check_columns(&plan, &sides, &*state, known.as_ref()).await?;
-        let stopped = disagreement(&plan, &sides, known.as_ref()).await?;
+        let stopped = disagreement(plan.settings.mirror, &sides, &*state, known.as_ref()).await?;
+        // Before there is a record: the next start would take it for one that the databases had no quarrel with.
+        if known.is_none() && stopped.is_some() {
+            state.set(DISAGREES, stopped.as_deref()).await?;
+        }
         let begun = Barrier::begin(Arc::clone(&state), plan.settings, clock).await?;
         let paused = state.setting(PAUSED).await?.is_some();
         let progress = Progress { stopped: stopped.clone(), ..Progress::default() };
@@ -163,20 +170,28 @@ async fn check_columns(
 }
 
 /// In which way the state and the databases disagree, if they do.
-async fn disagreement(
-    plan: &Plan,
+pub(crate) async fn disagreement(
+    mirror: Mirror,
     sides: &Sides,
+    state: &dyn StateStore,
     known: Option<&Control>,
 ) -> Result<Option<String>, ControlError> {
     let Some(control) = known else { return adopt::earlier_life(sides).await };
-    if plan.settings.mirror != Mirror::Capture {
-        return Ok(None);
+    let found = match mirror {
+        Mirror::DualWrite => None,
+        Mirror::Capture if control.shift.is_none() => adopt::fence_problem(sides, control).await?,
+        // In a move the fences may say either; but never something of a later move.
+        Mirror::Capture => adopt::later_epoch(sides, control).await?,
+    };
+    if found.is_some() {
+        return Ok(found);
     }
-    if control.shift.is_none() {
-        return adopt::fence_problem(sides, control).await;
+    // An earlier run was stopped, and nobody has adopted the databases' word; unless all was removed by hand meanwhile.
+    let remembered = state.setting(DISAGREES).await?;
+    match remembered {
+        Some(problem) => Ok(adopt::earlier_life(sides).await?.map(|_| problem)),
+        None => Ok(None),
     }
-    // In a move the fences may say either; but never something of a later move.
-    adopt::later_epoch(sides, control).await
 }
 
 impl Conductor {

@@ -57,9 +57,18 @@ impl Conductor {
             let Ok(authority) = ready.map(|record| self.to_verify(&record)) else { return };
             let Some(authority) = authority else { continue };
             self.unpaused().await;
+            // Which side is right isn't known, while state and databases disagree.
+            let mut progress = self.progress.subscribe();
+            if progress.wait_for(|progress| progress.stopped.is_none()).await.is_err() {
+                return;
+            }
             let asked = self.take_due(&mut due);
             let repairs = self.remember_repair(asked.repairs).await;
             let began = tokio::time::Instant::now();
+            // It may be another by now.
+            if self.to_verify(&self.barrier.record()).as_ref() != Some(&authority) {
+                continue;
+            }
             let done = self.guarded_by_phase(&authority, repairs).await;
             let clean = match done {
                 Ok(Some(record)) => {
@@ -141,10 +150,16 @@ impl Conductor {
         repairs: bool,
     ) -> Result<Option<VerificationRecord>, ControlError> {
         let mut records = self.barrier.records();
+        let mut progress = self.progress.subscribe();
+        let stopped = progress.wait_for(|progress| progress.stopped.is_some());
         let moved_on = records.wait_for(|record| self.to_verify(record).as_ref() != Some(authority));
         tokio::select! {
             result = self.verify_once(authority, repairs) => result.map(Some),
             _ = moved_on => {
+                self.progress.send_modify(|all| all.verify = None);
+                Ok(None)
+            }
+            _ = stopped => {
                 self.progress.send_modify(|all| all.verify = None);
                 Ok(None)
             }

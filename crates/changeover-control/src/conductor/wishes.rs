@@ -48,8 +48,10 @@ impl Conductor {
     /// Asks for a full verification now.
     ///
     /// # Errors
-    /// Where nothing is kept in step, there is nothing to verify; if the state can't be written.
+    /// Where nothing is kept in step, there is nothing to verify; while state and databases disagree; if the state can't be
+    /// written.
     pub async fn ask_verification(&self, repairs: bool) -> Result<(), ControlError> {
+        self.check_not_stopped()?;
         let record = self.barrier.record();
         if !record.place.phase.step().is_mirrored() {
             return Err(ControlError::Refused(format!(
@@ -66,8 +68,9 @@ impl Conductor {
     /// Declares an instance gone: its process and its step file. An unclean event.
     ///
     /// # Errors
-    /// If no such instance is counted.
+    /// If no such instance is counted; while state and databases disagree.
     pub async fn forget(&self, id: &str) -> Result<(), ControlError> {
+        self.check_not_stopped()?;
         let event = ControlEvent::Forget { id: InstanceId::new(id) };
         let line = self.line(AuditKind::Request, format!("instances forget {id}"));
         self.barrier.apply(event, Some(line)).await.map(drop)

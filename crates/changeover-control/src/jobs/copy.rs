@@ -50,7 +50,15 @@ pub async fn copy(spec: &Spec, told: Told<'_>) -> Result<JobReport, ControlError
         }
     }
     let changed_meanwhile = watch.changed()?;
-    Ok(JobReport { tables, took: began.elapsed(), copy_took, bytes, changed_meanwhile, kept_in: None })
+    Ok(JobReport {
+        tables,
+        took: began.elapsed(),
+        copy_took,
+        bytes,
+        changed_meanwhile,
+        kept_in: None,
+        spec_changed: Vec::new(),
+    })
 }
 
 /// A migration that a run has begun is the run's to go on with: a copy would take its marks and triggers away.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use changeover::Side;
 use changeover::engine::{Authority, VerifyOptions};
+use changeover_api::spec::{Changed, Effect};
 use changeover_api::{RunFile, Spec};
 use changeover_protocol::{Control, Millis};
 use changeover_tables::plan::Mirroring;
@@ -15,7 +16,7 @@ use crate::asked::{Asked, asked};
 use crate::barrier;
 use crate::clock::Clock;
 use crate::comparison::{Comparison, TableReport};
-use crate::conductor::{Sides, authority_to_verify, spec_of_run};
+use crate::conductor::{Sides, authority_to_verify, disagreement, spec_of_run};
 use crate::connect::{Connected, Elsewhere};
 use crate::error::ControlError;
 use crate::state::{AuditKind, NewAudit, SqliteState, StateStore};
@@ -39,6 +40,10 @@ pub async fn verify(
     connected.check()?;
     let sides = connected.sides(&spec.name).await?;
     let known = Known::find(spec, state, &sides).await?;
+    let spec_changed = match &known {
+        Some(known) => known.spec_changes(spec, repair).await?,
+        None => Vec::new(),
+    };
     let authority = match &known {
         Some(known) => known.authority(&spec.name)?,
         None => Authority::All(Side::Old),
@@ -59,6 +64,7 @@ pub async fn verify(
         copy_took: std::time::Duration::ZERO,
         changed_meanwhile: false,
         kept_in,
+        spec_changed,
     })
 }
 
@@ -77,7 +83,7 @@ impl Known {
         let began = clock.now();
         let path = told.map_or_else(|| state_of(spec), Path::to_owned);
         let record = match SqliteState::open_existing(&path, &spec.name).await? {
-            Some(state) => barrier::load(&state).await?.map(|(_, record)| (state, record)),
+            Some(state) => agreed(spec, &state, sides).await?.map(|record| (state, record)),
             None if told.is_some() => {
                 return Err(ControlError::State {
                     path,
@@ -100,6 +106,26 @@ impl Known {
                 path.display()
             ))),
         }
+    }
+
+    /// What of the mapping is another than when the migration's run began.
+    ///
+    /// # Errors
+    /// If rows are to be written by it: they would be others than those that the run writes beside.
+    async fn spec_changes(&self, spec: &Spec, repair: bool) -> Result<Vec<String>, ControlError> {
+        let Some(of_run) = spec_of_run(&self.state).await? else { return Ok(Vec::new()) };
+        let changes = spec.fingerprint().changes_since(&of_run);
+        let matter = |changed: &&Changed| matches!(changed.effect, Effect::Fixed | Effect::Generation);
+        let changes: Vec<String> = changes.iter().filter(matter).map(ToString::to_string).collect();
+        if repair && !changes.is_empty() {
+            return Err(ControlError::Spec(format!(
+                "{}: the migration `{}` goes by the spec as it was, and so does its mirror. Change it back to repair; to go on with \
+                 the new one, `changeover rollback --to old` first, and begin anew",
+                changes.join("; "),
+                spec.name
+            )));
+        }
+        Ok(changes)
     }
 
     /// The side that answers now, for each key.
@@ -146,6 +172,24 @@ impl Known {
         self.state.append_audit(&entry).await?;
         Ok(Some(self.state.path().to_owned()))
     }
+}
+
+/// The record, if the databases say the same. A move may come between the two looks: then both are made again.
+async fn agreed(spec: &Spec, state: &SqliteState, sides: &Sides) -> Result<Option<Control>, ControlError> {
+    const LOOKS: usize = 5;
+    let mut problem = String::new();
+    let mut before = None;
+    for _ in 0..LOOKS {
+        let Some((revision, record)) = barrier::load(state).await? else { return Ok(None) };
+        if before == Some(revision) {
+            break;
+        }
+        match disagreement(spec.mirror, sides, state, Some(&record)).await? {
+            None => return Ok(Some(record)),
+            Some(found) => (problem, before) = (found, Some(revision)),
+        }
+    }
+    Err(ControlError::Disagreement { problem })
 }
 
 /// Where the state is: as the run says that is there, or was killed; else beside the spec.

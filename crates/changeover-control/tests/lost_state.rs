@@ -1,0 +1,141 @@
+//! A state file that is lost, or an older one put in its place, beside databases in which the new side is the authority:
+//! nobody may do anything by its word, however often a run is started, until the databases' word is adopted.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests say what they expect by panicking")]
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use changeover::engine::TableMirror;
+use changeover::{Key, Migration, Side};
+use changeover_api::{Connect, Instance};
+use changeover_control::{ControlError, Run, jobs};
+use changeover_protocol::{Phase, Share};
+use common::{World, forward, until};
+
+fn delete_state(world: &World) {
+    for suffix in ["", "-wal", "-shm"] {
+        let mut path = world.spec().state_path().into_os_string();
+        path.push(suffix);
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+/// In `reverse-shadow`, with a write that only the new side has.
+async fn moved_with_a_write_on_the_new_side(world: &World) {
+    let run = world.run().await;
+    forward(run.conductor(), Phase::Shadow).await;
+    forward(run.conductor(), Phase::ReverseShadow).await;
+    run.stop().await;
+    world.open("new.db").execute("UPDATE booking SET seats = 4711 WHERE booking_id = 7", []).unwrap();
+}
+
+async fn stays_stopped(world: &World, run: &Run) {
+    let conductor = run.conductor();
+    assert!(common::status(run).await.stopped.is_some());
+    let refused = [
+        conductor.abort().await.map(drop),
+        conductor.rollback(None, Share::ALL, None).await.map(drop),
+        conductor.advance(None, Share::ALL, &[]).await.map(drop),
+        conductor.ask_verification(true).await,
+        conductor.forget("web-1").await,
+        jobs::verify(&world.spec(), None, true, &mut |_| {}).await.map(drop),
+    ];
+    for (at, refused) in refused.into_iter().enumerate() {
+        assert!(matches!(refused, Err(ControlError::Disagreement { .. })), "{at}: {refused:?}");
+    }
+    assert_eq!(world.rows("new")[&7].1, 4711);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_its_state_nothing_is_done_by_any_run_until_the_databases_word_is_adopted() {
+    let world = World::new(50);
+    moved_with_a_write_on_the_new_side(&world).await;
+    delete_state(&world);
+    for _ in 0..3 {
+        let run = world.run().await;
+        stays_stopped(&world, &run).await;
+        run.stop().await;
+    }
+    let run = world.run().await;
+    assert_eq!(run.conductor().adopt().await.unwrap().place.phase, Phase::ReverseShadow);
+    until("the write comes along", async || world.rows("old")[&7].1 == 4711).await;
+    run.stop().await;
+    let run = world.run().await;
+    assert!(common::status(&run).await.stopped.is_none(), "what was adopted is over");
+    run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_state_repairs_nothing_beside_databases_that_have_moved_on() {
+    let world = World::new(50);
+    let run = world.run().await;
+    forward(run.conductor(), Phase::Shadow).await;
+    until("the copy is verified", async || common::status(&run).await.verification.counts).await;
+    run.stop().await;
+    let (state, backup) = (world.spec().state_path(), world.path("backup.db"));
+    std::fs::copy(&state, &backup).unwrap();
+    let run = world.run().await;
+    forward(run.conductor(), Phase::ReverseShadow).await;
+    run.stop().await;
+    world.open("new.db").execute("UPDATE booking SET seats = 4711 WHERE booking_id = 7", []).unwrap();
+    delete_state(&world);
+    std::fs::copy(&backup, &state).unwrap();
+    let error = jobs::verify(&world.spec(), None, true, &mut |_| {}).await.unwrap_err();
+    assert!(matches!(error, ControlError::Disagreement { .. }), "{error}");
+    for _ in 0..2 {
+        let run = world.run().await;
+        stays_stopped(&world, &run).await;
+        run.stop().await;
+    }
+}
+
+/// A service with the library: what it has acknowledged outlives the state.
+async fn instance(world: &World, run: &Run) -> (Migration, Instance) {
+    let links = changeover_control::links(&world.spec()).await.unwrap();
+    let mirror = Arc::new(TableMirror::new(links));
+    Connect::to_run("bookings", run.run_file())
+        .instance("a")
+        .evidence_every(Duration::from_millis(100))
+        .start(|builder| builder.dual_write(mirror).errors_are_settled())
+        .await
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_dual_write_an_instance_shows_that_the_state_is_an_older_one() {
+    let world = World::new(50);
+    world.write_spec("mirror = \"dual-write\"");
+    let run = world.run().await;
+    let (bookings, held) = instance(&world, &run).await;
+    forward(run.conductor(), Phase::Shadow).await;
+    until("the copy is verified", async || common::status(&run).await.verification.counts).await;
+    let address = run.address().to_string();
+    run.stop().await;
+    let (state, backup) = (world.spec().state_path(), world.path("backup.db"));
+    std::fs::copy(&state, &backup).unwrap();
+    let again = || async {
+        let options = changeover_control::RunOptions { listen: Some(address.clone()), ..world.options() };
+        Run::start(options).await.unwrap()
+    };
+    let run = again().await;
+    forward(run.conductor(), Phase::ReverseShadow).await;
+    run.stop().await;
+    delete_state(&world);
+    std::fs::copy(&backup, &state).unwrap();
+
+    let run = again().await;
+    until("the instance has spoken", async || common::status(&run).await.stopped.is_some()).await;
+    let problem = common::status(&run).await.stopped.unwrap();
+    assert!(problem.contains("the state is an older one"), "{problem}");
+    let error = run.conductor().adopt().await.unwrap_err();
+    assert!(error.to_string().contains("put the state file back"), "{error}");
+    // It goes on where it was.
+    let side = bookings.read("booking.get", Key::new("bookings", 1_i64));
+    let side = side.run(|side| async move { Ok::<Side, changeover::Refused>(side) }).await.unwrap();
+    assert_eq!(side, Side::New);
+    held.stop().await.ok();
+    run.stop().await;
+}
