@@ -69,7 +69,7 @@ pub struct Conductor {
     /// One who asks for a move at a time.
     moving: tokio::sync::Mutex<()>,
     /// Where the keys go that a rollback leaves behind.
-    leave_behind: Mutex<Option<PathBuf>>,
+    leave_behind: Mutex<Option<LeaveBehind>>,
     /// Instances that were heard while nothing was done, for `adopt` to count.
     seen: Mutex<BTreeMap<String, Version>>,
     /// Says that a verification is due now, and whether it repairs.
@@ -80,6 +80,14 @@ impl std::fmt::Debug for Conductor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Conductor").field("migration", &self.plan.name).finish_non_exhaustive()
     }
+}
+
+/// The file that the next rollback, or the one that is under way, writes what it leaves behind to.
+#[derive(Debug)]
+struct LeaveBehind {
+    file: PathBuf,
+    /// The version before it: what an earlier move has to settle isn't about this file.
+    after: Version,
 }
 
 impl Conductor {
@@ -155,10 +163,10 @@ impl Conductor {
     }
 
     fn leave_behind_file(&self) -> Option<PathBuf> {
-        self.leave_behind.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.leave_behind().as_ref().map(|leave| leave.file.clone())
     }
 
-    fn set_leave_behind(&self, file: Option<PathBuf>) {
-        *self.leave_behind.lock().unwrap_or_else(PoisonError::into_inner) = file;
+    fn leave_behind(&self) -> std::sync::MutexGuard<'_, Option<LeaveBehind>> {
+        self.leave_behind.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

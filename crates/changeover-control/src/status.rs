@@ -10,8 +10,8 @@ use changeover_api::wire::{
     Next, RollbackStatus, Status, StatusSource, TableBackfill, Trouble, VerificationResult,
     VerificationStatus,
 };
-use changeover_protocol::gate::{self, Evidence, Verdict};
-use changeover_protocol::moves::{RollbackFacts, RollbackKind, RollbackSafety, rollback_safety};
+use changeover_protocol::gate::{self, Evidence, Stuck, Verdict};
+use changeover_protocol::moves::{RollbackFacts, RollbackKind, RollbackSafety, WayBack, rollback_safety};
 use changeover_protocol::{Control, Millis, Phase, Slot};
 
 use crate::barrier;
@@ -89,7 +89,7 @@ pub async fn of_file(spec: Spec, path: &Path) -> Result<Option<Status>, ControlE
     let plan = Plan::of(spec);
     let now = Clock::system().now();
     let control = barrier::load(&state).await?.map_or_else(|| Control::new(plan.settings, now), |(_, c)| c);
-    let evidence = gather(&state, &control, now, Chunks::default()).await?;
+    let evidence = gather(&state, &control, now, Chunks::default(), Stuck::default()).await?;
     let verification = state.verifications(1).await?.pop();
     let because =
         "no run is there: nothing is mirrored or watched, and what the databases say isn't known".to_owned();
@@ -121,10 +121,12 @@ fn facts_without_a_run(control: &Control) -> RollbackFacts {
         way_back: control.way_back,
         dirty_keys: None,
         drainable_keys: 0,
+        stuck: Stuck::default(),
         dirty_since: control.since,
         silent: Vec::new(),
         silent_since: control.since,
         backfill_toward_old: false,
+        fills_in_hold: !control.settings.phases.reverse_shadow,
     }
 }
 
@@ -137,7 +139,12 @@ fn takes_ms(control: &Control, progress: &Progress, safety: &RollbackSafety) -> 
     let slowest = control.instances.values().filter_map(|i| i.vitals.slowest_ms).max().unwrap_or(0);
     match safety.kind {
         RollbackKind::Instant => Some(BARRIER_MS + sync_ms + slowest),
-        RollbackKind::Slow => progress.copy.as_ref().and_then(|copy| copy.left_ms),
+        RollbackKind::Slow if control.way_back == WayBack::Open => Some(BARRIER_MS + sync_ms + slowest),
+        // As long as the copy that is under way, or that was made last.
+        RollbackKind::Slow => progress.copy.as_ref().and_then(|copy| match copy.done_ms {
+            None => copy.left_ms,
+            Some(done) => Some(done.saturating_sub(copy.began_ms)),
+        }),
         RollbackKind::Nothing | RollbackKind::Waits | RollbackKind::LeavesBehind | RollbackKind::Never => {
             None
         }

@@ -54,6 +54,11 @@ async fn a_row_that_cannot_come_back_stops_a_rollback_by_name_and_can_be_left_be
     forward(run.conductor(), Phase::Shadow).await;
     forward(run.conductor(), Phase::ReverseShadow).await;
     world.open("new.db").execute("UPDATE booking SET seats = 5000 WHERE booking_id = 2", []).unwrap();
+    until("no rollback is called safe", async || !common::status(&run).await.rollback.safe).await;
+    let told = common::status(&run).await.rollback.because;
+    assert!(told.contains("1 row can't be carried: bookings(2)"), "{told}");
+    let shut = run.conductor().advance(None, Share::ALL, &no_bake()).await.unwrap_err();
+    assert!(shut.to_string().contains("verification: 1 row can't be carried: bookings(2)"), "{shut}");
     let error = run.conductor().rollback(None, Share::ALL, None).await.unwrap_err();
     assert!(matches!(error, ControlError::GivenUp { .. }), "{error}");
     assert!(error.to_string().contains("bookings(2)"), "{error}");

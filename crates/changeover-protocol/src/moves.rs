@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use crate::gate::Stuck;
 use crate::place::Place;
 use crate::step::{Phase, Side};
 use crate::target::Direction;
@@ -231,6 +232,8 @@ pub struct RollbackFacts {
     pub dirty_keys: Option<u64>,
     /// How many of them can be synced within the hold budget.
     pub drainable_keys: u64,
+    /// Those that can't be synced at all, because the follower refuses them.
+    pub stuck: Stuck,
     /// Since when the dirty keys have been as they are: fewer than can be drained, or not.
     pub dirty_since: Millis,
     /// Live instances that have not been heard of for their lease.
@@ -239,6 +242,8 @@ pub struct RollbackFacts {
     pub silent_since: Millis,
     /// Whether a generation of the backfill towards the old side is under way or due.
     pub backfill_toward_old: bool,
+    /// Whether a copy towards the old side is made with writes refused, because no phase mirrors them meanwhile.
+    pub fills_in_hold: bool,
 }
 
 /// Whether a rollback is safe now: it needs the barrier, and no dirty key within the hold budget.
@@ -270,6 +275,10 @@ pub fn rollback_safety(facts: &RollbackFacts) -> RollbackSafety {
     if facts.place.phase == Phase::New {
         return safety_from_new(facts, dirty);
     }
+    if facts.stuck.keys > 0 {
+        let because = format!("{}. It would be left behind", facts.stuck);
+        return answer(false, RollbackKind::LeavesBehind, facts.dirty_since.max(entered), because);
+    }
     if facts.backfill_toward_old {
         let because = "the old side is still being filled".to_owned();
         return answer(true, RollbackKind::Slow, entered, because);
@@ -286,16 +295,19 @@ pub fn rollback_safety(facts: &RollbackFacts) -> RollbackSafety {
 }
 
 fn safety_from_new(facts: &RollbackFacts, dirty: u64) -> RollbackSafety {
+    let filled = if facts.fills_in_hold {
+        "the old side must be filled anew first, and writes are refused meanwhile"
+    } else {
+        "the old side must be filled anew first"
+    };
     let because = match (facts.mirror, facts.way_back) {
         (Mirror::Capture, WayBack::Open) => {
             format!("the log of the new side holds all {dirty} changed keys; they are drained first")
         }
-        (Mirror::Capture, WayBack::Closed) => {
-            "the way back is over: the old side must be filled anew first".to_owned()
-        }
-        (Mirror::DualWrite, _) => {
-            "nothing is mirrored in `new`: the old side must be filled anew first".to_owned()
-        }
+        // Without a phase that mirrors there never was a log to go back by.
+        (Mirror::Capture, WayBack::Closed) if facts.fills_in_hold => filled.to_owned(),
+        (Mirror::Capture, WayBack::Closed) => format!("the log of the way back is over: {filled}"),
+        (Mirror::DualWrite, _) => format!("nothing is mirrored in `new`: {filled}"),
     };
     RollbackSafety { safe: true, kind: RollbackKind::Slow, since: facts.entered, because }
 }

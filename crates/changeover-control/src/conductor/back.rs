@@ -11,7 +11,7 @@ use changeover_protocol::{Phase, Share};
 use tokio::sync::MutexGuard;
 
 use super::requests::Moved;
-use super::{Conductor, install, left_behind};
+use super::{Conductor, LeaveBehind, install, left_behind};
 use crate::error::ControlError;
 use crate::state::AuditKind;
 
@@ -49,7 +49,7 @@ impl Conductor {
         if let Some(file) = leave_behind {
             // Found out now, not when there is something to write.
             left_behind::check(&file)?;
-            self.set_leave_behind(Some(file));
+            *self.leave_behind() = Some(LeaveBehind { file, after: record.target.version });
         }
         self.pass_preconditions(at.phase, to).await?;
         let event = ControlEvent::Rollback { to, share, leave_behind: leave };

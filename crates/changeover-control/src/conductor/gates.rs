@@ -8,6 +8,7 @@ use changeover::evidence::{BUCKETS, Latencies};
 use changeover_protocol::Control;
 use changeover_protocol::gate::{
     self, BackfillEvidence, Calls, Cohort, Comparisons, Evidence, Judgement, OldSide, Override, SideCalls,
+    Stuck,
 };
 use changeover_protocol::{Millis, Phase};
 
@@ -47,6 +48,7 @@ pub(crate) async fn gather(
     control: &Control,
     now: Millis,
     chunks: Chunks,
+    stuck: Stuck,
 ) -> Result<Evidence, ControlError> {
     // The window that the place was entered in is counted whole: it is short, and gates look at thousands.
     let mended = state.setting(MENDED).await?.and_then(|text| text.parse().ok()).unwrap_or(0);
@@ -66,6 +68,7 @@ pub(crate) async fn gather(
         last_unclean: control.last_unclean,
         backfill,
         verification: verification.map(|record| record.evidence),
+        stuck,
         calls: calls(&sums, &comparisons),
         comparisons,
         old_side: old_side(control),
@@ -160,8 +163,11 @@ impl Conductor {
     /// All that gates look at, now.
     pub(crate) async fn evidence(&self) -> Result<Evidence, ControlError> {
         let control = self.barrier.record();
-        let chunks = self.progress.borrow().chunks();
-        gather(&*self.state, &control, self.clock.now(), chunks).await
+        let (chunks, stuck) = {
+            let progress = self.progress.borrow();
+            (progress.chunks(), progress.stuck.clone())
+        };
+        gather(&*self.state, &control, self.clock.now(), chunks, stuck).await
     }
 
     /// How the gates into a phase stand.

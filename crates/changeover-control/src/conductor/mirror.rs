@@ -9,6 +9,7 @@ use std::time::Duration;
 use changeover::Side;
 use changeover::engine::{Drain, DrainHandle, DrainOptions};
 use changeover_protocol::Target;
+use changeover_protocol::gate::Stuck;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -176,11 +177,16 @@ impl Conductor {
     /// What the drains say of themselves: rates, rows that can't be carried, what keeps them waiting.
     async fn look_at_drains(&self, drains: &mut [Draining]) {
         let mut failing = None;
+        let mut stuck = Stuck::default();
         for draining in drains {
             let status = draining.handle.status();
             self.note_rate(draining, status.synced);
             if let Some(error) = status.error {
                 failing = Some(error);
+            }
+            stuck.keys += status.refused;
+            if let (None, Some(refusal)) = (&stuck.first, status.refusals.first()) {
+                stuck.first = Some(format!("{}: {}", refusal.key, refusal.why));
             }
             for refusal in status.refusals.iter().take(10) {
                 self.alert(format!("{} can't be carried, and stays dirty: {}", refusal.key, refusal.why))
@@ -190,6 +196,11 @@ impl Conductor {
                 failing = Some("the drain of a log ended by itself".to_owned());
             }
         }
+        self.progress.send_if_modified(|progress| {
+            let is_other = progress.stuck != stuck;
+            progress.stuck = stuck;
+            is_other
+        });
         match failing {
             Some(why) => self.trouble("mirror", &why).await,
             None => self.well("mirror").await,

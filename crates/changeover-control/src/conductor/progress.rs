@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use changeover::engine::backfill::TableProgress;
 use changeover::store::capture::Depth;
 use changeover_protocol::Side;
+use changeover_protocol::gate::Stuck;
 
 use super::gates::Chunks;
 
@@ -21,6 +22,8 @@ pub(crate) struct Progress {
     pub(crate) dirty_since_ms: u64,
     /// Whether they are fewer.
     pub(crate) dirty_few: bool,
+    /// Rows that the mirror can't carry.
+    pub(crate) stuck: Stuck,
     /// How many keys are synced in a second, as seen.
     pub(crate) sync_rate: Option<f64>,
     /// How many changes are logged in a second, as seen.

@@ -16,7 +16,7 @@ use changeover_protocol::{Control, Phase, Target};
 
 use super::actions::{AGAIN_FIRST, AGAIN_LAST};
 use super::left_behind::{self, LEFT_BATCH};
-use super::{Conductor, install};
+use super::{Conductor, LeaveBehind, install};
 use crate::error::ControlError;
 use crate::state::AuditKind;
 
@@ -41,11 +41,11 @@ impl Conductor {
             return;
         }
         // Before the clean-up, which may remove the log.
-        if let Some(file) = self.leave_behind_file() {
+        let leave = self.leave_behind().take_if(|leave| record.target.version > leave.after);
+        if let Some(LeaveBehind { file, .. }) = leave {
             for side in [Side::Old, Side::New] {
                 self.append_rest(&record, side, &file).await;
             }
-            self.set_leave_behind(None);
         }
         self.settle_in(record.place.phase).await;
     }

@@ -273,10 +273,12 @@ impl Conductor {
             }
             .map(|logged| logged + record.instances.values().map(|i| i.vitals.dirty_keys).sum::<u64>()),
             drainable_keys: self.drainable_of(progress.sync_rate),
+            stuck: progress.stuck.clone(),
             dirty_since: Millis(progress.dirty_since_ms),
             silent: record.silent(now).map(ToString::to_string).collect(),
             silent_since: heard_last(&record, now),
             backfill_toward_old: record.backfill.is_some_and(|b| b.toward == Side::Old && !b.done),
+            fills_in_hold: !record.settings.phases.reverse_shadow,
         })
     }
 

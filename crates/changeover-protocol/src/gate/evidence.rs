@@ -166,6 +166,26 @@ pub enum OldSide {
     },
 }
 
+/// Rows that the mirror can't carry: the follower refuses them, whatever is tried.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Stuck {
+    /// How many there are now.
+    pub keys: u64,
+    /// The first of them, by key and cause.
+    pub first: Option<String>,
+}
+
+impl fmt::Display for Stuck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} can't be carried", self.keys, if self.keys == 1 { "row" } else { "rows" })?;
+        match &self.first {
+            Some(first) => write!(f, ": {first}"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// All that gates look at, gathered at one moment.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -182,6 +202,8 @@ pub struct Evidence {
     pub backfill: Option<BackfillEvidence>,
     /// The last verification.
     pub verification: Option<VerificationEvidence>,
+    /// Rows that were changed since, and that the mirror can't carry.
+    pub stuck: Stuck,
     /// The comparisons since the place was entered, for each operation and cohort that has run.
     pub comparisons: Vec<Comparisons>,
     /// The calls since the place was entered, for each operation and cohort that has run.

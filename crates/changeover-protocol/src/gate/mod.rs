@@ -12,7 +12,7 @@ use std::str::FromStr;
 pub use bound::{lower, trials_needed, upper};
 pub use evidence::{
     BackfillEvidence, CallLimit, Calls, Cohort, Comparisons, Evidence, Limits, MismatchLimit, OldSide,
-    SideCalls, VerificationEvidence,
+    SideCalls, Stuck, VerificationEvidence,
 };
 
 use crate::place::{Phases, Place};
@@ -230,10 +230,14 @@ fn backfill(evidence: &Evidence) -> Verdict {
     }
 }
 
-/// Trip: a difference, a row that can't be compared, or an unclean event since. Minimum evidence: one full
+/// Trip: a difference, a row that can't be carried or compared, or an unclean event since. Minimum evidence: one full
 /// verification of this generation. Recovery: repair, and a new verification.
 fn verification(evidence: &Evidence) -> Verdict {
     let needs = "a full verification without a difference";
+    if evidence.stuck.keys > 0 {
+        let needs = "each to be mended, or a rule of the spec for it (`changeover status` names them)";
+        return Verdict::closed(evidence.stuck.to_string(), needs);
+    }
     let Some(v) = &evidence.verification else {
         return Verdict::closed("no full verification has been made", needs);
     };

@@ -22,6 +22,7 @@ fn nothing(phase: Phase) -> Evidence {
         last_unclean: None,
         backfill: None,
         verification: None,
+        stuck: Stuck::default(),
         comparisons: vec![],
         calls: vec![],
         old_side: OldSide::NotLooked,
@@ -63,6 +64,16 @@ fn clean(phase: Phase) -> Evidence {
 
 fn is_closed(gate: Gate, evidence: &Evidence) -> bool {
     matches!(evaluate(gate, evidence, &limits()), Verdict::Closed { .. })
+}
+
+#[test]
+fn a_row_that_the_mirror_cannot_carry_closes_the_gate_at_once_and_is_named() {
+    let mut evidence = clean(Phase::ReverseShadow);
+    evidence.stuck = Stuck { keys: 2, first: Some("bookings(7): seats is NULL".to_owned()) };
+    let Verdict::Closed { because, .. } = evaluate(Gate::Verification, &evidence, &limits()) else {
+        panic!("it is open");
+    };
+    assert_eq!(because, "2 rows can't be carried: bookings(7): seats is NULL");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Moves forward: shares, left-out phases, what each begins and ends, what keeps them from beginning.
 
 use changeover_protocol::control::{Generation, Refusal, Vitals};
+use changeover_protocol::gate::Stuck;
 use changeover_protocol::moves::{
     Consequence, Mirror, RollbackFacts, RollbackKind, WayBack, consequence, rollback_safety,
 };
@@ -202,10 +203,12 @@ fn rollback_is_safe_as_far_as_the_facts_say_so() {
         way_back: WayBack::Open,
         dirty_keys: Some(3),
         drainable_keys: 100,
+        stuck: Stuck::default(),
         dirty_since: Millis(20),
         silent: vec![],
         silent_since: Millis(30),
         backfill_toward_old: false,
+        fills_in_hold: false,
     };
     let reverse = facts(Phase::ReverseShadow);
     let safety = rollback_safety(&reverse);
@@ -214,6 +217,12 @@ fn rollback_is_safe_as_far_as_the_facts_say_so() {
     assert_eq!((unknown.safe, unknown.kind), (false, RollbackKind::LeavesBehind));
     let many = rollback_safety(&RollbackFacts { dirty_keys: Some(101), ..reverse.clone() });
     assert!(!many.safe && many.because.contains("101"));
+    let first = Some("bookings(2): CHECK constraint failed".to_owned());
+    let stuck = rollback_safety(&RollbackFacts { stuck: Stuck { keys: 1, first }, ..reverse.clone() });
+    assert_eq!((stuck.safe, stuck.kind), (false, RollbackKind::LeavesBehind));
+    assert!(stuck.because.contains("bookings(2)"), "{}", stuck.because);
+    let filled = RollbackFacts { way_back: WayBack::Closed, fills_in_hold: true, ..facts(Phase::New) };
+    assert!(rollback_safety(&filled).because.contains("writes are refused"));
     let silent = rollback_safety(&RollbackFacts { silent: vec!["i7".to_owned()], ..reverse });
     assert!(!silent.safe && silent.because.contains("i7"));
     assert_eq!((silent.kind, silent.since), (RollbackKind::Waits, Millis(30)));
