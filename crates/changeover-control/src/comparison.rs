@@ -1,16 +1,14 @@
 //! The engine's verification as this crate runs it: its progress carried on, what it found repaired where that was asked
 //! for, and told in a form that can be kept and shown: bounded, and redacted as the spec says.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use changeover::engine::verify::{self, ColumnDifference, TableReport as Found, VerifyReport};
 use changeover::engine::{
-    Difference, DifferenceKind, Links, RepairReport, Verification, VerifyHandle, VerifyOptions,
-    VerifyProgress, repair,
+    Difference, DifferenceKind, Links, Verification, VerifyHandle, VerifyOptions, VerifyProgress,
 };
-use changeover::store::Refusal;
 use changeover::{Key, Side, StoreError, Value};
 use changeover_api::spec::EvidenceSpec;
 use serde::Serialize;
@@ -137,22 +135,13 @@ impl Comparison<'_> {
     ) -> Result<Vec<TableReport>, StoreError> {
         let report = self.walk(told).await?;
         let mut tables: Vec<TableReport> = report.tables.iter().map(table_report).collect();
-        if self.repairs && !report.is_clean() {
-            let repaired = repair(self.links, &report.differences, &self.options).await?;
-            recount(&mut tables, &report.differences, &repaired);
-            self.show(&mut tables, &repaired.left);
-            for refusal in &repaired.refused {
-                self.refuse(&mut tables, refusal);
-            }
-        } else {
-            self.show(&mut tables, &report.differences);
-        }
+        self.show(&mut tables, &report.differences);
         Ok(tables)
     }
 
     /// The whole way, gone on from the last checkpoint where a store was out of reach for a moment: hours may lie behind it.
     async fn walk(&self, told: &mut (dyn FnMut(&VerifyProgress) + Send)) -> Result<VerifyReport, StoreError> {
-        let mut options = self.options.clone();
+        let mut options = VerifyOptions { repair: self.repairs, ..self.options.clone() };
         let (mut tried, mut pause) = (0, AGAIN_FIRST);
         loop {
             let (verification, handle) = Verification::new(Arc::clone(self.links), options.clone());
@@ -181,20 +170,6 @@ impl Comparison<'_> {
                 ended => return ended,
             }
         }
-    }
-
-    fn refuse(&self, tables: &mut [TableReport], refusal: &Refusal) {
-        let name = refusal.key.table.as_str();
-        let Some(table) = tables.iter_mut().find(|report| report.table == name) else { return };
-        table.refused += 1;
-        let column = refusal.column.clone();
-        table.refusals.push(RefusalReport {
-            table: name.to_owned(),
-            key: self.key(&refusal.key),
-            value: refusal.value.as_ref().map(|v| self.value(name, column.as_deref().unwrap_or_default(), v)),
-            column,
-            why: refusal.why.clone(),
-        });
     }
 
     fn show(&self, tables: &mut [TableReport], differences: &[Difference]) {
@@ -306,35 +281,8 @@ fn table_report(found: &Found) -> TableReport {
         by_rule: found.by_rule.iter().filter(|(_, rows)| *rows > 0).cloned().collect(),
         refused: found.refused,
         on_their_way: found.under_guard,
+        repaired: found.repaired,
         ..TableReport::default()
-    }
-}
-
-/// After a repair what is left counts, and what wasn't looked at again because it wasn't kept. The rows that the repair
-/// itself refused are added by whoever names them.
-fn recount(tables: &mut [TableReport], before: &[Difference], repaired: &RepairReport) {
-    let of = |list: &[Difference], table: &str, kind| {
-        list.iter().filter(|d| d.key.table.as_str() == table && d.kind == kind).count() as u64
-    };
-    for table in tables.iter_mut() {
-        for (kind, counter) in [
-            (DifferenceKind::Differing, &mut table.differing),
-            (DifferenceKind::Missing, &mut table.missing),
-            (DifferenceKind::Extra, &mut table.extra),
-            (DifferenceKind::Refused, &mut table.refused),
-        ] {
-            let (was, is) = (of(before, &table.table, kind), of(&repaired.left, &table.table, kind));
-            *counter = counter.saturating_sub(was) + is;
-        }
-    }
-    let left = repaired.left.iter().map(|difference| &difference.key);
-    let wrong: HashSet<&Key> = left.chain(repaired.refused.iter().map(|refusal| &refusal.key)).collect();
-    for healed in before.iter().filter(|difference| !wrong.contains(&difference.key)) {
-        let name = healed.key.table.as_str();
-        let Some(table) = tables.iter_mut().find(|report| report.table == name) else { continue };
-        table.repaired += 1;
-        // The second look compared a pair that wasn't one at the first.
-        table.rows_compared += u64::from(healed.kind == DifferenceKind::Missing);
     }
 }
 

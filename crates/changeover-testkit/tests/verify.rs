@@ -193,6 +193,35 @@ async fn more_differences_than_are_kept_are_counted() {
     assert_eq!((report.differences.len(), report.tables[0].missing), (10, 500));
 }
 
+/// However many differ, one walk repairs them all, in bounded memory; what can't be written counts, and is named.
+#[tokio::test(start_paused = true)]
+async fn a_walk_that_repairs_leaves_only_what_cannot_be_written() {
+    for collation in [Collation::Binary, Collation::Backwards] {
+        let world = level(collation, 3_000).await;
+        for id in 0..2_000 {
+            world.new.damage_put(TABLE, row(id, "DAMAGED", &format!("mail-{id}")));
+        }
+        (2_000..2_500).for_each(|id| world.new.damage_delete(&Key::new(TABLE, id)));
+        (3_000..3_400).for_each(|id| world.new.damage_put(TABLE, row(id, "NEVER", "x")));
+        let repairing = VerifyOptions { repair: true, differences_kept: 10, ..options(Side::Old, 700) };
+        let report = verified(&world, repairing).await;
+        assert!(report.is_clean() && report.differences.is_empty(), "{:?}", report.tables);
+        let table = &report.tables[0];
+        assert_eq!((table.repaired, table.compared), (2_900, 3_000), "{table:?}");
+        world.assert_level();
+    }
+    let refuses = |row: &changeover::Row| {
+        let refused = row.0[0] == changeover::Value::Int(7);
+        refused.then(|| ("id".to_owned(), "seven is taken".to_owned()))
+    };
+    let world = World::refusing(refuses);
+    world.fill(20);
+    let repairing = VerifyOptions { repair: true, ..options(Side::Old, 100) };
+    let report = verified(&world, repairing).await;
+    assert_eq!(report.tables[0].repaired, 19, "{report:?}");
+    assert_eq!((report.tables[0].refused, report.differences[0].key.clone()), (1, Key::new(TABLE, 7_i64)));
+}
+
 #[tokio::test(start_paused = true)]
 async fn two_rows_under_one_key_are_found() {
     let mut mapping = changeover_testkit::Mapping::alike(TABLE, &["id", "state", "mail"]);

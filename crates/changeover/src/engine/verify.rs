@@ -19,6 +19,7 @@ use changeover_protocol::Side;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use self::report::Findings;
 pub use self::report::{
     ColumnDifference, Difference, DifferenceKind, TableReport, VerifyCheckpoint, VerifyProgress, VerifyReport,
 };
@@ -26,9 +27,13 @@ use self::settle::Settler;
 use self::walk::Pass;
 use super::authority::Authority;
 use super::pair::{Link, Links};
+use super::repair::repair;
 use crate::error::StoreError;
 use crate::store::{BatchBudget, KeyRange, Store};
 use crate::value::Key;
+
+/// Rows that are written anew together.
+const REPAIRED_AT_ONCE: usize = 1_000;
 
 /// How a verification runs.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,6 +54,8 @@ pub struct VerifyOptions {
     pub rows_per_second_max: Option<u64>,
     /// How many differences are kept; all are counted.
     pub differences_kept: usize,
+    /// Rows that differ are written anew, as the authority has them, while the walk goes on; what differs still counts.
+    pub repair: bool,
     /// Where an earlier run stopped.
     pub resume: Option<VerifyCheckpoint>,
 }
@@ -66,6 +73,7 @@ impl VerifyOptions {
             look_wait: (Duration::from_millis(20), Duration::from_secs(1)),
             rows_per_second_max: None,
             differences_kept: 10_000,
+            repair: false,
             resume: None,
         }
     }
@@ -193,7 +201,12 @@ impl Verification {
             let mut found = at.findings(&self.options);
             let walked = self.walk(link, pass, &range, settler, &mut found);
             let (walked, next) = tokio::join!(walked, next);
-            walked?;
+            if let Err(error) = walked {
+                // The segment is walked again; what was repaired in it stays so.
+                at.tables[at.place].repaired = found.table.repaired;
+                self.publish(at);
+                return Err(error);
+            }
             let ended = upto.is_none();
             at.take(found);
             if ended {
@@ -212,6 +225,19 @@ impl Verification {
         after: Option<Key>,
     ) -> Result<Option<Key>, StoreError> {
         store.cut(link.table(), after.as_ref(), self.options.segment_rows).await
+    }
+
+    /// Repairs what was found, so many at once, or all that is left of the segment.
+    async fn repair(&self, found: &mut Findings, last: bool) -> Result<(), StoreError> {
+        let enough = if last { 1 } else { REPAIRED_AT_ONCE };
+        let Some(waiting) = found.to_repair.as_mut().filter(|waiting| waiting.len() >= enough) else {
+            return Ok(());
+        };
+        let before = std::mem::take(waiting);
+        let options = VerifyOptions { repair: false, differences_kept: usize::MAX, ..self.options.clone() };
+        let report = repair(&self.links, &before, &options).await?;
+        found.repaired(&before, report);
+        Ok(())
     }
 
     fn publish(&self, at: &VerifyCheckpoint) {

@@ -1,10 +1,12 @@
 //! What a verification found, and where it stands.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
 use super::VerifyOptions;
 use crate::engine::pair::Link;
+use crate::engine::repair::RepairReport;
 use crate::store::Refusal;
 use crate::value::{Key, TableName, Value};
 
@@ -101,6 +103,8 @@ pub struct TableReport {
     pub transient: u64,
     /// Keys that were dirty at each look, and were compared under their guard.
     pub under_guard: u64,
+    /// Rows that differed, and are the same since they were written anew.
+    pub repaired: u64,
 }
 
 impl TableReport {
@@ -119,6 +123,7 @@ impl TableReport {
             refused: 0,
             transient: 0,
             under_guard: 0,
+            repaired: 0,
         }
     }
 
@@ -158,6 +163,8 @@ pub(super) struct Findings {
     pub(super) differences: Vec<Difference>,
     /// How many more differences are kept.
     pub(super) room: usize,
+    /// Those that wait to be repaired, where that was asked for; they count when they differ still.
+    pub(super) to_repair: Option<Vec<Difference>>,
 }
 
 impl Findings {
@@ -171,6 +178,28 @@ impl Findings {
     }
 
     pub(super) fn add(&mut self, difference: Difference) {
+        match &mut self.to_repair {
+            Some(waiting) => waiting.push(difference),
+            None => self.keep(difference),
+        }
+    }
+
+    /// What came of a repair: what differs still, and what the repair itself couldn't write, counts.
+    pub(super) fn repaired(&mut self, before: &[Difference], report: RepairReport) {
+        let waiting = self.to_repair.take();
+        let left = report.left.iter().map(|difference| &difference.key);
+        let wrong: HashSet<&Key> = left.chain(report.refused.iter().map(|refusal| &refusal.key)).collect();
+        for healed in before.iter().filter(|difference| !wrong.contains(&difference.key)) {
+            self.table.repaired += 1;
+            // The second look compared a pair that wasn't one at the first.
+            self.table.compared += u64::from(healed.kind == DifferenceKind::Missing);
+        }
+        report.left.into_iter().for_each(|difference| self.keep(difference));
+        report.refused.into_iter().for_each(|refusal| self.refuse(refusal));
+        self.to_repair = waiting;
+    }
+
+    fn keep(&mut self, difference: Difference) {
         match difference.kind {
             DifferenceKind::Differing => self.table.differing += 1,
             DifferenceKind::Missing => self.table.missing += 1,
@@ -197,7 +226,8 @@ impl VerifyCheckpoint {
     /// What the next segment adds to.
     pub(super) fn findings(&self, options: &VerifyOptions) -> Findings {
         let room = options.differences_kept.saturating_sub(self.differences.len());
-        Findings { table: self.tables[self.place].clone(), differences: Vec::new(), room }
+        let table = self.tables[self.place].clone();
+        Findings { table, differences: Vec::new(), room, to_repair: options.repair.then(Vec::new) }
     }
 
     pub(super) fn take(&mut self, found: Findings) {

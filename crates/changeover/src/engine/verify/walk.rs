@@ -192,7 +192,8 @@ impl Verification {
             Pass::OldRows => self.old_rows(link, range, settler, found, &mut doubts).await?,
             Pass::NewKeys => self.new_keys(link, range, settler, found, &mut doubts).await?,
         }
-        doubts.settle(settler, found, true).await
+        doubts.settle(settler, found, true).await?;
+        self.repair(found, true).await
     }
 
     async fn merge(
@@ -215,6 +216,7 @@ impl Verification {
                 return Ok(());
             }
             doubts.settle(settler, found, false).await?;
+            self.repair(found, false).await?;
         }
     }
 
@@ -248,6 +250,7 @@ impl Verification {
             }
             old.at = old.rows.len();
             doubts.settle(settler, found, false).await?;
+            self.repair(found, false).await?;
         }
     }
 
@@ -283,6 +286,7 @@ impl Verification {
             }
             new.at = new.rows.len();
             doubts.settle(settler, found, false).await?;
+            self.repair(found, false).await?;
         }
     }
 }
