@@ -8,9 +8,10 @@
 
 mod common;
 
+use changeover::rules::{Rule, RuleKind};
 use changeover::store::guard::{Change, Chunk, ChunkState, Guarded, Scope};
 use changeover::store::{Image, RowBatch, Store};
-use changeover::{Key, Side, StoreError};
+use changeover::{Key, Side, StoreError, Value};
 use common::*;
 
 const USERS: &str =
@@ -363,4 +364,25 @@ async fn the_old_side_is_never_loaded_and_an_unknown_mapping_is_an_error() {
     let other = Change { key: key("nobody", 1), row: None, back: None };
     assert!(matches!(tx.apply(&[other]).await, Err(StoreError::Schema { .. })));
     assert!(stores.old.read(&"nobody".into(), &[], Image::Canonical).await.is_err());
+}
+
+/// A key that isn't of its column's type: what the rule lets through on the way there it lets through on the way back.
+#[tokio::test]
+async fn a_key_that_a_rule_carries_goes_both_ways() {
+    let notes = "CREATE TABLE notes (k BLOB PRIMARY KEY, note TEXT);";
+    let pair = Pair::new(notes, notes);
+    let mut m = mapping("notes", "notes");
+    m.key = vec![key_column("k", "k")];
+    m.rules = vec![Rule { column: "k".into(), kind: RuleKind::Carry }];
+    let stores = pair.stores(&[m]).await;
+    pair.new_app
+        .execute_batch("INSERT INTO notes VALUES ('t', 'text'), (5, 'number'), (x'01', 'bytes')")
+        .unwrap();
+    let keys = [Value::from("t"), Value::Int(5), Value::Bytes(vec![1])].map(|k| key("notes", k));
+    let applied = stores.level(Side::New, &keys).await;
+    assert_eq!((applied.written, applied.refused.len()), (3, 0), "{applied:?}");
+    assert_eq!(
+        ask(&pair.old_app, "SELECT note, typeof(k) FROM notes ORDER BY note"),
+        ["'bytes'|'blob'", "'number'|'integer'", "'text'|'text'"]
+    );
 }

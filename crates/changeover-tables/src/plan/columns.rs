@@ -165,9 +165,10 @@ pub(super) fn back(
     let mut image = Vec::new();
     for part in key {
         if let Some(column) = old.column(&part.old) {
+            let carry = carries(&mapping.rules, &part.new, old);
             image.push(BackPlan {
                 source: Source::Column(part.new.clone()),
-                target: Target::of(column, old, false),
+                target: Target::of(column, old, carry),
             });
         }
     }
