@@ -45,6 +45,7 @@ pub(crate) use self::verify::authority_to_verify;
 use crate::barrier::Barrier;
 use crate::clock::Clock;
 use crate::error::ControlError;
+use crate::flag::FlagFile;
 use crate::state::{AuditKind, NewAudit, StateStore};
 use crate::supervisor::Watchdog;
 
@@ -70,6 +71,10 @@ pub struct Conductor {
     moving: tokio::sync::Mutex<()>,
     /// Where the keys go that a rollback leaves behind.
     leave_behind: Mutex<Option<LeaveBehind>>,
+    /// When this run began.
+    began: tokio::time::Instant,
+    /// The file that services read the flag from, if this run keeps one.
+    pub(crate) flag_file: FlagFile,
     /// Instances that were heard while nothing was done, for `adopt` to count.
     seen: Mutex<BTreeMap<String, Version>>,
     /// Says that a verification is due now, and whether it repairs.

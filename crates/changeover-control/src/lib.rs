@@ -26,6 +26,7 @@ mod connect;
 mod error;
 mod evidence;
 mod files;
+mod flag;
 pub mod jobs;
 mod rights;
 mod run;

@@ -20,7 +20,8 @@ use crate::clock::Clock;
 use crate::conductor::{Conducting, Conductor, Parts, Plan};
 use crate::connect::{Connected, Elsewhere, mirroring};
 use crate::error::ControlError;
-use crate::files::{self, FileLock, Readers};
+use crate::files::{self, FileLock};
+use crate::flag::FlagFile;
 use crate::rights;
 use crate::secret;
 use crate::state::{AuditKind, SqliteState};
@@ -101,7 +102,8 @@ impl Run {
         let sides = connected.sides(&plan.name).await?;
         let state = Arc::new(SqliteState::open(&state_path, &plan.name).await?);
         let token = secret::random_hex(32)?;
-        let conducting = Conducting::begin(Parts { plan, sides, state, watchdog, clock }).await?;
+        let flag_file = FlagFile::of_run(flag_file, &*state).await?;
+        let conducting = Conducting::begin(Parts { plan, sides, state, watchdog, clock, flag_file }).await?;
         let (ending, ended) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let address = bound.address();
@@ -109,12 +111,8 @@ impl Run {
         let host = listen.clone();
         let of_api = token.clone();
         tasks.spawn(async move { api::serve(bound, &host, of_api, api).await });
-        if let Some(path) = flag_file {
-            if let Some(phase) = conducting.conductor.flag().await {
-                write_flag(&path, phase)?;
-            }
-            tasks.spawn(keep_flag(Arc::clone(&conducting.conductor), path));
-        }
+        conducting.conductor.show_flag().await?;
+        tasks.spawn(Arc::clone(&conducting.conductor).keep_flag());
         let written = RunFile {
             address: address.to_string(),
             token: Secret::new(token.clone()),
@@ -204,26 +202,6 @@ async fn own(connected: &Connected, migration: &str) -> Result<Vec<Ownership>, C
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
             answer => return answer,
-        }
-    }
-}
-
-fn write_flag(path: &Path, phase: Phase) -> Result<(), ControlError> {
-    files::write(path, format!("{}\n", phase.flag()).as_bytes(), Readers::All)
-}
-
-/// Keeps the flag's file in step with the target. Where nobody knows what it should say it stays as it is.
-async fn keep_flag(conductor: Arc<Conductor>, path: PathBuf) {
-    let mut targets = conductor.barrier.targets();
-    loop {
-        targets.mark_unchanged();
-        match conductor.flag().await.map(|phase| write_flag(&path, phase)) {
-            None => {}
-            Some(Ok(())) => conductor.well("flag file").await,
-            Some(Err(error)) => conductor.trouble("flag file", &error.to_string()).await,
-        }
-        if targets.changed().await.is_err() {
-            return;
         }
     }
 }

@@ -104,6 +104,64 @@ async fn instance(world: &World, run: &Run) -> (Migration, Instance) {
         .unwrap()
 }
 
+async fn side_read(bookings: &Migration) -> Side {
+    let read = bookings.read("booking.get", Key::new("bookings", 1_i64));
+    read.run(|side| async move { Ok::<Side, changeover::Refused>(side) }).await.unwrap()
+}
+
+/// In `new` no journal is left to tell: the mark is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_dual_write_in_new_a_lost_state_is_noticed_and_adopted() {
+    let world = World::new(50);
+    world.write_spec("mirror = \"dual-write\"");
+    let run = world.run().await;
+    let address = run.address().to_string();
+    let (bookings, held) = instance(&world, &run).await;
+    let (state, backup) = (world.spec().state_path(), world.path("backup.db"));
+    for phase in [Phase::Shadow, Phase::ReverseShadow, Phase::New] {
+        forward(run.conductor(), phase).await;
+        if phase == Phase::Shadow {
+            until("it is verified", async || common::status(&run).await.verification.counts).await;
+            rusqlite::Connection::open(&state)
+                .unwrap()
+                .execute("VACUUM INTO ?1", [backup.to_str().unwrap()])
+                .unwrap();
+        }
+    }
+    let journal = |file| world.installed(file).iter().any(|name| name.contains("changeover_log"));
+    until("no journal is left", async || !journal("old.db") && !journal("new.db")).await;
+    run.stop().await;
+    world.open("new.db").execute("UPDATE booking SET seats = 4711 WHERE booking_id = 7", []).unwrap();
+    delete_state(&world);
+    let again = || async {
+        let options = changeover_control::RunOptions { listen: Some(address.clone()), ..world.options() };
+        Run::start(options).await.unwrap()
+    };
+    for _ in 0..2 {
+        let run = again().await;
+        stays_stopped(&world, &run).await;
+        assert_eq!(side_read(&bookings).await, Side::New);
+        run.stop().await;
+    }
+    assert!(jobs::rehearse(&world.spec(), world.folder.path(), &mut |_| {}).await.is_err());
+    // Nor by a state from before the move.
+    let new_one = world.path("new-state.db");
+    std::fs::rename(&state, &new_one).unwrap();
+    delete_state(&world);
+    std::fs::copy(&backup, &state).unwrap();
+    let run = again().await;
+    stays_stopped(&world, &run).await;
+    run.stop().await;
+    delete_state(&world);
+    std::fs::rename(&new_one, &state).unwrap();
+    let run = again().await;
+    assert_eq!(run.conductor().adopt().await.unwrap().place.phase, Phase::New);
+    until("the instance is counted again", async || common::status(&run).await.instances.len() == 1).await;
+    assert_eq!(side_read(&bookings).await, Side::New);
+    held.stop().await.unwrap();
+    run.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_dual_write_an_instance_shows_that_the_state_is_an_older_one() {
     let world = World::new(50);
@@ -133,9 +191,7 @@ async fn with_dual_write_an_instance_shows_that_the_state_is_an_older_one() {
     let error = run.conductor().adopt().await.unwrap_err();
     assert!(error.to_string().contains("put the state file back"), "{error}");
     // It goes on where it was.
-    let side = bookings.read("booking.get", Key::new("bookings", 1_i64));
-    let side = side.run(|side| async move { Ok::<Side, changeover::Refused>(side) }).await.unwrap();
-    assert_eq!(side, Side::New);
+    assert_eq!(side_read(&bookings).await, Side::New);
     held.stop().await.ok();
     run.stop().await;
 }

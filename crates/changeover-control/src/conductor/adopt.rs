@@ -5,6 +5,7 @@
 //! doubt is resolved towards the place where the follower is kept in step, and verification begins anew.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use changeover::Side;
 use changeover::store::fence::{FenceAt, FenceState};
@@ -18,6 +19,9 @@ use super::watch::{fence_name, must_be_open};
 use super::{Conductor, Sides, install};
 use crate::error::ControlError;
 use crate::state::AuditKind;
+
+/// How long after the start of a run its instances have to speak, before a record is made without them.
+const HEARD_WITHIN: Duration = Duration::from_secs(2);
 
 /// What the databases of both sides say, taken together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +90,21 @@ pub(super) async fn later_epoch(sides: &Sides, record: &Control) -> Result<Optio
     Ok(None)
 }
 
+/// In which way the mark that dual write leaves in the new side while it serves alone says something else than the record,
+/// between moves; nothing if they agree. In `reverse-shadow` it may be there or not: it comes before the move and goes after.
+pub(super) async fn mark_problem(sides: &Sides, record: &Control) -> Result<Option<String>, ControlError> {
+    if sides.of(Side::New).iter().any(|store| store.fence().is_none()) {
+        return Ok(None);
+    }
+    let served = fence_at(sides, Side::New).await?.epoch > 0;
+    let what = match record.place.phase {
+        Phase::Old | Phase::Shadow if served => "carries the mark of having served alone",
+        Phase::New if !served => "carries no mark of serving alone",
+        _ => return Ok(None),
+    };
+    Ok(Some(format!("the new side {what}, and the state says {}: the state is another one", record.place)))
+}
+
 /// In which way the fences say something else than the record, between moves; nothing if they agree.
 pub(super) async fn fence_problem(sides: &Sides, record: &Control) -> Result<Option<String>, ControlError> {
     if let Some(problem) = later_epoch(sides, record).await? {
@@ -137,10 +156,13 @@ pub(super) async fn earlier_life(sides: &Sides) -> Result<Option<String>, Contro
 pub(super) fn phase_of(word: Word, mirror: Mirror, reverse: bool) -> Result<Phase, ControlError> {
     let open = |at: FenceAt| at.state == FenceState::Open;
     if mirror == Mirror::DualWrite {
-        // The journals say that both sides were written, not which of them was read.
+        // The journals say that both sides were written, not which of them was read; the mark says that the new one was.
+        let served = word.new.epoch > 0;
         return match (word.old_captured, word.new_captured) {
+            (false, false) if served => Ok(Phase::New),
             (false, false) => Ok(Phase::Old),
-            (true, false) => Ok(Phase::Shadow),
+            (_, true) if served => Ok(if reverse { Phase::ReverseShadow } else { Phase::New }),
+            (true, false) if !served => Ok(Phase::Shadow),
             _ => Err(ControlError::Disagreement {
                 problem: "with dual write the databases don't say which side is the authority (the instances' step files \
                           do): put the state file back from a backup"
@@ -191,6 +213,8 @@ impl Conductor {
     /// # Errors
     /// If they leave it open, or can't be asked.
     pub async fn adopt(&self) -> Result<Moved, ControlError> {
+        // By then every instance has spoken, and said which version it knows: the record's must be a later one.
+        tokio::time::sleep_until(self.began + HEARD_WITHIN).await;
         let word = ask(&self.sides).await?;
         let mirror = self.plan.settings.mirror;
         let reverse = self.plan.settings.phases.has(Phase::ReverseShadow);
@@ -319,5 +343,7 @@ mod tests {
         let both = word((FenceState::Open, 0), (FenceState::Open, 0), (true, true));
         let error = phase_of(both, Mirror::DualWrite, true).unwrap_err();
         assert!(error.to_string().contains("backup"), "{error}");
+        let served = word((FenceState::Open, 0), (FenceState::Open, 1), (false, false));
+        assert_eq!(phase_of(served, Mirror::DualWrite, true).unwrap(), Phase::New);
     }
 }

@@ -81,9 +81,33 @@ pub(super) async fn before_phase(
             capture(sides, Side::Old, bounds).await?;
             capture(sides, Side::New, bounds).await
         }
+        (Phase::New, Mirror::DualWrite) => mark_served(sides, epoch).await,
         // The fence switches it on, in the commit in which the new side is prepared.
-        (Phase::ReverseShadow, Mirror::Capture) | (Phase::Old | Phase::New | Phase::Retired, _) => Ok(()),
+        (Phase::ReverseShadow | Phase::New, Mirror::Capture) | (Phase::Old | Phase::Retired, _) => Ok(()),
     }
+}
+
+/// In `new` nothing is journalled, and the databases would look as if nothing had ever begun: without its state a run would
+/// begin in `old`. The fence's word stays in the new side, open, and shows that it has served.
+async fn mark_served(sides: &Sides, epoch: Epoch) -> Result<(), ControlError> {
+    for store in sides.of(Side::New) {
+        if let Some(fence) = store.fence() {
+            patiently(|| fence.set(FenceState::Open, epoch.0.max(1))).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Back from `new`: a side that a fence calls open gives the mirror no guard.
+async fn unmark_served(sides: &Sides) -> Result<(), ControlError> {
+    for store in sides.of(Side::New) {
+        if let Some(fence) = store.fence()
+            && fence.look().await?.epoch > 0
+        {
+            patiently(|| fence.remove()).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes what a phase doesn't need any more, once the fleet executes its step.
@@ -98,7 +122,8 @@ pub(super) async fn after_phase(sides: &Sides, at: Phase, mirror: Mirror) -> Res
             remove_capture(sides, Side::New).await
         }
         (Phase::New, Mirror::Capture) => remove_capture(sides, Side::Old).await,
-        (Phase::Shadow | Phase::ReverseShadow, _) => Ok(()),
+        (Phase::Shadow | Phase::ReverseShadow, Mirror::DualWrite) => unmark_served(sides).await,
+        (Phase::Shadow | Phase::ReverseShadow, Mirror::Capture) => Ok(()),
     }
 }
 

@@ -222,6 +222,7 @@ impl Conductor {
             ControlEvent::Advance { to, .. } | ControlEvent::Rollback { to, .. } => *to,
             _ => self.barrier.record().place.phase,
         };
+        self.check_flag_file().await?;
         self.barrier.apply(event, Some(self.line(AuditKind::Request, asked))).await?;
         let follow = self.follow(&mut reports, goal);
         match tokio::time::timeout(MOVE_WITHIN, follow).await {
@@ -280,7 +281,11 @@ impl Conductor {
                     if record.shift.is_some() {
                         continue;
                     }
-                    return self.arrived(&report, record.place, turned, held_ms, goal);
+                    let mut arrived = self.arrived(&report, record.place, turned, held_ms, goal);
+                    if let Ok(moved) = &mut arrived {
+                        moved.notes.extend(self.flag_is_shown().await);
+                    }
+                    return arrived;
                 }
             }
         }

@@ -21,6 +21,7 @@ use crate::barrier::{self, Barrier};
 use crate::clock::Clock;
 use crate::columns::Columns;
 use crate::error::ControlError;
+use crate::flag::FlagFile;
 use crate::state::{AuditKind, StateStore};
 use crate::supervisor::Watchdog;
 
@@ -40,6 +41,7 @@ pub(crate) struct Parts {
     pub(crate) state: Arc<dyn StateStore>,
     pub(crate) watchdog: Watchdog,
     pub(crate) clock: Clock,
+    pub(crate) flag_file: FlagFile,
 }
 
 /// A conductor and its tasks. Dropping it ends them at whatever they are: each may be cut off anywhere.
@@ -55,7 +57,7 @@ impl Conducting {
     /// # Errors
     /// If the spec changed in a way that can't be gone on with, or the state or a store can't be asked.
     pub(crate) async fn begin(parts: Parts) -> Result<Self, ControlError> {
-        let Parts { plan, sides, state, watchdog, clock } = parts;
+        let Parts { plan, sides, state, watchdog, clock, flag_file } = parts;
         let known = barrier::load(&*state).await?.map(|(_, control)| control);
         let change = check_spec(&plan, &*state, known.as_ref()).await?;
         check_columns(&plan, &sides, &*state, known.as_ref()).await?;
@@ -80,6 +82,8 @@ impl Conducting {
             draining_way_back: watch::Sender::new(false),
             moving: tokio::sync::Mutex::new(()),
             leave_behind: Mutex::new(None),
+            began: tokio::time::Instant::now(),
+            flag_file,
             seen: Mutex::new(BTreeMap::new()),
             verify_now: watch::Sender::new(Due::default()),
         });
@@ -178,6 +182,7 @@ pub(crate) async fn disagreement(
 ) -> Result<Option<String>, ControlError> {
     let Some(control) = known else { return adopt::earlier_life(sides).await };
     let found = match mirror {
+        Mirror::DualWrite if control.shift.is_none() => adopt::mark_problem(sides, control).await?,
         Mirror::DualWrite => None,
         Mirror::Capture if control.shift.is_none() => adopt::fence_problem(sides, control).await?,
         // In a move the fences may say either; but never something of a later move.

@@ -18,6 +18,7 @@ use crate::comparison::TableReport;
 use crate::conductor::{Conducting, Conductor, Parts, Plan};
 use crate::connect::{Connected, Elsewhere, mirroring};
 use crate::error::ControlError;
+use crate::flag::FlagFile;
 use crate::state::SqliteState;
 use crate::supervisor::Watchdog;
 
@@ -87,7 +88,8 @@ pub async fn rehearse(spec: &Spec, folder: &Path, told: Told<'_>) -> Result<Rehe
     let sides = connected.sides(&spec.name).await?;
     let state = Arc::new(SqliteState::open(&folder.join("rehearsal.db"), &spec.name).await?);
     let plan = Plan::of(spec.clone());
-    let parts = Parts { plan, sides, state, watchdog: Watchdog::none(), clock: Clock::system() };
+    let flag_file = FlagFile::none();
+    let parts = Parts { plan, sides, state, watchdog: Watchdog::none(), clock: Clock::system(), flag_file };
     let conducting = Conducting::begin(parts).await?;
     let conductor = Arc::clone(&conducting.conductor);
     let mut went = Went::default();

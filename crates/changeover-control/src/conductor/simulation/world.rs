@@ -25,6 +25,7 @@ use super::PATIENCE;
 use crate::clock::Clock;
 use crate::columns::{Columns, Tables};
 use crate::conductor::{Conducting, Conductor, Keeper, Parts, Plan, Sides};
+use crate::flag::FlagFile;
 use crate::state::{AuditEntry, SqliteState, StateStore};
 use crate::supervisor::Watchdog;
 
@@ -136,6 +137,7 @@ impl World {
             state: Arc::new(self.state()),
             watchdog: Watchdog::none(),
             clock: self.clock,
+            flag_file: FlagFile::none(),
         })
     }
 
