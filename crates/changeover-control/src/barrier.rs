@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use changeover_protocol::control::{ControlAction, ControlEvent, MoveReport};
-use changeover_protocol::{Control, Settings, Target};
+use changeover_protocol::{Control, Millis, Settings, Target, Version};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 pub(crate) use self::audit::sentence;
@@ -90,6 +90,9 @@ impl Barrier {
             None => (Revision(0), Control::new(settings, clock.now())),
         };
         control.settings = settings;
+        if revision != Revision(0) {
+            control.target.version = first_version(&control, clock.now());
+        }
         let (events, submitted) = mpsc::channel(EVENTS);
         let (action, actions) = mpsc::channel(ACTIONS);
         let (publish, target) = watch::channel(control.target.clone());
@@ -180,6 +183,12 @@ impl Barrier {
     pub const fn clock(&self) -> Clock {
         self.clock
     }
+}
+
+/// The version by which a run that goes on tells the present target anew: later than any that another run has published,
+/// also one that went on from this record before, and whose state was lost. No run publishes one in each millisecond.
+fn first_version(control: &Control, now: Millis) -> Version {
+    Version(now.0).max(control.target.version.next())
 }
 
 /// Reads the record from the state.

@@ -11,8 +11,10 @@ mod compare;
 mod copy;
 mod fence;
 mod gates;
+mod heard;
 mod install;
 mod left_behind;
+mod lives;
 mod mirror;
 mod plan;
 mod progress;
@@ -31,11 +33,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use changeover_protocol::Version;
 use changeover_protocol::control::ControlEvent;
+use changeover_protocol::{Control, Millis, Version};
 use tokio::sync::watch as channel;
 
 pub(crate) use self::gates::{Chunks, gather, window};
+use self::lives::Lives;
 pub use self::plan::Plan;
 pub(crate) use self::progress::Progress;
 pub use self::requests::Moved;
@@ -73,6 +76,12 @@ pub struct Conductor {
     leave_behind: Mutex<Option<LeaveBehind>>,
     /// When this run began.
     began: tokio::time::Instant,
+    /// The same, by the migration's clock.
+    began_at: Millis,
+    /// The record that it began with.
+    began_with: Arc<Control>,
+    /// Which versions this state's runs have published.
+    lives: Mutex<Lives>,
     /// The file that services read the flag from, if this run keeps one.
     pub(crate) flag_file: FlagFile,
     /// Instances that were heard while nothing was done, for `adopt` to count.

@@ -14,7 +14,7 @@ use super::error::ClientError;
 use super::evidence::Reporter;
 use super::http::{Call, Http};
 use super::listen;
-use super::pulse::{self, OverHttp};
+use super::pulse::{self, Answered, OverHttp};
 use crate::wire::{Done, ErrorCode};
 
 /// How long operations may take to end when the instance stops, and how long the goodbye is tried.
@@ -101,12 +101,15 @@ impl Instance {
         let (stop, stopped) = watch::channel(false);
         let (health, health_seen) = health();
         let nudge = Arc::new(Notify::new());
+        let answers = Answered::default();
         let plane = OverHttp { http: http.clone(), instance: switch.id().to_string() };
         let beating = {
             let (switch, migration) = (switch.clone(), migration.clone());
             let (nudge, stop, stopped) = (Arc::clone(&nudge), stop.clone(), stopped.clone());
+            let answers = answers.clone();
             async move {
-                let ended = pulse::run(plane, switch, migration, &nudge, &health, stopped).await;
+                let told = (&health, &answers);
+                let ended = pulse::run(plane, switch, migration, &nudge, told, stopped).await;
                 tracing::debug!(?ended, "the pulse ended");
                 // Who isn't counted has nobody to listen to, nor to tell.
                 stop.send_replace(true);
@@ -114,7 +117,7 @@ impl Instance {
         };
         let listening = {
             let (http, switch, stopped) = (http.clone(), switch.clone(), stopped.clone());
-            async move { listen::run(http, switch, &nudge, stopped).await }
+            async move { listen::run(http, switch, (&nudge, &answers), stopped).await }
         };
         let reporter = Reporter::new(http.clone(), migration.clone(), switch.clone(), evidence_every);
         let tasks = vec![tokio::spawn(beating), tokio::spawn(listening), tokio::spawn(reporter.run(stopped))];

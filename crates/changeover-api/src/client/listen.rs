@@ -1,6 +1,8 @@
 //! The event stream: targets as soon as they are published, from whichever replica answers.
 //!
-//! The stream only makes things quicker: what it misses the pulse brings.
+//! The stream only makes things quicker: what it misses the pulse brings. And it says nothing before the pulse was answered:
+//! a run that was started from an older state would tell everybody of a step that was left long ago, and only a beat shows
+//! it that it is wrong.
 
 use std::time::Duration;
 
@@ -10,7 +12,7 @@ use tokio::sync::{Notify, watch};
 
 use super::error::ClientError;
 use super::http::Http;
-use super::pulse::stopped;
+use super::pulse::{Answered, stopped};
 use super::sse::{SseEvent, SseReader};
 use crate::wire;
 
@@ -22,13 +24,18 @@ const PAUSE: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Listens until it is told to stop; opens the stream anew whenever it breaks.
-pub(super) async fn run(http: Http, switch: SwitchHandle, nudge: &Notify, mut stop: watch::Receiver<bool>) {
+pub(super) async fn run(
+    http: Http,
+    switch: SwitchHandle,
+    pulse: (&Notify, &Answered),
+    mut stop: watch::Receiver<bool>,
+) {
     let mut seen = None;
     let mut failures = 0_u32;
     loop {
         let before = seen;
         let ended = tokio::select! {
-            ended = listen(&http, &switch, nudge, &mut seen) => ended,
+            ended = listen(&http, &switch, pulse, &mut seen) => ended,
             () = stopped(&mut stop) => return,
         };
         match ended {
@@ -50,7 +57,13 @@ enum Ended {
 }
 
 /// One stream, from its beginning to its end.
-async fn listen(http: &Http, switch: &SwitchHandle, nudge: &Notify, seen: &mut Option<u64>) -> Ended {
+async fn listen(
+    http: &Http,
+    switch: &SwitchHandle,
+    (nudge, answers): (&Notify, &Answered),
+    seen: &mut Option<u64>,
+) -> Ended {
+    let opened = switch.now();
     let mut stream = match http.events(*seen).await {
         Ok(stream) => stream,
         Err(error) => return Ended::Broke(error.to_string()),
@@ -67,6 +80,11 @@ async fn listen(http: &Http, switch: &SwitchHandle, nudge: &Notify, seen: &mut O
             break "an event without an end".to_owned();
         };
         for event in events {
+            if !answers.since(opened) {
+                // The answer brings the same target.
+                nudge.notify_one();
+                continue;
+            }
             match offer(&event, switch).await {
                 Ok(Some(version)) => {
                     *seen = Some(version);

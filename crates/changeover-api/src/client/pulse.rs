@@ -4,12 +4,14 @@
 //! counted from the *sending* of what was answered, so the clock is looked at before.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use changeover::Migration;
-use changeover::protocol::Target;
 use changeover::protocol::member::{OnSilence, Standing};
 use changeover::protocol::target::Version;
+use changeover::protocol::{Millis, Target};
 use changeover::switch::SwitchHandle;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -83,6 +85,21 @@ pub(super) fn pause(standing: &Standing, failures: u32) -> Duration {
     (interval * 2_u32.saturating_pow(failures.min(8))).min(PAUSE_MAX.max(interval))
 }
 
+/// When the last beat was sent that was answered, by the switch's clock: whoever answered it believes this instance.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Answered(Arc<AtomicU64>);
+
+impl Answered {
+    fn note(&self, sent: Millis) {
+        self.0.fetch_max(sent.0, Ordering::Relaxed);
+    }
+
+    /// Whether one was answered that was sent later than this.
+    pub(super) fn since(&self, moment: Millis) -> bool {
+        self.0.load(Ordering::Relaxed) > moment.0
+    }
+}
+
 /// Why the pulse ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {
@@ -100,7 +117,7 @@ pub(super) async fn run(
     switch: SwitchHandle,
     migration: Migration,
     nudge: &Notify,
-    health: &HealthSender,
+    (health, answers): (&HealthSender, &Answered),
     mut stop: watch::Receiver<bool>,
 ) -> Ended {
     let mut acknowledged = switch.acknowledged();
@@ -126,6 +143,7 @@ pub(super) async fn run(
                         if switch.answered(sent, target).await.is_err() {
                             return Ended::DriverGone;
                         }
+                        answers.note(sent);
                         health.heard();
                     }
                     Err(invalid) => health.failed(&format!("a target that can't be one: {invalid}")),
@@ -158,11 +176,10 @@ pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::Mutex;
 
     use changeover::clock::RuntimeClock;
-    use changeover::protocol::{InstanceId, Millis};
+    use changeover::protocol::InstanceId;
     use changeover::{Phase, Step};
 
     use super::super::instance::health;
@@ -235,7 +252,8 @@ mod tests {
         let (_stop, stopped) = watch::channel(false);
         let (health, _seen) = health();
         let nudge = Notify::new();
-        let run = run(fake.clone(), switch.clone(), migration.clone(), &nudge, &health, stopped);
+        let answers = Answered::default();
+        let run = run(fake.clone(), switch.clone(), migration.clone(), &nudge, (&health, &answers), stopped);
         tokio::time::timeout(Duration::from_millis(ms), run).await.ok()
     }
 

@@ -49,26 +49,9 @@ pub(super) async fn target(State(api): Shared) -> axum::Json<TargetAnswer> {
     axum::Json(answer(&api, &api.conductor.barrier.record()))
 }
 
-/// While state and databases disagree nobody is told that it isn't counted: the record isn't believed, and instances go on
-/// at the step they know. Who is heard will be counted when the databases' word is adopted.
-///
-/// Whoever has acknowledged what this state never published shows that it is an older one, as from a backup.
+/// Whether the record is one for this instance to go by. See [`crate::conductor::Conductor::believed`].
 async fn believed(api: &super::Api, id: &str, acked: Version) -> Result<(), Failure> {
-    let record = api.conductor.barrier.record();
-    let later = acked > record.target.version;
-    if later {
-        let (newest, name) = (record.target.version, id.escape_debug());
-        let problem = format!(
-            "instance {name} has acknowledged version {acked}, and the state knows versions up to {newest}: the state is an \
-             older one"
-        );
-        api.conductor.stop(&problem).await;
-    }
-    let Some(problem) = api.conductor.stopped() else { return Ok(()) };
-    if later || !record.instances.contains_key(&InstanceId::new(id)) {
-        api.conductor.note_seen(id, acked);
-    }
-    Err(stopped(&problem))
+    api.conductor.believed(id, acked).await.map_err(|problem| stopped(&problem))
 }
 
 pub(super) async fn register(State(api): Shared, Json(request): Json<Register>) -> Answer<TargetAnswer> {

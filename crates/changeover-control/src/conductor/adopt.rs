@@ -13,6 +13,7 @@ use changeover_protocol::control::{Backfill, ControlEvent, Epoch, Instance, Vita
 use changeover_protocol::moves::{Mirror, UncleanEvent, WayBack};
 use changeover_protocol::{Control, InstanceId, Phase, Place, Target, Version};
 
+use super::lives::Lives;
 use super::requests::Moved;
 use super::start::DISAGREES;
 use super::watch::{fence_name, must_be_open};
@@ -198,16 +199,6 @@ impl Conductor {
         phase_of(word, settings.mirror, settings.phases.has(Phase::ReverseShadow)).ok()
     }
 
-    /// An instance was heard while nothing is done: it will be counted when the databases' word is adopted.
-    pub(crate) fn note_seen(&self, id: &str, acked: Version) {
-        let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        // Bounded: identities come from outside.
-        if seen.len() < 10_000 || seen.contains_key(id) {
-            let known = seen.entry(id.to_owned()).or_default();
-            *known = acked.max(*known);
-        }
-    }
-
     /// Takes the databases' word for where the migration stands.
     ///
     /// # Errors
@@ -220,7 +211,10 @@ impl Conductor {
         let reverse = self.plan.settings.phases.has(Phase::ReverseShadow);
         let known = self.barrier.record();
         let seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-        let is_older = seen.values().any(|acked| *acked > known.target.version);
+        let is_older = {
+            let lives = self.lives();
+            seen.values().any(|acked| *acked > known.target.version || !lives.have_published(*acked))
+        };
         let phase = match phase_of(word, mirror, reverse) {
             Ok(phase) => phase,
             // The record isn't made out of nothing: where the databases can't tell, it can; unless it is an older one.
@@ -232,6 +226,8 @@ impl Conductor {
         self.sides.forget_generations_below(u64::MAX).await?;
         self.barrier.replace(record).await?;
         self.state.set(DISAGREES, None).await?;
+        let lives = Lives::begin_anew(&*self.state).await?;
+        *self.lives() = lives;
         self.progress.send_modify(|progress| progress.stopped = None);
         // What the new record asks for is begun.
         self.tell(ControlEvent::Restarted).await;

@@ -30,6 +30,7 @@ impl Conductor {
         share: Share,
         leave_behind: Option<PathBuf>,
     ) -> Result<Moved, ControlError> {
+        self.instances_heard().await;
         self.check_not_stopped()?;
         let _one = self.alone_or_within_a_move().await?;
         let record = self.barrier.record();
@@ -106,6 +107,7 @@ impl Conductor {
     /// [`ControlError::Refused`] once the new side is the authority for any key; [`ControlError::Disagreement`] while the
     /// databases say something else than the state.
     pub async fn abort(&self) -> Result<Moved, ControlError> {
+        self.instances_heard().await;
         self.check_not_stopped()?;
         let record = self.barrier.record();
         if record.place.phase > Phase::Shadow

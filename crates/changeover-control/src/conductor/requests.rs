@@ -79,6 +79,7 @@ impl Conductor {
         share: Share,
         overrides: &[Override],
     ) -> Result<Moved, ControlError> {
+        self.instances_heard().await;
         self.check_not_stopped()?;
         let one = self.one_at_a_time().await?;
         let record = self.barrier.record();

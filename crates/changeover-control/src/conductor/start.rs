@@ -10,6 +10,7 @@ use changeover_protocol::{Control, Phase};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::lives::Lives;
 use super::mirror::Drains;
 use super::plan::SpecChange;
 use super::progress::Progress;
@@ -66,9 +67,12 @@ impl Conducting {
         if known.is_none() && stopped.is_some() {
             state.set(DISAGREES, stopped.as_deref()).await?;
         }
+        let stored = known.as_ref().map(|control| control.target.version);
         let begun = Barrier::begin(Arc::clone(&state), plan.settings, clock).await?;
         let paused = state.setting(PAUSED).await?.is_some();
         let progress = Progress { stopped: stopped.clone(), ..Progress::default() };
+        let began_with = begun.barrier.record();
+        let lives = Lives::begin(&*state, stored, began_with.target.version).await?;
         let conductor = Arc::new(Conductor {
             plan,
             sides,
@@ -83,6 +87,9 @@ impl Conducting {
             moving: tokio::sync::Mutex::new(()),
             leave_behind: Mutex::new(None),
             began: tokio::time::Instant::now(),
+            began_at: clock.now(),
+            began_with,
+            lives: Mutex::new(lives),
             flag_file,
             seen: Mutex::new(BTreeMap::new()),
             verify_now: watch::Sender::new(Due::default()),
@@ -90,11 +97,11 @@ impl Conducting {
         conductor.sides.cover(&conductor.barrier.record());
         conductor.introduce(&change, stopped).await;
         let mut tasks = JoinSet::new();
-        tasks.spawn(Arc::clone(&conductor).carry_out(begun.actions));
-        tasks.spawn(Arc::clone(&conductor).mirror());
-        tasks.spawn(Arc::clone(&conductor).verify());
-        tasks.spawn(Arc::clone(&conductor).watch());
-        tasks.spawn(Arc::clone(&conductor).tidy_up());
+        tasks.spawn(when_heard(Arc::clone(&conductor), Arc::clone(&conductor).carry_out(begun.actions)));
+        tasks.spawn(when_heard(Arc::clone(&conductor), Arc::clone(&conductor).mirror()));
+        tasks.spawn(when_heard(Arc::clone(&conductor), Arc::clone(&conductor).verify()));
+        tasks.spawn(when_heard(Arc::clone(&conductor), Arc::clone(&conductor).watch()));
+        tasks.spawn(when_heard(Arc::clone(&conductor), Arc::clone(&conductor).tidy_up()));
         // Its task ends with the last way to it; on a sudden end it is cut off like the others.
         tasks.spawn(async move {
             let mut barrier = AbortOnDrop(begun.task);
@@ -107,6 +114,12 @@ impl Conducting {
     pub(crate) async fn end(mut self) {
         self.tasks.shutdown().await;
     }
+}
+
+/// Begins a part of the run once the instances have spoken.
+async fn when_heard(conductor: Arc<Conductor>, part: impl Future<Output = ()>) {
+    conductor.instances_heard().await;
+    part.await;
 }
 
 struct AbortOnDrop(tokio::task::JoinHandle<()>);

@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use changeover::engine::Authority;
 use changeover_protocol::gate::VerificationEvidence;
-use changeover_protocol::moves::Mirror;
-use changeover_protocol::{Control, Millis, Phase};
+use changeover_protocol::{Control, Millis};
 
 use super::Conductor;
 use crate::error::ControlError;
@@ -20,10 +19,6 @@ const AGAIN: Duration = Duration::from_secs(15);
 
 /// How long to rest after a verification that found something.
 const UNCLEAN_PAUSE: Duration = Duration::from_secs(5);
-
-/// How long the instances have to speak after a start, and how often is looked whether they have.
-const HEARD_WITHIN: Duration = Duration::from_secs(5);
-const LOOK: Duration = Duration::from_millis(50);
 
 /// A verification that is due before its time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -56,7 +51,6 @@ impl Conductor {
     pub(crate) async fn verify(self: Arc<Self>) {
         let mut records = self.barrier.records();
         let mut due = self.verify_now.subscribe();
-        self.instances_heard().await;
         loop {
             // In a phase with nothing to verify, and while it rests, nothing is done.
             let ready = records.wait_for(|record| self.to_verify(record).is_some()).await;
@@ -102,22 +96,6 @@ impl Conductor {
                 _ = due.wait_for(|due| due.now) => {}
                 () = self.unverified(&mut others) => {}
             }
-        }
-    }
-
-    /// With dual write hardly anything but an instance shows that a state is an older one, put back from a backup: before rows
-    /// are repaired by it, those that it knows are heard; or, if it knows none, whoever there may be has the time to speak.
-    async fn instances_heard(&self) {
-        let record = self.barrier.record();
-        if self.plan.settings.mirror != Mirror::DualWrite || record.place.phase == Phase::Old {
-            return;
-        }
-        let _late = tokio::time::timeout(HEARD_WITHIN, self.until_heard(self.clock.now())).await;
-    }
-
-    async fn until_heard(&self, since: Millis) {
-        while !all_heard(&self.barrier.record(), since) {
-            tokio::time::sleep(LOOK).await;
         }
     }
 
@@ -214,12 +192,6 @@ impl Conductor {
         }
         Ok(result)
     }
-}
-
-/// Whether there are instances, and all of them have spoken since.
-fn all_heard(record: &Control, since: Millis) -> bool {
-    let mut known = record.instances.values().filter(|instance| !instance.lapsed).peekable();
-    known.peek().is_some() && known.all(|instance| instance.heard > since)
 }
 
 /// Whether the same was known before: clean and clean again, with nothing between that made it doubtful.

@@ -88,6 +88,19 @@ impl SqliteState {
         Ok(state)
     }
 
+    /// A copy of it as it is, in memory.
+    #[cfg(test)]
+    pub(crate) fn copied(&self) -> Result<Self, rusqlite::Error> {
+        let copy = Self::in_memory("simulation").map_err(|_| rusqlite::Error::InvalidQuery)?;
+        {
+            let from = self.inner.connection.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut to = copy.inner.connection.lock().unwrap_or_else(PoisonError::into_inner);
+            let backup = rusqlite::backup::Backup::new(&from, &mut to)?;
+            backup.run_to_completion(1_000, std::time::Duration::ZERO, None)?;
+        }
+        Ok(copy)
+    }
+
     fn connect(path: &Path, flags: OpenFlags, migration: &str) -> Result<Self, ControlError> {
         let (connection, state_id) = sqlite_file::open(path, flags, migration)?;
         let inner = Inner { path: path.to_owned(), state_id, connection: Mutex::new(connection) };

@@ -21,6 +21,9 @@ use super::{ALL, Simulated, any_move, rough};
 use crate::conductor::Conductor;
 use crate::error::ControlError;
 
+/// By then the instances have spoken, and an older state is noticed.
+const NOTICED: Duration = Duration::from_secs(8);
+
 /// The conductor as the instances reach it; nobody, while it is dead.
 struct Network {
     inner: Mutex<Inner>,
@@ -54,12 +57,23 @@ impl Network {
     fn follow(self: &Arc<Self>, conductor: &Arc<Conductor>) -> JoinHandle<()> {
         let mut targets = conductor.barrier.targets();
         self.inner().conductor = Some(Arc::clone(conductor));
-        let network = Arc::clone(self);
+        let (network, of_run) = (Arc::clone(self), Arc::clone(conductor));
         tokio::spawn(async move {
             loop {
                 let target = targets.borrow_and_update().clone();
                 network.inner().target = target.clone();
-                for handle in network.inner().instances.values().cloned().collect::<Vec<_>>() {
+                let instances: Vec<_> = network
+                    .inner()
+                    .instances
+                    .iter()
+                    .map(|(id, handle)| (id.clone(), handle.clone()))
+                    .collect();
+                for (id, handle) in instances {
+                    // As one who listens does before its beat was answered: it passes over what it is told.
+                    let acked = *handle.acknowledged().borrow();
+                    if of_run.believed(&id.to_string(), acked).await.is_err() {
+                        continue;
+                    }
                     let (network, target) = (Arc::clone(&network), target.clone());
                     tokio::spawn(async move {
                         if network.travel().await {
@@ -87,6 +101,16 @@ impl Plane for Network {
             return Err(Unheard::Lost);
         }
         let conductor = self.inner().conductor.clone().ok_or(Unheard::Lost)?;
+        let acked = match &event {
+            ControlEvent::Heartbeat { id, acked, .. }
+            | ControlEvent::Acknowledge { id, version: acked, .. } => Some((id.to_string(), *acked)),
+            _ => None,
+        };
+        if let Some((id, acked)) = acked
+            && conductor.believed(&id, acked).await.is_err()
+        {
+            return Err(Unheard::Lost);
+        }
         let answer = match conductor.barrier.apply(event, None).await {
             Ok(_) => Ok(conductor.barrier.record().target.clone()),
             Err(ControlError::Protocol(_)) => Err(Unheard::Refused),
@@ -119,6 +143,42 @@ impl<'w> Reached<'w> {
         let run = run.crash(random).await?;
         let following = network.follow(run.conducted());
         Ok(Self { run, network, following })
+    }
+}
+
+impl<'w> Reached<'w> {
+    /// Dies, and somebody puts an older state in the place of the last one; an operator tries to move all the same. Where it
+    /// is noticed, the right state is put back; where it isn't, the older one is as good, but for the instances that are gone
+    /// and that it counts again.
+    async fn crash_with_older_state(self, random: &mut Random) -> Result<Self, String> {
+        let world = self.run.world();
+        let Some(last) = world.put_back()? else { return self.crash(random).await };
+        let reached = self.crash(random).await?;
+        if random.chance(0.5) {
+            let _refused = tokio::time::timeout(NOTICED, any_move(&reached.run, Share::ALL, random)).await;
+        }
+        tokio::time::sleep(NOTICED).await;
+        if reached.run.conductor().stopped().is_none() {
+            reached.forget_the_gone().await;
+            return Ok(reached);
+        }
+        drop(world.replace_state(last));
+        let reached = reached.crash(random).await?;
+        reached.forget_the_gone().await;
+        Ok(reached)
+    }
+
+    async fn forget_the_gone(&self) {
+        let gone: Vec<String> = {
+            let inner = self.network.inner();
+            let record = self.run.record();
+            let known = record.instances.keys();
+            known.filter(|id| !inner.instances.contains_key(id)).map(ToString::to_string).collect()
+        };
+        for id in gone {
+            // It may have been forgotten meanwhile.
+            let _known = self.run.conductor().forget(&id).await;
+        }
     }
 }
 
@@ -165,12 +225,19 @@ async fn migrate(world: &World, random: &mut Random) -> Result<Simulated, String
         if random.chance(0.3) {
             let until = random.between(Duration::ZERO, Duration::from_millis(1_500));
             let _cut_off = tokio::time::timeout(until, any_move(&reached.run, part, random)).await;
-            reached = reached.crash(random).await?;
+            reached = if random.chance(0.3) {
+                reached.crash_with_older_state(random).await?
+            } else {
+                reached.crash(random).await?
+            };
             outcome.crashes += 1;
         } else {
             any_move(&reached.run, part, random).await?;
         }
         reached.run.until_at_rest().await?;
+        if random.chance(0.4) {
+            world.back_up()?;
+        }
     }
     fleet.stop_traffic().await;
     world.set_weather(Weather::default);
@@ -179,6 +246,7 @@ async fn migrate(world: &World, random: &mut Random) -> Result<Simulated, String
     tokio::time::sleep(WRITE_LIFETIME).await;
     let place = reached.run.record().place;
     let phase = place.phase;
+    reached.run.until_verified().await?;
     world.until_drained(phase).await?;
     (_, outcome.writes, outcome.refused) = registers.counts();
     registers.verdict()?;

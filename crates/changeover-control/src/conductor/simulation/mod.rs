@@ -107,11 +107,15 @@ async fn migrate(world: &World, random: &mut Random) -> Result<Simulated, String
             any_move(&run, Share::ALL, random).await?;
         }
         run.until_at_rest().await?;
+        if random.chance(0.4) {
+            world.back_up()?;
+        }
     }
     let traffic = clients.stop().await?;
     (outcome.writes, outcome.refused) = (traffic.writes, traffic.refused);
     world.set_weather(Weather::default);
     run.until_at_rest().await?;
+    run.until_verified().await?;
     let phase = run.record().place.phase;
     world.until_drained(phase).await?;
     world.compare(phase, &traffic.rows)?;

@@ -14,8 +14,9 @@ use changeover::store::capture::CaptureLog;
 use changeover::store::fence::Fence;
 use changeover::{Row, StoreError};
 use changeover_api::Spec;
+use changeover_protocol::gate::{self, Gate, Limits};
 use changeover_protocol::moves::Mirror;
-use changeover_protocol::{Control, Phase, Side};
+use changeover_protocol::{Control, Phase, Side, Step};
 use changeover_testkit::memory::{Mapping, MemoryStore, MemoryTable, Sabotage, Weather};
 use changeover_testkit::random::Random;
 use changeover_testkit::simulation::{KEYS, TABLE, row};
@@ -35,7 +36,7 @@ const STATE_LOST: f64 = 0.15;
 /// The lifetime of a write is the fleet's, of the test kit.
 const SPEC: &str = r#"
 format = 1
-name = "registers"
+name = "simulation"
 mirror = "MIRROR"
 phases = PHASES
 hold_lease = "500ms"
@@ -53,7 +54,7 @@ bake = { BAKE }
 "#;
 
 fn empty_state() -> Result<SqliteState, String> {
-    SqliteState::in_memory("registers").map_err(|error| error.to_string())
+    SqliteState::in_memory("simulation").map_err(|error| error.to_string())
 }
 
 pub(super) struct World {
@@ -67,6 +68,7 @@ pub(super) struct World {
     phases: &'static str,
     lost: AtomicBool,
     state: Mutex<SqliteState>,
+    backup: Mutex<Option<SqliteState>>,
     clock: Clock,
 }
 
@@ -91,6 +93,7 @@ impl World {
             phases,
             lost: AtomicBool::new(false),
             state,
+            backup: Mutex::new(None),
             clock: Clock::runtime(),
         })
     }
@@ -167,6 +170,27 @@ impl World {
         Ok(())
     }
 
+    /// A copy of the state as it is, for later.
+    pub(super) fn back_up(&self) -> Result<(), String> {
+        let copy = self.state().copied().map_err(|error| error.to_string())?;
+        *self.backup.lock().unwrap_or_else(PoisonError::into_inner) = Some(copy);
+        Ok(())
+    }
+
+    /// Puts the copy in the state's place, if there is one: the state as it was.
+    pub(super) fn put_back(&self) -> Result<Option<SqliteState>, String> {
+        let copy = self.backup.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(copy) = copy else { return Ok(None) };
+        let copy = copy.copied().map_err(|error| error.to_string())?;
+        self.lost.store(true, Relaxed);
+        Ok(Some(self.replace_state(copy)))
+    }
+
+    /// Another state in the place of this one.
+    pub(super) fn replace_state(&self, state: SqliteState) -> SqliteState {
+        std::mem::replace(&mut *self.state.lock().unwrap_or_else(PoisonError::into_inner), state)
+    }
+
     /// What came last, for whoever looks into a failure.
     pub(super) async fn audit(&self) -> String {
         let entries = self.state().audit(None, 10_000).await.unwrap_or_default();
@@ -235,7 +259,9 @@ impl Keeper for Kept {
     }
 
     async fn installed(&self) -> Result<Vec<String>, StoreError> {
-        Ok(Vec::new())
+        let captured = CaptureLog::installed(&self.1).await?.then(|| "a log".to_owned());
+        let fenced = (Fence::look(&self.1).await?.epoch > 0).then(|| "a fence".to_owned());
+        Ok(captured.into_iter().chain(fenced).collect())
     }
 
     async fn columns(&self) -> Result<Tables, StoreError> {
@@ -244,6 +270,9 @@ impl Keeper for Kept {
 
     async fn remove_installed(&self, fenced: Option<Side>) -> Result<(), StoreError> {
         CaptureLog::remove(&self.1).await?;
+        if let Some(guarded) = self.1.guarded() {
+            guarded.forget_generations_below(u64::MAX).await?;
+        }
         if fenced == Some(self.0) { Ok(()) } else { Fence::remove(&self.1).await }
     }
 
@@ -268,16 +297,23 @@ impl<'w> Run<'w> {
                 Ok(conducting) => {
                     let (mut targets, flag) =
                         (conducting.conductor.barrier.targets(), Arc::clone(&world.flag));
+                    let conductor = Arc::clone(&conducting.conductor);
                     let flag = tokio::spawn(async move {
                         loop {
-                            flag.send_replace(targets.borrow_and_update().phase_shown.flag());
+                            targets.mark_unchanged();
+                            if let Some(phase) = conductor.flag().await {
+                                flag.send_replace(phase.flag());
+                            }
                             if targets.changed().await.is_err() {
                                 return;
                             }
                         }
                     });
                     let run = Self { world, conducting, flag };
-                    run.adopt().await?;
+                    // With dual write the stores alone don't say which side is the authority.
+                    if world.mirror == Mirror::Capture {
+                        run.adopt().await?;
+                    }
                     return Ok(run);
                 }
                 Err(error) => last = error.to_string(),
@@ -285,6 +321,10 @@ impl<'w> Run<'w> {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         Err(format!("no run begins: {last}"))
+    }
+
+    pub(super) const fn world(&self) -> &'w World {
+        self.world
     }
 
     pub(super) fn conductor(&self) -> &Conductor {
@@ -310,9 +350,11 @@ impl<'w> Run<'w> {
         flag.abort();
         drop(conducting);
         tokio::time::sleep(random.between(Duration::ZERO, Duration::from_millis(700))).await;
-        // With dual write the stores alone don't say which side is the authority.
         if world.mirror == Mirror::Capture && random.chance(STATE_LOST) {
-            world.lose_state()?;
+            let older = if random.chance(0.5) { world.put_back()? } else { None };
+            if older.is_none() {
+                world.lose_state()?;
+            }
         }
         Self::begin(world).await
     }
@@ -346,6 +388,28 @@ impl<'w> Run<'w> {
         self.is_sane()
     }
 
+    /// After a state was lost, or an older one put back, the sides may be apart until a verification has repaired what it
+    /// found; then its gate opens.
+    pub(super) async fn until_verified(&self) -> Result<(), String> {
+        if !self.world.lost.load(Relaxed)
+            || !self.record().target.uniform_step().is_some_and(Step::is_mirrored)
+        {
+            return Ok(());
+        }
+        let until = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let evidence = self.conductor().evidence().await.map_err(|error| error.to_string())?;
+            let verdict = gate::evaluate(Gate::Verification, &evidence, &Limits::default());
+            if verdict.is_open() {
+                return Ok(());
+            }
+            if tokio::time::Instant::now() > until {
+                return Err(format!("it is never verified: {verdict:?}"));
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     pub(super) async fn end(self) {
         self.flag.abort();
         self.conducting.end().await;
@@ -354,6 +418,6 @@ impl<'w> Run<'w> {
 
 #[tokio::test]
 async fn the_state_in_memory_is_a_state() {
-    let state = SqliteState::in_memory("registers").expect("a state");
+    let state = SqliteState::in_memory("simulation").expect("a state");
     assert!(state.load().await.expect("an answer").is_none());
 }
