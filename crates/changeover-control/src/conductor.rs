@@ -29,15 +29,15 @@ mod watch;
 mod watched;
 mod wishes;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use changeover_protocol::control::ControlEvent;
-use changeover_protocol::{Control, Millis, Version};
+use changeover_protocol::{Control, Version};
 use tokio::sync::watch as channel;
 
 pub(crate) use self::gates::{Chunks, gather, window};
+use self::heard::Spoken;
 use self::lives::Lives;
 pub use self::plan::Plan;
 pub(crate) use self::progress::Progress;
@@ -76,16 +76,14 @@ pub struct Conductor {
     leave_behind: Mutex<Option<LeaveBehind>>,
     /// When this run began.
     began: tokio::time::Instant,
-    /// The same, by the migration's clock.
-    began_at: Millis,
     /// The record that it began with.
     began_with: Arc<Control>,
     /// Which versions this state's runs have published.
     lives: Mutex<Lives>,
     /// The file that services read the flag from, if this run keeps one.
     pub(crate) flag_file: FlagFile,
-    /// Instances that were heard while nothing was done, for `adopt` to count.
-    seen: Mutex<BTreeMap<String, Version>>,
+    /// Who has spoken since it began.
+    spoken: Mutex<Spoken>,
     /// Says that a verification is due now, and whether it repairs.
     verify_now: channel::Sender<verify::Due>,
 }

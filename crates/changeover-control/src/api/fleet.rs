@@ -51,7 +51,8 @@ pub(super) async fn target(State(api): Shared) -> axum::Json<TargetAnswer> {
 
 /// Whether the record is one for this instance to go by. See [`crate::conductor::Conductor::believed`].
 async fn believed(api: &super::Api, id: &str, acked: Version) -> Result<(), Failure> {
-    api.conductor.believed(id, acked).await.map_err(|problem| stopped(&problem))
+    let believed = api.conductor.believed(id, acked).await;
+    believed.map_err(|cause| ControlError::Stopped { part: "the control plane", cause }.into())
 }
 
 pub(super) async fn register(State(api): Shared, Json(request): Json<Register>) -> Answer<TargetAnswer> {
@@ -61,6 +62,7 @@ pub(super) async fn register(State(api): Shared, Json(request): Json<Register>) 
         let text = format!("an instance is called by letters, digits, `-`, `_` and `.`, at most {ID_MAX}");
         return Err(Failure::new(changeover_api::wire::ErrorCode::BadRequest, text));
     }
+    api.conductor.instances_heard().await;
     if let Some(problem) = api.conductor.stopped() {
         return Err(stopped(&problem));
     }

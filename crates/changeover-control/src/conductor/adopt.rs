@@ -210,7 +210,7 @@ impl Conductor {
         let mirror = self.plan.settings.mirror;
         let reverse = self.plan.settings.phases.has(Phase::ReverseShadow);
         let known = self.barrier.record();
-        let seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let seen = self.spoken().waiting.clone();
         let is_older = {
             let lives = self.lives();
             seen.values().any(|acked| *acked > known.target.version || !lives.have_published(*acked))

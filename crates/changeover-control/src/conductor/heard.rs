@@ -1,39 +1,62 @@
 //! Whether the instances have spoken since this run began, and whether its record is one for them to go by.
 //!
 //! With dual write hardly anything but an instance shows that a state is an older one, put back from a backup: it has
-//! acknowledged versions that this state never published. So nothing is moved or repaired before they had time to speak.
+//! acknowledged versions that this state never published. So nothing is moved, repaired or told to anybody before those
+//! that the record knows have spoken, or had the time to.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use changeover_protocol::moves::Mirror;
-use changeover_protocol::{Control, InstanceId, Millis, Phase, Version};
+use changeover_protocol::{InstanceId, Phase, Version};
+use tokio::time::Instant;
 
 use super::Conductor;
 use super::lives::Lives;
 
 /// How long they have, and how often is looked whether they have spoken.
-const WITHIN: Duration = Duration::from_secs(5);
-const LOOK: Duration = Duration::from_millis(50);
+const WITHIN: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(25);
 
-/// Whether there are instances, and all of them have spoken since.
-fn all_heard(record: &Control, since: Millis) -> bool {
-    let mut known = record.instances.values().filter(|instance| !instance.lapsed).peekable();
-    known.peek().is_some() && known.all(|instance| instance.heard > since)
+/// Identities come from outside.
+const KEPT: usize = 10_000;
+
+/// Who has spoken since this run began.
+#[derive(Debug, Default)]
+pub(super) struct Spoken {
+    /// Those that go by what this state has published.
+    known: BTreeSet<String>,
+    /// Those that were heard while nothing was done, with what they have acknowledged: for `adopt` to count.
+    pub(super) waiting: BTreeMap<String, Version>,
 }
 
 impl Conductor {
-    /// Waits until the instances that the record knows have spoken in this run; or, if it knows none, until whoever there
-    /// may be had the time to.
-    pub(super) async fn instances_heard(&self) {
-        let is_doubtful = |record: &Control| record.place.phase != Phase::Old;
-        if self.plan.settings.mirror != Mirror::DualWrite || !is_doubtful(&self.began_with) {
-            return;
+    pub(super) fn spoken(&self) -> MutexGuard<'_, Spoken> {
+        self.spoken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn lives(&self) -> MutexGuard<'_, Lives> {
+        self.lives.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether every instance that the record knew at the start has spoken, or had the time to.
+    pub(crate) fn is_heard(&self) -> bool {
+        let began_with = &self.began_with;
+        if self.plan.settings.mirror != Mirror::DualWrite || began_with.place.phase == Phase::Old {
+            return true;
         }
-        let until = self.began + WITHIN;
-        while tokio::time::Instant::now() < until
-            && !all_heard(&self.barrier.record(), self.began_at)
-            && self.stopped().is_none()
-        {
+        if Instant::now() >= self.began + WITHIN {
+            return true;
+        }
+        let spoken = self.spoken();
+        let mut known = began_with.instances.iter().filter(|(_, instance)| !instance.lapsed).peekable();
+        known.peek().is_some() && known.all(|(id, _)| spoken.known.contains(id.to_string().as_str()))
+    }
+
+    /// Waits until they have; a moment.
+    pub(crate) async fn instances_heard(&self) {
+        while !self.is_heard() && self.stopped().is_none() {
             tokio::time::sleep(LOOK).await;
         }
     }
@@ -44,12 +67,11 @@ impl Conductor {
     /// Whoever has acknowledged what this state never published shows that it is an older one, as from a backup.
     ///
     /// # Errors
-    /// Why the record isn't believed.
+    /// Why the record isn't believed, or not yet.
     pub(crate) async fn believed(&self, id: &str, acked: Version) -> Result<(), String> {
         let record = self.barrier.record();
-        let known = self.lives().have_published(acked);
-        let later = acked > record.target.version || !known;
-        if later {
+        let foreign = acked > record.target.version || !self.lives().have_published(acked);
+        if foreign {
             let (newest, name) = (self.began_with.target.version, id.escape_debug());
             let problem = format!(
                 "instance {name} has acknowledged version {acked}, which no run with this state has published (this one began \
@@ -57,23 +79,28 @@ impl Conductor {
             );
             self.stop(&problem).await;
         }
-        let Some(problem) = self.stopped() else { return Ok(()) };
-        if later || !record.instances.contains_key(&InstanceId::new(id)) {
-            self.note_seen(id, acked);
+        if let Some(problem) = self.stopped() {
+            if foreign || !record.instances.contains_key(&InstanceId::new(id)) {
+                self.note_waiting(id, acked);
+            }
+            return Err(format!("{problem}: waiting for adopt"));
         }
-        Err(problem)
+        let mut spoken = self.spoken();
+        if spoken.known.len() < KEPT {
+            spoken.known.insert(id.to_owned());
+        }
+        drop(spoken);
+        if self.is_heard() {
+            Ok(())
+        } else {
+            Err("this run has just begun, and hears its instances first".to_owned())
+        }
     }
 
-    pub(super) fn lives(&self) -> std::sync::MutexGuard<'_, Lives> {
-        self.lives.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    /// An instance was heard while nothing is done: it will be counted when the databases' word is adopted.
-    fn note_seen(&self, id: &str, acked: Version) {
-        let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        // Bounded: identities come from outside.
-        if seen.len() < 10_000 || seen.contains_key(id) {
-            let known = seen.entry(id.to_owned()).or_default();
+    fn note_waiting(&self, id: &str, acked: Version) {
+        let waiting = &mut self.spoken().waiting;
+        if waiting.len() < KEPT || waiting.contains_key(id) {
+            let known = waiting.entry(id.to_owned()).or_default();
             *known = acked.max(*known);
         }
     }

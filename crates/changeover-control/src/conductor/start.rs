@@ -1,6 +1,5 @@
 //! The start of a run: what the state says, what the databases say, whether the two agree; then every part as a task.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use changeover_api::spec::Fingerprint;
@@ -87,11 +86,10 @@ impl Conducting {
             moving: tokio::sync::Mutex::new(()),
             leave_behind: Mutex::new(None),
             began: tokio::time::Instant::now(),
-            began_at: clock.now(),
             began_with,
             lives: Mutex::new(lives),
             flag_file,
-            seen: Mutex::new(BTreeMap::new()),
+            spoken: Mutex::default(),
             verify_now: watch::Sender::new(Due::default()),
         });
         conductor.sides.cover(&conductor.barrier.record());

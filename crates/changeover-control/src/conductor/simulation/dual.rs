@@ -111,6 +111,10 @@ impl Plane for Network {
         {
             return Err(Unheard::Lost);
         }
+        conductor.instances_heard().await;
+        if conductor.stopped().is_some() {
+            return Err(Unheard::Lost);
+        }
         let answer = match conductor.barrier.apply(event, None).await {
             Ok(_) => Ok(conductor.barrier.record().target.clone()),
             Err(ControlError::Protocol(_)) => Err(Unheard::Refused),

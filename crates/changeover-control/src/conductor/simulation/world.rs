@@ -388,8 +388,8 @@ impl<'w> Run<'w> {
         self.is_sane()
     }
 
-    /// After a state was lost, or an older one put back, the sides may be apart until a verification has repaired what it
-    /// found; then its gate opens.
+    /// After a state was lost, or an older one put back, the sides may be apart: its generation may not be the one that was
+    /// under way. The verification's gate says so, until an operator has them repaired.
     pub(super) async fn until_verified(&self) -> Result<(), String> {
         if !self.world.lost.load(Relaxed)
             || !self.record().target.uniform_step().is_some_and(Step::is_mirrored)
@@ -397,6 +397,7 @@ impl<'w> Run<'w> {
             return Ok(());
         }
         let until = tokio::time::Instant::now() + PATIENCE;
+        self.conductor().ask_verification(true).await.map_err(|error| error.to_string())?;
         loop {
             let evidence = self.conductor().evidence().await.map_err(|error| error.to_string())?;
             let verdict = gate::evaluate(Gate::Verification, &evidence, &Limits::default());
