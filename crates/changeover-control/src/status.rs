@@ -198,9 +198,8 @@ fn assemble(facts: Facts<'_>) -> Status {
             .collect(),
         alerts: facts
             .progress
-            .alerts
-            .iter()
-            .map(|(at_ms, text)| Alert { at_ms: *at_ms, text: text.clone() })
+            .alerts(now.0)
+            .map(|alert| Alert { at_ms: alert.at_ms, text: alert.text.clone() })
             .collect(),
         installed: facts.installed,
     }

@@ -136,7 +136,13 @@ pub(crate) fn shortened(text: &str, most: usize) -> String {
 
 /// break a table or drive the terminal.
 pub(crate) fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    let shown = |c: char| match c {
+        // What was printed over several lines, as an answer is, stays readable.
+        '\n' | '\t' => ' ',
+        c if c.is_control() => '\u{fffd}',
+        c => c,
+    };
+    text.chars().map(shown).collect()
 }
 
 #[cfg(test)]
@@ -197,6 +203,6 @@ mod tests {
 
     #[test]
     fn a_text_from_outside_can_not_drive_the_terminal() {
-        assert_eq!(one_line("a\nb\u{1b}[31m"), "a\u{fffd}b\u{fffd}[31m");
+        assert_eq!(one_line("a\nb\u{1b}[31m"), "a b\u{fffd}[31m");
     }
 }

@@ -33,7 +33,18 @@ pub(crate) struct Progress {
     /// Why nothing is done until `adopt`.
     pub(crate) stopped: Option<String>,
     /// What a person should look at, newest last; bounded.
-    pub(crate) alerts: Vec<(u64, String)>,
+    alerts: Vec<Told>,
+}
+
+/// What a person should look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// When it was told first, in milliseconds since 1970.
+    pub(crate) at_ms: u64,
+    /// When it was so last.
+    last_ms: u64,
+    /// What.
+    pub(crate) text: String,
 }
 
 /// A part that fails.
@@ -84,6 +95,9 @@ pub(crate) struct VerifyProgress {
 /// How many alerts are kept for the status; the audit has all.
 const ALERTS: usize = 20;
 
+/// And for how long after it was so last.
+const ALERT_KEPT_MS: u64 = 3_600_000;
+
 impl Progress {
     /// Sets or clears a part's trouble; whether that is news.
     pub(crate) fn set_trouble(&mut self, part: &'static str, why: Option<String>, now_ms: u64) -> bool {
@@ -100,16 +114,23 @@ impl Progress {
         }
     }
 
-    /// Keeps an alert; whether it is another than the last.
+    /// Keeps an alert; whether it is news: nothing like it was told within the hour.
     pub(crate) fn alert(&mut self, now_ms: u64, text: String) -> bool {
-        if self.alerts.iter().any(|(_, known)| *known == text) {
+        self.alerts.retain(|alert| now_ms.saturating_sub(alert.last_ms) < ALERT_KEPT_MS);
+        if let Some(known) = self.alerts.iter_mut().find(|alert| alert.text == text) {
+            known.last_ms = now_ms;
             return false;
         }
         if self.alerts.len() >= ALERTS {
             self.alerts.remove(0);
         }
-        self.alerts.push((now_ms, text));
+        self.alerts.push(Told { at_ms: now_ms, last_ms: now_ms, text });
         true
+    }
+
+    /// The alerts that still say something: told, or told again, within the hour.
+    pub(crate) fn alerts(&self, now_ms: u64) -> impl Iterator<Item = &Told> {
+        self.alerts.iter().filter(move |alert| now_ms.saturating_sub(alert.last_ms) < ALERT_KEPT_MS)
     }
 
     /// What the backfill's gate shows.

@@ -71,6 +71,15 @@ impl Conductor {
     /// If no such instance is counted; while state and databases disagree.
     pub async fn forget(&self, id: &str) -> Result<(), ControlError> {
         self.check_not_stopped()?;
+        let record = self.barrier.record();
+        if !record.instances.contains_key(&InstanceId::new(id)) {
+            let counted: Vec<String> = record.instances.keys().map(ToString::to_string).collect();
+            let counted = if counted.is_empty() { "none is".to_owned() } else { counted.join(", ") };
+            return Err(ControlError::Refused(format!(
+                "no instance {} is counted (those that are: {counted}): there is nothing to forget",
+                id.escape_debug()
+            )));
+        }
         let event = ControlEvent::Forget { id: InstanceId::new(id) };
         let line = self.line(AuditKind::Request, format!("instances forget {id}"));
         self.barrier.apply(event, Some(line)).await.map(drop)

@@ -223,8 +223,8 @@ fn backfill(evidence: &Evidence) -> Verdict {
         Some(BackfillEvidence { generation, chunks: 0, .. }) => {
             Verdict::closed(format!("generation {generation} isn't complete"), "the generation to complete")
         }
-        Some(BackfillEvidence { generation, done, chunks, .. }) => Verdict::closed(
-            format!("generation {generation} has {done} of {chunks} chunks"),
+        Some(BackfillEvidence { generation, done, .. }) => Verdict::closed(
+            format!("generation {generation} isn't complete: {done} chunks are copied, and more are to come"),
             "the generation to complete",
         ),
     }
