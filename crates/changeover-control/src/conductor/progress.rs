@@ -33,7 +33,7 @@ pub(crate) struct Progress {
     /// Why nothing is done until `adopt`.
     pub(crate) stopped: Option<String>,
     /// What a person should look at, newest last; bounded.
-    alerts: Vec<Told>,
+    pub(crate) alerts: Vec<Told>,
 }
 
 /// What a person should look at.
