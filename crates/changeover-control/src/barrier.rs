@@ -90,9 +90,7 @@ impl Barrier {
             None => (Revision(0), Control::new(settings, clock.now())),
         };
         control.settings = settings;
-        if revision != Revision(0) {
-            control.target.version = first_version(&control, clock.now());
-        }
+        let goes_on = revision != Revision(0);
         let (events, submitted) = mpsc::channel(EVENTS);
         let (action, actions) = mpsc::channel(ACTIONS);
         let (publish, target) = watch::channel(control.target.clone());
@@ -113,7 +111,12 @@ impl Barrier {
         let task = tokio::spawn(task.run(submitted));
         let begun = Begun { barrier, actions, task };
         // Nobody was heard while nobody listened; and what may have been lost is asked for again.
-        begun.barrier.apply(ControlEvent::Restarted, None).await?;
+        let record = begun.barrier.apply(ControlEvent::Restarted, None).await?;
+        if goes_on {
+            let mut record = (*record).clone();
+            record.target.version = first_version(&record, clock.now());
+            begun.barrier.replace(record).await?;
+        }
         Ok(begun)
     }
 
