@@ -165,6 +165,36 @@ fn values_are_redacted_as_the_spec_says() {
 }
 
 #[test]
+fn a_column_is_redacted_by_its_name_on_the_old_side_too() {
+    let place = Place::with_bookings(30);
+    place.write("bookings.toml", format!("{SPEC}\n[evidence]\nredact = [\"Name\", \"bookings.id\"]\n"));
+    place.changeover(&["copy", "bookings.toml"]).expect(0);
+    place.sql("new.db", "UPDATE booking SET passenger = 'secret name' WHERE booking_id = 17");
+    let ended = place.changeover(&["verify", "bookings.toml", "--json"]).expect(1);
+    assert_eq!(ended.json()["differences"][0]["column"], "passenger", "{}", ended.out);
+    for secret in ["secret name", "passenger 17", "\"17\""] {
+        assert!(!ended.out.contains(secret), "{secret}: {}", ended.out);
+    }
+}
+
+#[test]
+fn a_slip_in_redact_is_told_before_anything_is_shown() {
+    let place = Place::with_bookings(1);
+    for (entry, told) in [
+        ("nope", "`redact` names nope, which is no column of any mapping"),
+        ("bookings.pasenger", "did you mean \"passenger\"?"),
+    ] {
+        place.write("bookings.toml", format!("{SPEC}\n[evidence]\nredact = [\"price\", \"{entry}\"]\n"));
+        for (command, code) in [("check", 1), ("copy", 2), ("verify", 2), ("run", 2), ("rehearse", 2)] {
+            let mut ended = place.changeover(&[command, "bookings.toml"]).expect(code);
+            ended.err += &ended.out;
+            ended.says("bookings.toml:21:20: ").says(told);
+        }
+    }
+    assert_eq!(place.number("new.db", "SELECT count(*) FROM booking"), 0, "nothing was done");
+}
+
+#[test]
 fn rows_that_count_as_equal_by_a_rule_are_counted() {
     let place = Place::with_bookings(50);
     place.write(
