@@ -68,6 +68,26 @@ fn copy_again_after_changes_levels_both_sides() {
 }
 
 #[test]
+fn an_id_whose_row_is_gone_is_not_given_out_again_after_a_copy() {
+    let next = |old: &str| {
+        let place = Place::empty();
+        place.sql("old.db", &support::OLD.replace("id INTEGER PRIMARY KEY", old));
+        place
+            .sql("new.db", &support::NEW.replace("INTEGER PRIMARY KEY", "INTEGER PRIMARY KEY AUTOINCREMENT"));
+        place.sql("old.db", &bookings(1, 3));
+        place.sql("old.db", "DELETE FROM bookings WHERE id = 3");
+        place.write("bookings.toml", SPEC);
+        place.changeover(&["copy", "bookings.toml"]).expect(0);
+        place.sql("new.db", "INSERT INTO booking (passenger, status) VALUES ('Zoë', 'BOOKED')");
+        assert_eq!(place.installed("new.db"), [""; 0]);
+        place.number("new.db", "SELECT max(booking_id) FROM booking")
+    };
+    assert_eq!(next("id INTEGER PRIMARY KEY AUTOINCREMENT"), 4);
+    // A database without any such counter gives out the greatest and one.
+    assert_eq!(next("id INTEGER PRIMARY KEY"), 3);
+}
+
+#[test]
 fn verify_finds_every_kind_of_difference_and_names_it() {
     let place = Place::with_bookings(2_000);
     place.changeover(&["copy", "bookings.toml"]).expect(0);

@@ -36,6 +36,7 @@ use changeover_protocol::control::ControlEvent;
 use tokio::sync::watch as channel;
 
 pub(crate) use self::gates::{Chunks, gather, window};
+pub(crate) use self::install::raise_counters_to;
 pub use self::plan::Plan;
 pub(crate) use self::progress::Progress;
 pub use self::requests::Moved;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use changeover::engine::{Links, Pair};
 use changeover::store::Store;
-use changeover::{Side, StoreError};
+use changeover::{Side, StoreError, TableName};
 use changeover_api::Spec;
 use changeover_api::spec::StoreUrl;
 use changeover_tables::catalog::Catalog;
@@ -264,6 +264,10 @@ impl Keeper for SqliteKeeper {
             Some((columns::called(self.side, &self.name, name), columns::of_table(table)))
         });
         Ok(there.collect())
+    }
+
+    async fn counters(&self) -> Result<Vec<(TableName, i64)>, StoreError> {
+        self.store.counters().await
     }
 
     async fn remove_installed(&self, fenced: Option<Side>) -> Result<(), StoreError> {

@@ -240,6 +240,10 @@ impl Keeper for Kept {
         Ok(Tables::new())
     }
 
+    async fn counters(&self) -> Result<Vec<(TableName, i64)>, StoreError> {
+        Ok(Vec::new())
+    }
+
     async fn remove_installed(&self, fenced: Option<Side>) -> Result<(), StoreError> {
         CaptureLog::remove(&self.1).await?;
         if fenced == Some(self.0) { Ok(()) } else { Fence::remove(&self.1).await }
