@@ -199,3 +199,24 @@ fn init_says_which_database_is_missing() {
     test.changeover(&["init", "old.db", "nwe.db"]).expect(3).says("nwe.db");
     assert!(!test.path("nwe.db").exists(), "looking at a database doesn't make one");
 }
+
+#[test]
+fn check_says_where_writes_are_refused_for_as_long_as_a_copy_takes() {
+    let test = Place::with_bookings(3);
+    let refused = |phases: &str| {
+        test.write(
+            "bookings.toml",
+            SPEC.replacen("[store.legacy]", &format!("{phases}\n[store.legacy]"), 1)
+                .replace("reverse-shadow = \"0s\", ", ""),
+        );
+        let report = test.json(&["check", "bookings.toml"], 0);
+        let locks = report["locks"].as_array().expect("locks").clone();
+        let refused =
+            locks.into_iter().filter(|lock| lock["lock"].to_string().contains("writes are refused"));
+        refused.map(|lock| lock["when"].as_str().expect("when").to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(refused(""), [""; 0]);
+    assert_eq!(refused("phases = [\"old\", \"new\"]"), ["into new", "on a rollback from new"]);
+    let ended = test.changeover(&["check", "bookings.toml"]).expect(0);
+    assert!(ended.out.contains("about 3 rows"), "{}", ended.out);
+}

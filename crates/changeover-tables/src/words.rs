@@ -1,9 +1,9 @@
-//! The plan in plain words: what each column becomes, which locks are taken and when, what can't come back.
+//! The plan in plain words: what each column becomes, and what can't come back.
 
 use changeover::Value;
 
 use crate::catalog::{Domain, TableInfo};
-use crate::plan::{Finding, Mirroring, Severity, Source, TablePlan};
+use crate::plan::{Finding, Severity, Source, TablePlan};
 use changeover::mapping::{SetExpr, TableMapping};
 
 /// What becomes of one column.
@@ -13,15 +13,6 @@ pub struct ColumnWords {
     pub column: String,
     /// What becomes of it, as a sentence without its full stop.
     pub words: String,
-}
-
-/// A lock that will be taken on a user's table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LockWords {
-    /// When.
-    pub when: String,
-    /// Which, and what it keeps out.
-    pub lock: String,
 }
 
 /// What each column of the new table is made of.
@@ -58,33 +49,6 @@ pub fn backward(table: &TablePlan) -> Vec<ColumnWords> {
         words: format!("{name} keeps its old value, and takes its default in new rows"),
     }));
     all
-}
-
-/// Which locks are taken, and when. SQLite has one for the whole file, which readers don't notice.
-#[must_use]
-pub fn locks(mirroring: Mirroring) -> Vec<LockWords> {
-    let lock = |when: &str, lock: &str| LockWords { when: when.to_owned(), lock: lock.to_owned() };
-    let mut locks = vec![lock(
-        "while rows are copied or levelled",
-        "the follower's file against other writers, for each chunk or set of keys: milliseconds",
-    )];
-    if mirroring == Mirroring::Capture {
-        locks.push(lock(
-            "into shadow",
-            "the old file against writers, once, while the triggers are made: milliseconds; and, as long as the mirror runs, \
-             whenever entries of the log are discarded: well below a millisecond; an application that sets no busy_timeout \
-             is told SQLITE_BUSY then, and has to try again",
-        ));
-        locks.push(lock(
-            "into reverse-shadow, and on a rollback",
-            "both files against writers, while the log is drained and the fence is set: within the hold budget, or it is given up",
-        ));
-        locks.push(lock(
-            "when it is retired or removed",
-            "the file against writers, while triggers are dropped: milliseconds",
-        ));
-    }
-    locks
 }
 
 /// What the types alone say can't come back from the new side to the old one.

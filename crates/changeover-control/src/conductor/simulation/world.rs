@@ -12,7 +12,7 @@ use changeover::engine::{Links, Pair};
 use changeover::store::Store;
 use changeover::store::capture::CaptureLog;
 use changeover::store::fence::Fence;
-use changeover::{Row, StoreError};
+use changeover::{Row, StoreError, TableName};
 use changeover_api::Spec;
 use changeover_protocol::moves::Mirror;
 use changeover_protocol::{Control, Phase, Side};
