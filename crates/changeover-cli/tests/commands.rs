@@ -43,6 +43,36 @@ fn an_advance_too_many_retires_nothing() {
 }
 
 #[test]
+fn a_retired_migration_says_that_it_is_over_whatever_is_asked() {
+    let place = Place::with_bookings(20);
+    let run = place.run();
+    forward(&place, &run, &["shadow", "reverse-shadow", "new"]);
+    place.sql("new.db", "UPDATE booking SET price = 1");
+    run.until("the log of the way back is seen", |status| !status["logs"][0].is_null());
+    place.changeover(&["retire", "--yes"]).expect(0);
+    assert_eq!(place.json(&["status"], 0)["logs"], serde_json::json!([]), "the log is gone");
+    let over = |commands: &[&[&str]]| {
+        for command in commands {
+            let ended = place.changeover(command).expect(1);
+            ended.says("the migration `bookings` is over: it was retired on 20").says("a name of its own");
+        }
+    };
+    let moves: [&[&str]; 4] =
+        [&["advance"], &["rollback"], &["rollback", "--to", "old"], &["abort", "--yes"]];
+    over(&moves);
+    // Killed, it has left its file; stopped, it hasn't.
+    run.kill();
+    let again: &[&str] = &["run", "bookings.toml", "--listen", "127.0.0.1:0"];
+    for _ in 0..2 {
+        over(&moves);
+        over(&[again, &["pause"], &["retire", "--yes"]]);
+        let _ = std::fs::remove_file(place.path(".changeover/bookings.run"));
+    }
+    let shown = place.changeover(&["status"]).expect(0).out;
+    assert!(shown.contains("the migration is over") && !shown.contains("changeover run"), "{shown}");
+}
+
+#[test]
 fn an_advance_to_where_it_is_already_is_no_failure() {
     let place = Place::with_bookings(20);
     let run = place.run();

@@ -43,6 +43,7 @@ pub use self::requests::Moved;
 pub(crate) use self::sides::{Keeper, Sides, what_becomes_of};
 pub(crate) use self::start::{Conducting, Parts, disagreement, spec_of_run};
 pub(crate) use self::verify::authority_to_verify;
+pub(crate) use self::watch::needs_log;
 use crate::barrier::Barrier;
 use crate::clock::Clock;
 use crate::error::ControlError;

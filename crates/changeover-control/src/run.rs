@@ -21,6 +21,7 @@ use crate::conductor::{Conducting, Conductor, Parts, Plan};
 use crate::connect::{Connected, Elsewhere, mirroring};
 use crate::error::ControlError;
 use crate::files::{self, FileLock, Readers};
+use crate::over::over;
 use crate::rights;
 use crate::secret;
 use crate::state::{AuditKind, SqliteState};
@@ -89,8 +90,12 @@ impl Run {
     pub async fn start(options: RunOptions) -> Result<Self, ControlError> {
         let RunOptions { spec, state, listen, flag_file, watchdog, clock } = options;
         let listen = listen.unwrap_or_else(|| DEFAULT_LISTEN.to_owned());
-        let bound = Bound::listen(&listen).await?;
         let state_path = state.unwrap_or_else(|| spec.state_path());
+        // Told before its tables are looked for, which have other names now.
+        if let Some(over) = over(&state_path, &spec.name).await? {
+            return Err(over);
+        }
+        let bound = Bound::listen(&listen).await?;
         let run_file = RunFile::path_of(spec.folder(), &spec.name);
         let state_lock = lock_state(&state_path).await?;
         let plan = Plan::of(spec);

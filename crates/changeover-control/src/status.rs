@@ -16,7 +16,7 @@ use changeover_protocol::{Control, Millis, Phase, Slot};
 
 use crate::barrier;
 use crate::clock::Clock;
-use crate::conductor::{Chunks, Conductor, Plan, Progress, gather};
+use crate::conductor::{Chunks, Conductor, Plan, Progress, gather, needs_log};
 use crate::error::ControlError;
 use crate::state::{SqliteState, StateStore, VerificationRecord};
 
@@ -177,7 +177,7 @@ fn assemble(facts: Facts<'_>) -> Status {
             .collect(),
         backfill: backfill(control, &facts.progress),
         verification: verification(&facts),
-        logs: logs(&facts.progress),
+        logs: logs(control, &facts.progress),
         comparisons: evidence
             .comparisons
             .iter()
@@ -344,7 +344,8 @@ fn verification(facts: &Facts<'_>) -> VerificationStatus {
     }
 }
 
-fn logs(progress: &Progress) -> Vec<LogStatus> {
+/// What was seen of a log that has been removed since isn't told.
+fn logs(control: &Control, progress: &Progress) -> Vec<LogStatus> {
     let shown = |(side, depth): (&Side, &changeover::store::capture::Depth)| LogStatus {
         side: *side,
         entries: depth.entries,
@@ -353,5 +354,5 @@ fn logs(progress: &Progress) -> Vec<LogStatus> {
         overflowed: depth.overflowed,
         lag_ms: Some(depth.oldest_ms),
     };
-    progress.logs.iter().map(shown).collect()
+    progress.logs.iter().filter(|(side, _)| needs_log(control, **side)).map(shown).collect()
 }

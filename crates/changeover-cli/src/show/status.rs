@@ -55,8 +55,11 @@ fn headline(status: &Status, paint: Paint) -> String {
 fn lead(status: &Status, paint: Paint) -> Facts {
     let mut facts = Facts::new();
     if status.source == StatusSource::StateFile {
-        let told = "no: this is what the state file says. Start it: changeover run SPEC";
-        facts.add("running", paint.warn(told));
+        let told = match status.phase {
+            Phase::Retired => "no: this is what the state file says".to_owned(),
+            _ => paint.warn("no: this is what the state file says. Start it: changeover run SPEC"),
+        };
+        facts.add("running", told);
     }
     if let Some(problem) = &status.stopped {
         let problem = problem.trim_end_matches('.');

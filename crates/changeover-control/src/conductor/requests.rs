@@ -12,11 +12,11 @@ use changeover_protocol::moves::Mirror;
 use changeover_protocol::{Phase, Place, Share};
 use tokio::sync::broadcast;
 
-use super::settle::RETIRED;
 use super::{Conductor, install};
 use crate::asked::{Asked, asked};
 use crate::barrier::sentence;
 use crate::error::ControlError;
+use crate::over::{self, RETIRED};
 use crate::shares;
 use crate::state::{AuditKind, NewAudit};
 
@@ -88,12 +88,15 @@ impl Conductor {
         } else {
             phases.after(record.place.phase)
         };
-        let Some(to) = to.or(next) else {
-            return Err(ControlError::Refused(
-                "the migration is retired: there is nothing to advance to".to_owned(),
-            ));
-        };
         // Asked again, as by whoever lost the answer.
+        if to != Some(Phase::Retired)
+            && let Some(over) = over::refusal(&record, &self.plan.name, None)
+        {
+            return Err(over);
+        }
+        let Some(to) = to.or(next) else {
+            return Err(ControlError::Refused(format!("nothing comes after {}", record.place)));
+        };
         if record.shift.is_none() && record.place == Place::whole(to) && share == Share::ALL {
             return Ok(self.still_under_way("it is there already"));
         }

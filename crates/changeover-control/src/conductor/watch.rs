@@ -332,7 +332,7 @@ async fn identity(store: &dyn Store, side: Side) -> Result<(String, serde_json::
 }
 
 /// Whether a side may have a log in this place.
-fn needs_log(record: &Control, side: Side) -> bool {
+pub(crate) fn needs_log(record: &Control, side: Side) -> bool {
     match record.place.phase {
         Phase::Old | Phase::Retired => record.shift.is_some() && side == Side::Old,
         Phase::Shadow => side == Side::Old || record.shift.is_some(),
