@@ -239,6 +239,19 @@ fn a_value_that_does_not_fit_is_refused_by_name_and_never_dropped() {
     assert!(report.to_string().contains("carry"), "the remedy: {report}");
     assert_eq!(place.number("new.db", "SELECT count(*) FROM booking"), 2);
 
+    // Whoever mends the row is to mend it once.
+    place.sql("old.db", "UPDATE bookings SET note = 'no bytes' WHERE id = 3");
+    for command in [&["copy", "bookings.toml"][..], &["check", "bookings.toml", "--data"]] {
+        let ended = place.changeover(command).expect(1);
+        let told = format!("{}{}", ended.out, ended.err).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            told.contains("integers (price INTEGER)")
+                && told.contains("; and text in a column for bytes (note"),
+            "{told}"
+        );
+    }
+    place.sql("old.db", "UPDATE bookings SET note = NULL WHERE id = 3");
+
     place.write(
         "bookings.toml",
         SPEC.replace("back = {", "rules = [{ column = \"price\", carry = true }]\nback = {"),

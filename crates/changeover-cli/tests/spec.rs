@@ -35,6 +35,7 @@ const MISTAKES: &[(&str, &str, &str, &str, &str)] = &[
     ),
     ("new = \"0s\"", "new = \"soon\"", "18:39", "a length of time", ""),
     ("key = { id = \"booking_id\" }\n", "", "10:1", "key", ""),
+    ("[gate]", "[backfill]\nchunk_rows = 0\n[gate]", "18:14", "a whole number of at least 1, and is 0", ""),
 ];
 
 #[test]

@@ -1,10 +1,7 @@
 //! The plan in plain words: what each column becomes, and what can't come back.
 
-use changeover::Value;
-
-use crate::catalog::{Domain, TableInfo};
+use crate::catalog::Domain;
 use crate::plan::{Finding, Severity, Source, TablePlan};
-use changeover::mapping::{SetExpr, TableMapping};
 
 /// What becomes of one column.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,49 +155,6 @@ const fn takes_all(from: Domain, to: Domain) -> bool {
             | (Domain::Text, Domain::Text)
             | (Domain::Bytes, Domain::Bytes)
     )
-}
-
-/// A table for what the mapping gives, where there is none yet: the old table's columns under their new names.
-#[must_use]
-pub fn proposed_table(mapping: &TableMapping, old: &TableInfo) -> String {
-    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-    let renamed = |name: &str| {
-        let part = mapping.key.iter().find(|part| part.old.eq_ignore_ascii_case(name));
-        part.map_or_else(|| name.to_owned(), |part| part.new.clone())
-    };
-    let mut key: Vec<String> = if mapping.key.is_empty() {
-        old.primary_key.clone()
-    } else {
-        mapping.key.iter().map(|part| part.new.clone()).collect()
-    };
-    let mut lines = Vec::new();
-    for column in old.columns.iter().filter(|c| c.generated == crate::catalog::Generated::No) {
-        let name = renamed(&column.name);
-        if mapping.set.iter().any(|(set, _)| set.eq_ignore_ascii_case(&name)) {
-            continue;
-        }
-        let not_null = if column.not_null { " NOT NULL" } else { "" };
-        let declared =
-            if column.declared.is_empty() { String::new() } else { format!(" {}", column.declared) };
-        lines.push(format!("    {}{declared}{not_null}", quoted(&name)));
-    }
-    for (name, expr) in &mapping.set {
-        let declared = match expr {
-            SetExpr::Const(Value::Int(_)) => " INTEGER NOT NULL",
-            SetExpr::Const(Value::Text(_)) => " TEXT NOT NULL",
-            SetExpr::Const(Value::Real(_)) => " REAL NOT NULL",
-            _ => "",
-        };
-        lines.push(format!("    {}{declared}", quoted(name)));
-        if matches!(expr, SetExpr::Const(_)) && key.iter().all(|k| k != name) {
-            key.insert(0, name.clone());
-        }
-    }
-    if !key.is_empty() {
-        let key = key.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
-        lines.push(format!("    PRIMARY KEY ({key})"));
-    }
-    format!("CREATE TABLE {} (\n{}\n);", quoted(&mapping.new.table), lines.join(",\n"))
 }
 
 /// The words of an expression, but for those in single quotes; `now` is found there too, where `datetime` looks for it.

@@ -7,6 +7,7 @@ use changeover::Side;
 use changeover_api::Spec;
 use changeover_tables::data::{Duplicates, TableData, check_data};
 use changeover_tables::plan::{Finding, Severity, TablePlan};
+use changeover_tables::proposal::proposed_table;
 use changeover_tables::sqlite::{SqliteStore, installed, removal_sql};
 use changeover_tables::words::{self, ColumnWords};
 
@@ -172,7 +173,7 @@ fn missing(connected: &Connected) -> Vec<(String, String)> {
             catalog.table(of.schema.as_deref(), &of.table)
         };
         if let (Some(old), None) = (table(&mapping.old), table(&mapping.new)) {
-            missing.push((mapping.name.to_string(), words::proposed_table(mapping, old)));
+            missing.push((mapping.name.to_string(), proposed_table(mapping, old)));
         }
     }
     missing
