@@ -96,8 +96,10 @@ fn a_spec_that_is_not_there_is_a_mistake_of_the_command() {
     let test = Place::empty();
     test.changeover(&["check", "bookings.toml"])
         .expect(2)
-        .says("there is no such file")
+        .says("error: bookings.toml: the spec can't be read: there is no such file")
         .says("changeover init OLD NEW");
+    let error = test.json(&["check", "bookings.toml"], 2);
+    assert!(error["error"]["places"][0]["line"].is_null(), "there is no line to point at: {error}");
 }
 
 #[test]

@@ -103,7 +103,8 @@ impl Spec {
     pub fn read(file: &Path) -> Result<Self, SpecErrors> {
         let unreadable = |cause: String, hint: Option<String>| {
             let source = source::Source::new(file, "");
-            let error = source.error(0..0, format!("the spec can't be read: {cause}"), hint);
+            let message = format!("the spec can't be read: {cause}");
+            let error = SpecError { file: file.to_owned(), line: 0, column: 0, span: 0..0, message, hint };
             SpecErrors { text: source.text, errors: vec![error] }
         };
         let length = std::fs::metadata(file).map(|meta| meta.len());
