@@ -95,9 +95,11 @@ fn while_the_state_is_not_believed_the_flag_says_what_the_databases_say() {
     let run = place.run_with(&["--flag-file", "the.flag"], &[]);
     let status = run.until("it has stopped", |status| status["stopped"].is_string());
     assert_eq!(place.read("the.flag"), "2\n");
+    assert_eq!(status["flag"], 2, "{status}");
     assert_eq!(status["rollback"]["safe"], false, "{status}");
     assert!(status["rollback"]["command"].is_null() && status["next"].is_null(), "{status}");
     let shown = place.changeover(&["status"]).expect(0);
+    assert!(shown.out.starts_with("bookings: state and databases disagree"), "{}", shown.out);
     assert!(
         !shown.out.contains("changeover rollback") && !shown.out.contains("changeover advance"),
         "{}",

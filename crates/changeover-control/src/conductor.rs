@@ -41,7 +41,7 @@ pub use self::plan::Plan;
 pub(crate) use self::progress::Progress;
 pub use self::requests::Moved;
 pub(crate) use self::sides::{Keeper, Sides, what_becomes_of};
-pub(crate) use self::start::{Conducting, Parts, disagreement, spec_of_run};
+pub(crate) use self::start::{Conducting, DISAGREES, Parts, disagreement, spec_of_run};
 pub(crate) use self::verify::authority_to_verify;
 pub(crate) use self::watch::needs_log;
 use crate::barrier::Barrier;

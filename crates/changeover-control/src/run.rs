@@ -217,17 +217,23 @@ fn write_flag(path: &Path, phase: Phase) -> Result<(), ControlError> {
     files::write(path, format!("{}\n", phase.flag()).as_bytes(), Readers::All)
 }
 
-/// Keeps the flag's file in step with the target. Where nobody knows what it should say it stays as it is.
+/// Keeps the flag's file in step with the target; while state and databases disagree, with the databases. Where nobody
+/// knows what it should say it stays as it is.
 async fn keep_flag(conductor: Arc<Conductor>, path: PathBuf) {
-    let mut targets = conductor.barrier.targets();
+    let (mut targets, mut progress) = (conductor.barrier.targets(), conductor.progress.subscribe());
     loop {
         targets.mark_unchanged();
+        let is_stopped = conductor.stopped().is_some();
         match conductor.flag().await.map(|phase| write_flag(&path, phase)) {
             None => {}
             Some(Ok(())) => conductor.well("flag file").await,
             Some(Err(error)) => conductor.trouble("flag file", &error.to_string()).await,
         }
-        if targets.changed().await.is_err() {
+        let is_on = tokio::select! {
+            changed = targets.changed() => changed.is_ok(),
+            turned = progress.wait_for(|now| now.stopped.is_some() != is_stopped) => turned.is_ok(),
+        };
+        if !is_on {
             return;
         }
     }

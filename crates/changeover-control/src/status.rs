@@ -16,7 +16,7 @@ use changeover_protocol::{Control, Millis, Phase, Slot};
 
 use crate::barrier;
 use crate::clock::Clock;
-use crate::conductor::{Chunks, Conductor, Plan, Progress, gather, needs_log};
+use crate::conductor::{Chunks, Conductor, DISAGREES, Plan, Progress, gather, needs_log};
 use crate::error::ControlError;
 use crate::state::{SqliteState, StateStore, VerificationRecord};
 
@@ -35,6 +35,8 @@ struct Facts<'f> {
     source: StatusSource,
     /// Nothing, where no run is there.
     progress: Progress,
+    /// What readers of the flag are told.
+    flag: Option<Phase>,
     paused: bool,
     installed: Vec<Installed>,
 }
@@ -63,6 +65,7 @@ pub(crate) async fn of_run(conductor: &Conductor) -> Result<Status, ControlError
             }
         }
     }
+    let flag = conductor.flag().await;
     let safety = conductor.rollback_safety();
     let takes_ms = takes_ms(&control, &progress, &safety);
     Ok(assemble(Facts {
@@ -75,6 +78,7 @@ pub(crate) async fn of_run(conductor: &Conductor) -> Result<Status, ControlError
         takes_ms,
         source: StatusSource::Run,
         paused: *conductor.paused.borrow(),
+        flag,
         progress,
         installed,
     }))
@@ -98,8 +102,10 @@ pub async fn of_file(spec: Spec, path: &Path) -> Result<Option<Status>, ControlE
         Phase::Retired => rollback_safety(&facts_without_a_run(&control)),
         _ => RollbackSafety { safe: false, kind: RollbackKind::Slow, since: control.since, because },
     };
+    let stopped = state.setting(DISAGREES).await?;
     Ok(Some(assemble(Facts {
         plan: &plan,
+        flag: stopped.is_none().then_some(control.target.phase_shown),
         control: &control,
         evidence: &evidence,
         verification,
@@ -107,7 +113,7 @@ pub async fn of_file(spec: Spec, path: &Path) -> Result<Option<Status>, ControlE
         safety,
         takes_ms: None,
         source: StatusSource::StateFile,
-        progress: Progress::default(),
+        progress: Progress { stopped, ..Progress::default() },
         paused: state.setting("paused").await?.is_some(),
         installed: Vec::new(),
     })))
@@ -162,7 +168,7 @@ fn assemble(facts: Facts<'_>) -> Status {
         phases: phases.list().collect(),
         phase: control.place.phase,
         share_percent: control.place.share.as_percent(),
-        flag: control.target.phase_shown.flag(),
+        flag: facts.flag.map(Phase::flag),
         since_ms: control.since.0,
         next: next(&facts),
         rollback: rollback(&facts),

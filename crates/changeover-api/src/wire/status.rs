@@ -23,8 +23,9 @@ pub struct Status {
     pub phase: Phase,
     /// The share of the keys that is in it, in per cent: less than 100 only in `reverse-shadow`.
     pub share_percent: f64,
-    /// The flag: 0 to 3.
-    pub flag: u8,
+    /// The flag: 0 to 3, as readers of it are told. While state and databases disagree it is what the databases say; nothing
+    /// where they leave it open, or weren't asked.
+    pub flag: Option<u8>,
     /// Since when, in milliseconds since 1970.
     pub since_ms: u64,
     /// What is next, and whether anything stands in its way. `None`: there is nothing further.

@@ -43,7 +43,9 @@ const fn number(n: u64) -> f64 {
 fn set(status: &Status) {
     let migration = status.migration.clone();
     let put = |name: &'static str, value: f64| gauge!(name, "migration" => migration.clone()).set(value);
-    put("changeover_flag", f64::from(status.flag));
+    if let Some(flag) = status.flag {
+        put("changeover_flag", f64::from(flag));
+    }
     put("changeover_share_ratio", status.share_percent / 100.0);
     put("changeover_phase_entered_timestamp_seconds", number(status.since_ms) / 1_000.0);
     put("changeover_rollback_safe", f64::from(u8::from(status.rollback.safe)));

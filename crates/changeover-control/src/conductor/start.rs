@@ -31,7 +31,7 @@ const FINGERPRINT: &str = "fingerprint";
 const COLUMNS: &str = "columns";
 
 /// The setting that says in which way the databases disagreed with a state that was begun anew, until their word is adopted.
-pub(super) const DISAGREES: &str = "disagrees";
+pub(crate) const DISAGREES: &str = "disagrees";
 
 /// What a run is made of.
 pub(crate) struct Parts {
