@@ -124,7 +124,18 @@ fn a_column_that_comes_while_it_runs_is_left_behind_by_no_move() {
     );
     place.sql("new.db", "ALTER TABLE booking ADD COLUMN seat TEXT");
     place.changeover(&["advance"]).expect(1).says("seat TEXT").says("started again");
-    run.until("it is an alert as well", |status| status["alerts"].to_string().contains("seat TEXT"));
+    // At once, and not when the run looks again.
+    let status = place.json(&["status"], 0);
+    assert!(status["next"]["refused"].to_string().contains("seat TEXT"), "{status}");
+    assert!(status["alerts"].to_string().contains("seat TEXT"), "{status}");
+    let shown = place.changeover(&["status"]).expect(0).out;
+    let blocked = shown.lines().find(|line| line.trim_start().starts_with("blocked by"));
+    assert!(blocked.is_some_and(|line| line.contains("the tables aren't as they were")), "{shown}");
+    let told =
+        || place.json(&["audit", "--limit", "1000"], 0).to_string().matches("has got seat TEXT").count();
+    wait_for("the run has told the audit", || told() > 0);
+    let status = run.until("it is told once", |status| status["alerts"].to_string().contains("seat TEXT"));
+    assert_eq!(status["alerts"].to_string().matches("the tables aren't as they were").count(), 1, "{status}");
     run.stop();
 
     let run = place.run();

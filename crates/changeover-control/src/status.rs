@@ -37,6 +37,8 @@ struct Facts<'f> {
     progress: Progress,
     /// What readers of the flag are told.
     flag: Option<Phase>,
+    /// In which way the plan no longer fits the tables.
+    outdated: Option<String>,
     paused: bool,
     installed: Vec<Installed>,
 }
@@ -66,6 +68,8 @@ pub(crate) async fn of_run(conductor: &Conductor) -> Result<Status, ControlError
         }
     }
     let flag = conductor.flag().await;
+    // A store that is out of reach is a trouble of its own here as well.
+    let outdated = conductor.plan_outdated().await.unwrap_or_default();
     let safety = conductor.rollback_safety();
     let takes_ms = takes_ms(&control, &progress, &safety);
     Ok(assemble(Facts {
@@ -79,6 +83,7 @@ pub(crate) async fn of_run(conductor: &Conductor) -> Result<Status, ControlError
         source: StatusSource::Run,
         paused: *conductor.paused.borrow(),
         flag,
+        outdated,
         progress,
         installed,
     }))
@@ -105,6 +110,7 @@ pub async fn of_file(spec: Spec, path: &Path) -> Result<Option<Status>, ControlE
     let stopped = state.setting(DISAGREES).await?;
     Ok(Some(assemble(Facts {
         plan: &plan,
+        outdated: None,
         flag: stopped.is_none().then_some(control.target.phase_shown),
         control: &control,
         evidence: &evidence,
@@ -202,14 +208,18 @@ fn assemble(facts: Facts<'_>) -> Status {
             .iter()
             .map(|(part, t)| Trouble { part: (*part).to_owned(), why: t.why.clone(), since_ms: t.since_ms })
             .collect(),
-        alerts: facts
-            .progress
-            .alerts
-            .iter()
-            .map(|(at_ms, text)| Alert { at_ms: *at_ms, text: text.clone() })
-            .collect(),
+        alerts: alerts(&facts),
         installed: facts.installed,
     }
+}
+
+/// The run's, and what has been seen just now.
+fn alerts(facts: &Facts<'_>) -> Vec<Alert> {
+    let known = &facts.progress.alerts;
+    let is_new = |text: &&String| known.iter().all(|(_, told)| told != *text);
+    let seen_now = facts.outdated.iter().filter(is_new).map(|text| (facts.now.0, text));
+    let all = known.iter().map(|(at_ms, text)| (*at_ms, text)).chain(seen_now);
+    all.map(|(at_ms, text)| Alert { at_ms, text: text.clone() }).collect()
 }
 
 /// Nothing while state and databases disagree: what would be next isn't known.
@@ -222,7 +232,9 @@ fn next(facts: &Facts<'_>) -> Option<Next> {
     let phase =
         if control.place.is_partial() { control.place.phase } else { phases.after(control.place.phase)? };
     let judgement = gate::judge(phase, phases, facts.evidence, &plan.limits, &[]);
-    Some(Next { phase, gates: judgement.gates.into_iter().map(GateStatus::from).collect() })
+    // What isn't carried forward is no matter for the end, which carries nothing.
+    let refused = facts.outdated.clone().filter(|_| phase != Phase::Retired);
+    Some(Next { phase, gates: judgement.gates.into_iter().map(GateStatus::from).collect(), refused })
 }
 
 fn rollback(facts: &Facts<'_>) -> RollbackStatus {

@@ -80,6 +80,9 @@ pub struct Next {
     pub phase: Phase,
     /// Its gates.
     pub gates: Vec<GateStatus>,
+    /// Why no move is begun, whatever the gates say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 impl Next {

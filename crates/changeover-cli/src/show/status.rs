@@ -95,7 +95,8 @@ fn lead(status: &Status, paint: Paint) -> Facts {
         }
         Some(next) => {
             let command = if next.phase == Phase::Retired { "retire" } else { "advance" };
-            let blocked: Vec<String> = next.blocked_by().map(|one| gate(one, paint)).collect();
+            let refused = next.refused.iter().map(|why| paint.warn(words::one_line(why)));
+            let blocked: Vec<String> = refused.chain(next.blocked_by().map(|one| gate(one, paint))).collect();
             facts.add("next", format!("{} (changeover {command})", next.phase));
             if blocked.is_empty() {
                 facts.add("blocked by", paint.good("nothing"));

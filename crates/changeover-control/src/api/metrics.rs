@@ -54,7 +54,10 @@ fn set(status: &Status) {
     put("changeover_instances", number(status.instances.len() as u64));
     put("changeover_instances_silent", number(status.instances.iter().filter(|i| i.silent).count() as u64));
     put("changeover_troubles", number(status.troubles.len() as u64));
-    let blocked = status.next.as_ref().map_or(0, |next| next.blocked_by().count());
+    let blocked = status
+        .next
+        .as_ref()
+        .map_or(0, |next| next.blocked_by().count() + usize::from(next.refused.is_some()));
     put("changeover_gates_closed", number(blocked as u64));
     if let Some(backfill) = &status.backfill {
         put("changeover_backfill_rows", number(backfill.rows));

@@ -152,10 +152,18 @@ impl Conductor {
     /// The plan carries the columns that were there when it was made. By one that no longer fits the tables nothing goes
     /// forward: what it doesn't know would be left behind, and no verification would miss it.
     async fn check_plan(&self) -> Result<(), ControlError> {
-        match self.sides.outdated().await? {
-            Some(changes) => Err(ControlError::Refused(outdated(&changes))),
+        match self.plan_outdated().await? {
+            Some(why) => Err(ControlError::Refused(why)),
             None => Ok(()),
         }
+    }
+
+    /// In which way the plan no longer fits the tables, if so, and what follows.
+    pub(crate) async fn plan_outdated(&self) -> Result<Option<String>, ControlError> {
+        let over = self.barrier.record().place.phase == Phase::Retired;
+        // The end renames them.
+        let changes = if over { None } else { self.sides.outdated().await? };
+        Ok(changes.map(|changes| outdated(&changes)))
     }
 
     /// Puts in place what the phase needs, and looks whether its fence can be moved within the budget.
@@ -308,7 +316,7 @@ impl Conductor {
 }
 
 /// What is said of a plan that no longer fits its tables.
-pub(super) fn outdated(changes: &str) -> String {
+fn outdated(changes: &str) -> String {
     format!(
         "the tables aren't as they were when this run began: {changes}. What has changed isn't carried until the run is \
          stopped and started again; `changeover check` says what becomes of each column then"
