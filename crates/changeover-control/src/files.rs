@@ -15,21 +15,25 @@ pub(crate) enum Readers {
     All,
 }
 
-/// Puts a file's content in place atomically: a reader sees the old one or the new one.
+/// Puts a file's content in place atomically: a reader sees the old one or the new one. Only one process may write it at a
+/// time; the file beside it has one name, so that what a process that was killed leaves there is the next one's to replace.
 pub(crate) fn write(path: &Path, content: &[u8], readers: Readers) -> Result<(), ControlError> {
     let fail = |cause: std::io::Error| ControlError::file(path, "it can't be written", &cause);
     let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}.part", std::process::id()));
+    beside.push(".part");
     let beside = PathBuf::from(beside);
     let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create_new(true);
+    #[cfg(unix)]
     if readers == Readers::Owner {
-        #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        // A file that somebody else had put there would keep its own mode.
-        let _ = fs::remove_file(&beside);
     }
     let put = || {
+        // A file that somebody else had put there would keep its own mode, and a link lead elsewhere.
+        match fs::remove_file(&beside) {
+            Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => return Err(cause),
+            _ => {}
+        }
         let mut file = options.open(&beside)?;
         file.write_all(content)?;
         file.sync_all()?;
@@ -88,6 +92,11 @@ mod tests {
         write(&path, b"token", Readers::Owner).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read(&path).unwrap(), b"token");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        // What a process left that was killed in the midst.
+        fs::write(folder.path().join("bookings.run.part"), "half").unwrap();
+        write(&path, b"again", Readers::All).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"again");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         remove(&path).unwrap();
         remove(&path).unwrap();
