@@ -124,12 +124,11 @@ impl Connected {
         Ok(Sides::new(Links::new(pairs)?, keepers, self.counted_twice.clone(), Columns::of(&self.plan)))
     }
 
-    /// Takes the right to run this migration on its tables, in every database.
+    /// Takes the right to run this migration on its tables, in every database. Whoever comes second is told `holder`.
     ///
     /// # Errors
     /// [`ControlError::Owned`] with whoever has it.
-    pub(crate) async fn own(&self, migration: &str) -> Result<Vec<Ownership>, ControlError> {
-        let holder = format!("changeover run of `{migration}`, process {}", std::process::id());
+    pub(crate) async fn own(&self, migration: &str, holder: &str) -> Result<Vec<Ownership>, ControlError> {
         let mut owned = Vec::new();
         let mut files: Vec<&Path> = Vec::new();
         for (name, database) in &self.databases {
@@ -153,7 +152,7 @@ impl Connected {
                 continue;
             }
             files.push(database.path());
-            let taken = Ownership::take(database, migration, &tables, &holder).await;
+            let taken = Ownership::take(database, migration, &tables, holder).await;
             owned.push(taken.map_err(|error| match error {
                 StoreError::Busy { store, what, holder } => ControlError::Owned {
                     what: format!("store {store}: {what}"),

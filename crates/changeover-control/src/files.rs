@@ -1,7 +1,7 @@
 //! The small files beside the state: written whole or not at all, and found or not found by others.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::error::ControlError;
@@ -61,18 +61,40 @@ pub(crate) struct FileLock {
     _file: fs::File,
 }
 
+/// What came of trying for a lock.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    /// It is had.
+    Ours(FileLock),
+    /// Another process has it: as it has said of itself, if it has.
+    Theirs(Option<String>),
+}
+
+/// What a holder says of itself is a line.
+const HOLDER_BYTES: u64 = 1_000;
+
 impl FileLock {
-    /// Takes the lock; `None` if another process has it.
-    pub(crate) fn take(path: &Path) -> Result<Option<Self>, ControlError> {
+    /// Takes the lock, and says there who has it, for whoever comes second; the lock itself doesn't depend on that.
+    pub(crate) fn take(path: &Path, holder: &str) -> Result<Taken, ControlError> {
         let fail = |cause: std::io::Error| ControlError::file(path, "it can't be locked", &cause);
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             fs::create_dir_all(folder).map_err(fail)?;
         }
-        let file =
-            fs::OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(fail)?;
+        let mut options = fs::OpenOptions::new();
+        let mut file =
+            options.create(true).truncate(false).read(true).write(true).open(path).map_err(fail)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Self { _file: file })),
-            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Ok(()) => {
+                if let Err(error) = file.set_len(0).and_then(|()| file.write_all(holder.as_bytes())) {
+                    tracing::warn!(%error, path = %path.display(), "writing the holder's name");
+                }
+                Ok(Taken::Ours(Self { _file: file }))
+            }
+            Err(fs::TryLockError::WouldBlock) => {
+                let mut said = String::new();
+                let read = file.take(HOLDER_BYTES).read_to_string(&mut said);
+                Ok(Taken::Theirs(read.ok().map(|_| said.trim().to_owned()).filter(|said| !said.is_empty())))
+            }
             Err(fs::TryLockError::Error(cause)) => Err(fail(cause)),
         }
     }
@@ -106,10 +128,12 @@ mod tests {
     fn a_lock_is_had_once() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("bookings.lock");
-        let first = FileLock::take(&path).unwrap();
-        assert!(first.is_some());
-        assert!(FileLock::take(&path).unwrap().is_none());
+        fs::write(&path, "one that was longer, and is dead").unwrap();
+        let first = FileLock::take(&path, "process 7").unwrap();
+        assert!(matches!(first, Taken::Ours(_)));
+        let second = FileLock::take(&path, "process 8").unwrap();
+        assert!(matches!(second, Taken::Theirs(Some(holder)) if holder == "process 7"));
         drop(first);
-        assert!(FileLock::take(&path).unwrap().is_some());
+        assert!(matches!(FileLock::take(&path, "process 8").unwrap(), Taken::Ours(_)));
     }
 }

@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::conductor::{Conducting, Conductor, Parts, Plan};
 use crate::connect::{Connected, Elsewhere, mirroring};
 use crate::error::ControlError;
-use crate::files::{self, FileLock, Readers};
+use crate::files::{self, FileLock, Readers, Taken};
 use crate::over::over;
 use crate::rights;
 use crate::secret;
@@ -97,12 +97,13 @@ impl Run {
         }
         let bound = Bound::listen(&listen).await?;
         let run_file = RunFile::path_of(spec.folder(), &spec.name);
-        let state_lock = lock_state(&state_path).await?;
+        let holder = format!("changeover run of `{}`, process {}", spec.name, watchdog.process());
+        let state_lock = lock_state(&state_path, &holder).await?;
         let plan = Plan::of(spec);
         let connected = Connected::open(&plan.spec, mirroring(&plan.spec), &Elsewhere::new()).await?;
         connected.check()?;
         rights::check(&connected)?;
-        let owned = own(&connected, &plan.name).await?;
+        let owned = own(&connected, &plan.name, &holder).await?;
         let sides = connected.sides(&plan.name).await?;
         let state = Arc::new(SqliteState::open(&state_path, &plan.name).await?);
         let token = secret::random_hex(32)?;
@@ -181,19 +182,20 @@ impl Run {
 }
 
 /// One run for a state file at a time. Whoever was just killed gives it up in a moment.
-async fn lock_state(state: &Path) -> Result<FileLock, ControlError> {
+async fn lock_state(state: &Path, own: &str) -> Result<FileLock, ControlError> {
     let mut path = state.as_os_str().to_owned();
     path.push(".lock");
     let path = PathBuf::from(path);
     let deadline = tokio::time::Instant::now() + OWN_WITHIN;
     loop {
-        if let Some(lock) = FileLock::take(&path)? {
-            return Ok(lock);
-        }
+        let holder = match FileLock::take(&path, own)? {
+            Taken::Ours(lock) => return Ok(lock),
+            Taken::Theirs(holder) => holder,
+        };
         if tokio::time::Instant::now() >= deadline {
             return Err(ControlError::Owned {
                 what: format!("the state {}", state.display()),
-                holder: "another run of this migration".to_owned(),
+                holder: holder.unwrap_or_else(|| "another run of this migration".to_owned()),
                 remedy: "Two runs must not meet: end that one first".to_owned(),
             });
         }
@@ -201,10 +203,10 @@ async fn lock_state(state: &Path) -> Result<FileLock, ControlError> {
     }
 }
 
-async fn own(connected: &Connected, migration: &str) -> Result<Vec<Ownership>, ControlError> {
+async fn own(connected: &Connected, migration: &str, holder: &str) -> Result<Vec<Ownership>, ControlError> {
     let deadline = tokio::time::Instant::now() + OWN_WITHIN / 5;
     loop {
-        match connected.own(migration).await {
+        match connected.own(migration, holder).await {
             Err(ControlError::Owned { .. }) if tokio::time::Instant::now() < deadline => {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }

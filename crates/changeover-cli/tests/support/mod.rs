@@ -311,6 +311,11 @@ impl Running<'_> {
         panic!("{what}: not within {PATIENCE:?}; last: {last}\n--- run\n{}", self.place.read("run.err"));
     }
 
+    /// The process that was started: the one that watches over the worker.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal to parent and worker.
     pub fn signal(&self, signal: rustix::process::Signal) {
         let group = rustix::process::Pid::from_child(&self.child);

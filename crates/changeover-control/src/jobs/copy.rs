@@ -29,7 +29,8 @@ pub async fn copy(spec: &Spec, told: Told<'_>) -> Result<JobReport, ControlError
     let began = Instant::now();
     let connected = Connected::open(spec, Mirroring::CopyOnly, &Elsewhere::new()).await?;
     connected.check()?;
-    let _owned = connected.own(&spec.name).await?;
+    let holder = format!("changeover copy of `{}`, process {}", spec.name, std::process::id());
+    let _owned = connected.own(&spec.name, &holder).await?;
     let sides = connected.sides(&spec.name).await?;
     refuse_beside_a_run(&sides, &spec.name).await?;
     let mut before = sides.occupied().await?;
