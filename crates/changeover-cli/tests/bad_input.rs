@@ -157,7 +157,18 @@ fn a_taken_port_is_named_with_the_option_that_helps() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();
     let ended = place.changeover(&["run", "bookings.toml", "--listen", &address]).expect(2);
-    ended.says("the port is taken").says("--listen").says(&address);
+    ended.says("it is tried for 3 s more").says("the port is taken").says("--listen").says(&address);
+}
+
+#[test]
+fn a_port_that_is_free_again_in_a_moment_is_waited_for() {
+    let place = Place::with_bookings(3);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let run = place.start(&["--listen", &address], &[]);
+    support::wait_for("it says that it waits", || place.read("run.err").contains("it is tried for"));
+    drop(taken);
+    run.until("it is up", |_| true);
 }
 
 #[test]

@@ -33,6 +33,9 @@ pub const DEFAULT_LISTEN: &str = "127.0.0.1:7400";
 /// How long a run waits for the rights of one that is just ending: a worker whose parent was killed.
 const OWN_WITHIN: Duration = Duration::from_secs(10);
 
+/// How long a port that is taken is tried for: whoever was killed gives it up in a moment.
+const PORT_WITHIN: Duration = Duration::from_secs(3);
+
 /// How long requests that are under way may take when the run ends.
 const ENDING: Duration = Duration::from_secs(2);
 
@@ -95,10 +98,11 @@ impl Run {
         if let Some(over) = over(&state_path, &spec.name).await? {
             return Err(over);
         }
-        let bound = Bound::listen(&listen).await?;
         let run_file = RunFile::path_of(spec.folder(), &spec.name);
         let holder = format!("changeover run of `{}`, process {}", spec.name, watchdog.process());
         let state_lock = lock_state(&state_path, &holder).await?;
+        // After that lock: another run of this migration is told by its process, and not by its port.
+        let bound = Bound::listen_within(&listen, PORT_WITHIN).await?;
         let plan = Plan::of(spec);
         let connected = Connected::open(&plan.spec, mirroring(&plan.spec), &Elsewhere::new()).await?;
         connected.check()?;

@@ -204,7 +204,10 @@ impl Place {
     /// Starts `run`, and doesn't wait.
     #[track_caller]
     pub fn start(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Running<'_> {
-        let mut all = vec!["run", "bookings.toml", "--listen", "127.0.0.1:0"];
+        let mut all = vec!["run", "bookings.toml"];
+        if !arguments.contains(&"--listen") {
+            all.extend(["--listen", "127.0.0.1:0"]);
+        }
         all.extend(arguments);
         let mut command = self.command(&all);
         command.envs(variables.iter().copied());
