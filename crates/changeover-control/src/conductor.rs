@@ -38,7 +38,7 @@ use tokio::sync::watch as channel;
 pub(crate) use self::gates::{Chunks, gather, window};
 pub(crate) use self::install::raise_counters_to;
 pub use self::plan::Plan;
-pub(crate) use self::progress::Progress;
+pub(crate) use self::progress::{CopyProgress, Progress};
 pub use self::requests::Moved;
 pub(crate) use self::sides::{Keeper, Sides, what_becomes_of};
 pub(crate) use self::start::{Conducting, DISAGREES, Parts, disagreement, spec_of_run};

@@ -23,6 +23,7 @@ mod columns;
 mod comparison;
 mod conductor;
 mod connect;
+mod copied;
 mod error;
 mod evidence;
 mod files;

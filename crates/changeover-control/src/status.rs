@@ -17,6 +17,7 @@ use changeover_protocol::{Control, Millis, Phase, Slot};
 use crate::barrier;
 use crate::clock::Clock;
 use crate::conductor::{Chunks, Conductor, DISAGREES, Plan, Progress, gather, needs_log};
+use crate::copied;
 use crate::error::ControlError;
 use crate::state::{SqliteState, StateStore, VerificationRecord};
 
@@ -108,6 +109,7 @@ pub async fn of_file(spec: Spec, path: &Path) -> Result<Option<Status>, ControlE
         _ => RollbackSafety { safe: false, kind: RollbackKind::Slow, since: control.since, because },
     };
     let stopped = state.setting(DISAGREES).await?;
+    let copy = copied::recall(&state, Some(&control)).await?;
     Ok(Some(assemble(Facts {
         plan: &plan,
         outdated: None,
@@ -119,7 +121,7 @@ pub async fn of_file(spec: Spec, path: &Path) -> Result<Option<Status>, ControlE
         safety,
         takes_ms: None,
         source: StatusSource::StateFile,
-        progress: Progress { stopped, ..Progress::default() },
+        progress: Progress { stopped, copy, ..Progress::default() },
         paused: state.setting("paused").await?.is_some(),
         installed: Vec::new(),
     })))
@@ -309,7 +311,7 @@ fn backfill(control: &Control, progress: &Progress) -> Option<BackfillStatus> {
         generation: backfill.generation.0,
         toward: backfill.toward,
         done: backfill.done,
-        rows: copy.rows,
+        rows: progress.copy.as_ref().map(|copy| copy.rows),
         rows_all: progress.copy.as_ref().map(|copy| copy.rows_all),
         refused: copy.refused,
         // Positive, and far below what a u64 holds.

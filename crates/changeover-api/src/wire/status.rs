@@ -216,8 +216,8 @@ pub struct BackfillStatus {
     pub toward: Side,
     /// It is complete.
     pub done: bool,
-    /// Rows copied, by this run and those before.
-    pub rows: u64,
+    /// Rows copied, by this run and those before; nothing where nobody has counted: without a run, before it is complete.
+    pub rows: Option<u64>,
     /// Rows that there are, about.
     #[serde(default)]
     pub rows_all: Option<u64>,
@@ -229,8 +229,7 @@ pub struct BackfillStatus {
     /// About how much time is left, in milliseconds.
     #[serde(default)]
     pub left_ms: Option<u64>,
-    /// The same for each table, in the order of the copy. Empty where nobody has counted: without a run, or in one that
-    /// found the copy complete.
+    /// The same for each table, in the order of the copy. Empty where nobody has counted.
     #[serde(default)]
     pub tables: Vec<TableBackfill>,
 }

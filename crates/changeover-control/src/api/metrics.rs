@@ -60,7 +60,9 @@ fn set(status: &Status) {
         .map_or(0, |next| next.blocked_by().count() + usize::from(next.refused.is_some()));
     put("changeover_gates_closed", number(blocked as u64));
     if let Some(backfill) = &status.backfill {
-        put("changeover_backfill_rows", number(backfill.rows));
+        if let Some(rows) = backfill.rows {
+            put("changeover_backfill_rows", number(rows));
+        }
         put("changeover_backfill_done", f64::from(u8::from(backfill.done)));
     }
     if let Some(last) = &status.verification.last {

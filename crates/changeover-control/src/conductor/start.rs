@@ -20,6 +20,7 @@ use super::{Conductor, Plan, Sides, adopt};
 use crate::barrier::{self, Barrier};
 use crate::clock::Clock;
 use crate::columns::Columns;
+use crate::copied;
 use crate::error::ControlError;
 use crate::state::{AuditKind, StateStore};
 use crate::supervisor::Watchdog;
@@ -66,7 +67,8 @@ impl Conducting {
         }
         let begun = Barrier::begin(Arc::clone(&state), plan.settings, clock).await?;
         let paused = state.setting(PAUSED).await?.is_some();
-        let progress = Progress { stopped: stopped.clone(), ..Progress::default() };
+        let copy = copied::recall(&*state, known.as_ref()).await?;
+        let progress = Progress { stopped: stopped.clone(), copy, ..Progress::default() };
         let conductor = Arc::new(Conductor {
             plan,
             sides,
