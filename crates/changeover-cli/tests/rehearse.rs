@@ -9,7 +9,7 @@
 
 mod support;
 
-use support::{OLD_IMAGE, Place};
+use support::{OLD_IMAGE, Place, SPEC};
 
 #[test]
 fn it_goes_forward_back_and_forward_and_touches_nothing() {
@@ -41,6 +41,41 @@ fn it_goes_forward_back_and_forward_and_touches_nothing() {
     assert_eq!(place.number("new.db", "SELECT count(*) FROM booking"), 0);
     assert_eq!(place.installed("old.db").len() + place.installed("new.db").len(), 0);
     assert!(!place.path(".changeover").exists(), "it has a state of its own");
+}
+
+#[test]
+fn where_no_phase_mirrors_it_measures_how_long_writes_are_refused() {
+    for (phases, moves) in [
+        (&["old", "new"][..], &[("old", "new", true), ("new", "old", true), ("old", "new", true)][..]),
+        (
+            &["old", "reverse-shadow", "new"],
+            &[
+                ("old", "reverse-shadow", true),
+                ("reverse-shadow", "old", true),
+                ("old", "reverse-shadow", true),
+                ("reverse-shadow", "new", false),
+            ],
+        ),
+    ] {
+        let place = Place::with_bookings(2_000);
+        let spec = SPEC.replacen("[store.legacy]", &format!("phases = {phases:?}\n[store.legacy]"), 1);
+        let bake =
+            if phases.len() == 2 { "bake = { new = \"0s\" }" } else { "bake = { reverse-shadow = \"0s\" }" };
+        place.write("bookings.toml", spec.replace("bake = { reverse-shadow = \"0s\", new = \"0s\" }", bake));
+        let report = place.json(&["rehearse", "bookings.toml"], 0);
+        let made: Vec<(String, String, bool)> = report["moves"]
+            .as_array()
+            .expect("moves")
+            .iter()
+            .map(|step| {
+                let name = |end: &str| step[end].as_str().expect("a phase").to_owned();
+                (name("from"), name("to"), step["held_ms"].as_u64() > Some(0))
+            })
+            .collect();
+        let wanted: Vec<_> =
+            moves.iter().map(|(a, b, held)| ((*a).to_owned(), (*b).to_owned(), *held)).collect();
+        assert_eq!(made, wanted, "{report}");
+    }
 }
 
 #[test]
