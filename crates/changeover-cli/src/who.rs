@@ -32,7 +32,7 @@ fn name(
     if machine.is_empty() { user } else { format!("{user}@{machine}") }
 }
 
-/// The name of the first account with this number, in lines such as `ann:x:1000:1000:Ann:/home/ann:/bin/sh`.
+/// The name of the first account with this number, in lines such as `ann:x:1000:1000:Ann:/:/bin/sh`.
 fn account(accounts: &[u8], uid: u32) -> Option<String> {
     let text = String::from_utf8_lossy(accounts);
     let wanted = uid.to_string();
