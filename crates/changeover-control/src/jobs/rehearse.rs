@@ -187,21 +187,20 @@ async fn to_its_end(
         let back_in = conductor.barrier.record().place.to_string();
         Err(ControlError::GivenUp { to: to.to_string(), back_in, why })
     };
-    while moved.under_way {
-        let is_over = conductor.barrier.record().shift.is_none();
-        while let Ok(report) = reports.try_recv() {
-            held_ms = held_ms.max(report.held_ms.0);
-        }
-        if is_over {
-            break;
-        }
+    let mut is_over = !moved.under_way;
+    while !is_over {
+        is_over = conductor.barrier.record().shift.is_none();
         // A run would try it again and again, until somebody mends what it is or goes back.
         let trouble = conductor.progress.borrow().troubles.get("backfill").map(|trouble| trouble.why.clone());
-        if let Some(why) = trouble {
+        if let Some(why) = trouble.filter(|_| !is_over) {
             return given_up(why);
         }
         show(conductor, told);
         tokio::time::sleep(LOOK).await;
+        // The last report may come a moment after the record that says so.
+        while let Ok(report) = reports.try_recv() {
+            held_ms = held_ms.max(report.held_ms.0);
+        }
     }
     match conductor.barrier.record().place.phase {
         there if there == to => Ok(held_ms),
