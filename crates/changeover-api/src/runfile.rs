@@ -105,7 +105,8 @@ impl RunFile {
         let mut text = serde_json::to_vec_pretty(&content).map_err(|error| fail(error.into()))?;
         text.push(b'\n');
         let mut beside = path.as_os_str().to_owned();
-        beside.push(format!(".{}.next", std::process::id()));
+        // One name: what a run that was killed leaves there, with its token, is the next one's to replace.
+        beside.push(".next");
         let beside = PathBuf::from(beside);
         let put = || {
             if let Some(folder) = path.parent() {

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use changeover_api::spec::{
     Draft, DraftColumn, DraftStore, DraftTable, Source, StoreUrl, TableRef, UrlSource,
 };
+use changeover_protocol::Side;
 use changeover_protocol::moves::Mirror;
-use changeover_tables::catalog::Catalog;
-use changeover_tables::guess::{Certainty, GuessedColumn, GuessedTable, Guesses};
+use changeover_tables::catalog::{Catalog, TableKind};
+use changeover_tables::guess::{Certainty, GuessedColumn, GuessedTable, Guesses, NoTable};
 use changeover_tables::mapping;
 
 /// Both databases: the store's name, and the path as the spec has it.
@@ -69,6 +70,7 @@ pub(crate) fn draft(name: &str, guesses: &Guesses, sides: &Sides<'_>) -> Draft {
             format!("The {side} side's table {table} resembles none of the other side's. To move it: a [[table]] of its own.")
         }));
     }
+    left_out.extend(guesses.no_tables.iter().map(no_table));
     if guesses.tables.is_empty() {
         left_out.push(
             "No table of one side resembles one of the other: write a [[table]] with old, new and key."
@@ -89,13 +91,33 @@ pub(crate) fn draft(name: &str, guesses: &Guesses, sides: &Sides<'_>) -> Draft {
     }
 }
 
+/// A view or a virtual table, with what becomes of it.
+fn no_table(one: &NoTable) -> String {
+    let NoTable { side, kind, name } = one;
+    match (kind, side) {
+        (TableKind::View, Side::Old) => {
+            format!(
+                "The old side's view {name} is left out: it holds no rows. If it is wanted: make it on the new side."
+            )
+        }
+        (TableKind::View, Side::New) => {
+            format!("The new side's view {name} is left alone: it holds no rows.")
+        }
+        _ => format!(
+            "The {side} side's {name} is left out: it is a virtual table, or a part of one, and triggers can't see what \
+             changes there. Where it can be made anew of other tables, do that on the new side."
+        ),
+    }
+}
+
 fn table(guessed: &GuessedTable, sides: &Sides<'_>) -> DraftTable {
     let mut notes = Vec::new();
     if guessed.certainty == Certainty::Guess {
         notes.push("guess: these two tables have similar names or columns".to_owned());
     }
     if !guessed.key_note.is_empty() {
-        notes.push(format!("The key is missing: {}", guessed.key_note));
+        notes.push(format!("Not moved before you decide by what its rows are known: {}.", guessed.key_note));
+        notes.push("Then write the key, and take the # away from each line of this table.".to_owned());
     }
     let is_key = |column: &GuessedColumn| guessed.key.iter().any(|part| part.new == column.new);
     let columns: Vec<&GuessedColumn> = guessed.columns.iter().filter(|column| !is_key(column)).collect();

@@ -46,6 +46,12 @@ impl Found {
         specs.filter_map(|path| Spec::read(&path).ok()).find(|spec| spec.name == self.name)
     }
 
+    /// That the migration is over, if its state says so. A state that can't be read says nothing.
+    pub(crate) async fn over(&self) -> Option<CliError> {
+        let over = changeover_control::over(&self.state, &self.name).await;
+        over.ok().flatten().map(CliError::from)
+    }
+
     /// The error of a command that needs a run, where there is none.
     pub(crate) fn not_running(&self) -> CliError {
         let known = if self.state.exists() {

@@ -18,6 +18,7 @@ use crate::who::who;
 /// A migration's run.
 pub(crate) struct Remote {
     client: ControlClient,
+    found: Found,
 }
 
 impl Remote {
@@ -25,8 +26,12 @@ impl Remote {
     ///
     /// # Errors
     /// If there is none, or several and none was named.
-    pub(crate) fn find(which: &Which) -> Result<Self, CliError> {
-        Self::of(&locate::find(which)?)
+    pub(crate) async fn find(which: &Which) -> Result<Self, CliError> {
+        let found = locate::find(which)?;
+        match Self::of(&found) {
+            Err(not_running @ CliError::NotRunning { .. }) => Err(found.over().await.unwrap_or(not_running)),
+            remote => remote,
+        }
     }
 
     /// The run of a migration that was found.
@@ -38,7 +43,7 @@ impl Remote {
             return Err(found.not_running());
         }
         let client = ControlClient::new(&found.name, Source::RunFile(found.run.clone()))?;
-        Ok(Self { client: client.by(&who())? })
+        Ok(Self { client: client.by(&who())?, found: found.clone() })
     }
 
     /// For this reason, if one was given: the audit keeps it.
@@ -47,8 +52,18 @@ impl Remote {
     /// If it is too long.
     pub(crate) fn because(self, because: &Because) -> Result<Self, CliError> {
         match &because.reason {
-            Some(reason) => Ok(Self { client: self.client.because(reason)? }),
+            Some(reason) => Ok(Self { client: self.client.because(reason)?, found: self.found }),
             None => Ok(self),
+        }
+    }
+
+    /// Where nobody answers any more, the state may say why: the migration is over.
+    async fn answered<A>(&self, answer: Result<A, ClientError>) -> Result<A, CliError> {
+        match answer {
+            Err(gone @ ClientError::Unreachable { .. }) => {
+                Err(self.found.over().await.unwrap_or_else(|| gone.into()))
+            }
+            answer => Ok(answer?),
         }
     }
 
@@ -63,36 +78,38 @@ impl Remote {
         overrides: &[gate::Override],
     ) -> Result<Moved, CliError> {
         let share_percent = share.map(Share::as_percent);
-        Ok(self.client.advance(&Advance { to, share_percent, overrides: words(overrides) }).await?)
+        self.answered(self.client.advance(&Advance { to, share_percent, overrides: words(overrides) }).await)
+            .await
     }
 
     pub(crate) async fn rollback(&self, to: Option<Phase>, file: Option<PathBuf>) -> Result<Moved, CliError> {
         let leave_behind = file.map(|file| file.display().to_string());
-        Ok(self.client.rollback(&Rollback { to, share_percent: None, leave_behind }).await?)
+        self.answered(self.client.rollback(&Rollback { to, share_percent: None, leave_behind }).await).await
     }
 
     pub(crate) async fn retire(&self, overrides: &[gate::Override]) -> Result<Moved, CliError> {
-        Ok(self.client.retire(&Retire { overrides: words(overrides) }).await?)
+        self.answered(self.client.retire(&Retire { overrides: words(overrides) }).await).await
     }
 
     pub(crate) async fn abort(&self) -> Result<Moved, CliError> {
-        Ok(self.client.abort().await?)
+        self.answered(self.client.abort().await).await
     }
 
     pub(crate) async fn adopt(&self) -> Result<Moved, CliError> {
-        Ok(self.client.adopt().await?)
+        self.answered(self.client.adopt().await).await
     }
 
     pub(crate) async fn pause(&self, paused: bool) -> Result<Done, CliError> {
-        Ok(if paused { self.client.pause().await? } else { self.client.resume().await? })
+        let answer = if paused { self.client.pause().await } else { self.client.resume().await };
+        self.answered(answer).await
     }
 
     pub(crate) async fn mended(&self, reason: &str) -> Result<Done, CliError> {
-        Ok(self.client.mended(reason).await?)
+        self.answered(self.client.mended(reason).await).await
     }
 
     pub(crate) async fn forget(&self, instance: &str) -> Result<Done, CliError> {
-        Ok(self.client.forget(instance).await?)
+        self.answered(self.client.forget(instance).await).await
     }
 
     pub(crate) async fn mismatches(&self, query: &MismatchQuery) -> Result<Mismatches, CliError> {

@@ -35,7 +35,12 @@ fn who_did_what_and_why_is_known_also_when_the_run_is_gone() {
     place.changeover(&["rollback", "--reason", "  "]).expect(2).says("an empty reason is none");
     let long = "x".repeat(1_001);
     place.changeover(&["rollback", "--reason", &long]).expect(2).says("1001 characters");
-    place.changeover(&["rollback", "--reason", "errors on /bookings"]).expect(0);
+    let back = ["rollback", "--reason", "errors on /bookings"];
+    let mut nobody_says_who = place.command(&back);
+    for variable in ["USER", "LOGNAME", "SUDO_USER", "CHANGEOVER_WHO"] {
+        nobody_says_who.env_remove(variable);
+    }
+    Ended::of(&back, nobody_says_who.output().expect("the binary can be started")).expect(0);
 
     let audit = place.json(&["audit"], 0);
     let asked = entry(&audit, "advance to shadow");
@@ -47,6 +52,10 @@ fn who_did_what_and_why_is_known_also_when_the_run_is_gone() {
     assert_eq!(back["why"], "errors on /bookings", "{audit}");
     let who = back["who"].as_str().expect("a name");
     assert!(who.contains('@') && !who.starts_with('@'), "user and machine: {who}");
+    let own = rustix::process::getuid().as_raw().to_string();
+    let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let is_known = accounts.lines().any(|line| line.split(':').nth(2) == Some(own.as_str()));
+    assert!(!is_known || !who.starts_with("uid-"), "the system knows the name: {who}");
     let by_itself = entry(&audit, "capture is installed");
     assert_eq!(by_itself["who"], "run", "{audit}");
 

@@ -157,7 +157,34 @@ fn a_taken_port_is_named_with_the_option_that_helps() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();
     let ended = place.changeover(&["run", "bookings.toml", "--listen", &address]).expect(2);
-    ended.says("the port is taken").says("--listen").says(&address);
+    ended.says("it is tried for 3 s more").says("the port is taken").says("--listen").says(&address);
+}
+
+#[test]
+fn an_address_that_other_machines_reach_is_warned_of() {
+    let place = Place::with_bookings(3);
+    let said = |address: &str| {
+        let run = place.start(&["--listen", address], &[]);
+        run.until("it is up", |_| true);
+        let said = run.stop().1;
+        std::fs::remove_file(place.path("run.err")).expect("what it said");
+        said.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let warning =
+        "can be reached from other machines, over plain HTTP: whoever sees the traffic can read the token";
+    assert!(said("0.0.0.0:0").contains(warning));
+    assert!(!said("127.0.0.1:0").contains(warning));
+}
+
+#[test]
+fn a_port_that_is_free_again_in_a_moment_is_waited_for() {
+    let place = Place::with_bookings(3);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let run = place.start(&["--listen", &address], &[]);
+    support::wait_for("it says that it waits", || place.read("run.err").contains("it is tried for"));
+    drop(taken);
+    run.until("it is up", |_| true);
 }
 
 #[test]

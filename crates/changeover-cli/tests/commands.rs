@@ -43,6 +43,36 @@ fn an_advance_too_many_retires_nothing() {
 }
 
 #[test]
+fn a_retired_migration_says_that_it_is_over_whatever_is_asked() {
+    let place = Place::with_bookings(20);
+    let run = place.run();
+    forward(&place, &run, &["shadow", "reverse-shadow", "new"]);
+    place.sql("new.db", "UPDATE booking SET price = 1");
+    run.until("the log of the way back is seen", |status| !status["logs"][0].is_null());
+    place.changeover(&["retire", "--yes"]).expect(0);
+    assert_eq!(place.json(&["status"], 0)["logs"], serde_json::json!([]), "the log is gone");
+    let over = |commands: &[&[&str]]| {
+        for command in commands {
+            let ended = place.changeover(command).expect(1);
+            ended.says("the migration `bookings` is over: it was retired on 20").says("a name of its own");
+        }
+    };
+    let moves: [&[&str]; 4] =
+        [&["advance"], &["rollback"], &["rollback", "--to", "old"], &["abort", "--yes"]];
+    over(&moves);
+    // Killed, it has left its file; stopped, it hasn't.
+    run.kill();
+    let again: &[&str] = &["run", "bookings.toml", "--listen", "127.0.0.1:0"];
+    for _ in 0..2 {
+        over(&moves);
+        over(&[again, &["pause"], &["retire", "--yes"]]);
+        let _ = std::fs::remove_file(place.path(".changeover/bookings.run"));
+    }
+    let shown = place.changeover(&["status"]).expect(0).out;
+    assert!(shown.contains("the migration is over") && !shown.contains("changeover run"), "{shown}");
+}
+
+#[test]
 fn an_advance_to_where_it_is_already_is_no_failure() {
     let place = Place::with_bookings(20);
     let run = place.run();
@@ -65,9 +95,11 @@ fn while_the_state_is_not_believed_the_flag_says_what_the_databases_say() {
     let run = place.run_with(&["--flag-file", "the.flag"], &[]);
     let status = run.until("it has stopped", |status| status["stopped"].is_string());
     assert_eq!(place.read("the.flag"), "2\n");
+    assert_eq!(status["flag"], 2, "{status}");
     assert_eq!(status["rollback"]["safe"], false, "{status}");
     assert!(status["rollback"]["command"].is_null() && status["next"].is_null(), "{status}");
     let shown = place.changeover(&["status"]).expect(0);
+    assert!(shown.out.starts_with("bookings: state and databases disagree"), "{}", shown.out);
     assert!(
         !shown.out.contains("changeover rollback") && !shown.out.contains("changeover advance"),
         "{}",
@@ -92,7 +124,18 @@ fn a_column_that_comes_while_it_runs_is_left_behind_by_no_move() {
     );
     place.sql("new.db", "ALTER TABLE booking ADD COLUMN seat TEXT");
     place.changeover(&["advance"]).expect(1).says("seat TEXT").says("started again");
-    run.until("it is an alert as well", |status| status["alerts"].to_string().contains("seat TEXT"));
+    // At once, and not when the run looks again.
+    let status = place.json(&["status"], 0);
+    assert!(status["next"]["refused"].to_string().contains("seat TEXT"), "{status}");
+    assert!(status["alerts"].to_string().contains("seat TEXT"), "{status}");
+    let shown = place.changeover(&["status"]).expect(0).out;
+    let blocked = shown.lines().find(|line| line.trim_start().starts_with("blocked by"));
+    assert!(blocked.is_some_and(|line| line.contains("the tables aren't as they were")), "{shown}");
+    let told =
+        || place.json(&["audit", "--limit", "1000"], 0).to_string().matches("has got seat TEXT").count();
+    wait_for("the run has told the audit", || told() > 0);
+    let status = run.until("it is told once", |status| status["alerts"].to_string().contains("seat TEXT"));
+    assert_eq!(status["alerts"].to_string().matches("the tables aren't as they were").count(), 1, "{status}");
     run.stop();
 
     let run = place.run();

@@ -68,6 +68,26 @@ fn copy_again_after_changes_levels_both_sides() {
 }
 
 #[test]
+fn an_id_whose_row_is_gone_is_not_given_out_again_after_a_copy() {
+    let next = |old: &str| {
+        let place = Place::empty();
+        place.sql("old.db", &support::OLD.replace("id INTEGER PRIMARY KEY", old));
+        place
+            .sql("new.db", &support::NEW.replace("INTEGER PRIMARY KEY", "INTEGER PRIMARY KEY AUTOINCREMENT"));
+        place.sql("old.db", &bookings(1, 3));
+        place.sql("old.db", "DELETE FROM bookings WHERE id = 3");
+        place.write("bookings.toml", SPEC);
+        place.changeover(&["copy", "bookings.toml"]).expect(0);
+        place.sql("new.db", "INSERT INTO booking (passenger, status) VALUES ('Zoë', 'BOOKED')");
+        assert_eq!(place.installed("new.db"), [""; 0]);
+        place.number("new.db", "SELECT max(booking_id) FROM booking")
+    };
+    assert_eq!(next("id INTEGER PRIMARY KEY AUTOINCREMENT"), 4);
+    // A database without any such counter gives out the greatest and one.
+    assert_eq!(next("id INTEGER PRIMARY KEY"), 3);
+}
+
+#[test]
 fn verify_finds_every_kind_of_difference_and_names_it() {
     let place = Place::with_bookings(2_000);
     place.changeover(&["copy", "bookings.toml"]).expect(0);
@@ -165,6 +185,36 @@ fn values_are_redacted_as_the_spec_says() {
 }
 
 #[test]
+fn a_column_is_redacted_by_its_name_on_the_old_side_too() {
+    let place = Place::with_bookings(30);
+    place.write("bookings.toml", format!("{SPEC}\n[evidence]\nredact = [\"Name\", \"bookings.id\"]\n"));
+    place.changeover(&["copy", "bookings.toml"]).expect(0);
+    place.sql("new.db", "UPDATE booking SET passenger = 'secret name' WHERE booking_id = 17");
+    let ended = place.changeover(&["verify", "bookings.toml", "--json"]).expect(1);
+    assert_eq!(ended.json()["differences"][0]["column"], "passenger", "{}", ended.out);
+    for secret in ["secret name", "passenger 17", "\"17\""] {
+        assert!(!ended.out.contains(secret), "{secret}: {}", ended.out);
+    }
+}
+
+#[test]
+fn a_slip_in_redact_is_told_before_anything_is_shown() {
+    let place = Place::with_bookings(1);
+    for (entry, told) in [
+        ("nope", "`redact` names nope, which is no column of any mapping"),
+        ("bookings.pasenger", "did you mean \"passenger\"?"),
+    ] {
+        place.write("bookings.toml", format!("{SPEC}\n[evidence]\nredact = [\"price\", \"{entry}\"]\n"));
+        for (command, code) in [("check", 1), ("copy", 2), ("verify", 2), ("run", 2), ("rehearse", 2)] {
+            let mut ended = place.changeover(&[command, "bookings.toml"]).expect(code);
+            ended.err += &ended.out;
+            ended.says("bookings.toml:21:20: ").says(told);
+        }
+    }
+    assert_eq!(place.number("new.db", "SELECT count(*) FROM booking"), 0, "nothing was done");
+}
+
+#[test]
 fn rows_that_count_as_equal_by_a_rule_are_counted() {
     let place = Place::with_bookings(50);
     place.write(
@@ -188,6 +238,19 @@ fn a_value_that_does_not_fit_is_refused_by_name_and_never_dropped() {
     assert_eq!(table(&report)["refused"], 1, "{report}");
     assert!(report.to_string().contains("carry"), "the remedy: {report}");
     assert_eq!(place.number("new.db", "SELECT count(*) FROM booking"), 2);
+
+    // Whoever mends the row is to mend it once.
+    place.sql("old.db", "UPDATE bookings SET note = 'no bytes' WHERE id = 3");
+    for command in [&["copy", "bookings.toml"][..], &["check", "bookings.toml", "--data"]] {
+        let ended = place.changeover(command).expect(1);
+        let told = format!("{}{}", ended.out, ended.err).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            told.contains("integers (price INTEGER)")
+                && told.contains("; and text in a column for bytes (note"),
+            "{told}"
+        );
+    }
+    place.sql("old.db", "UPDATE bookings SET note = NULL WHERE id = 3");
 
     place.write(
         "bookings.toml",

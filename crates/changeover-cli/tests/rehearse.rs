@@ -9,7 +9,7 @@
 
 mod support;
 
-use support::{OLD_IMAGE, Place};
+use support::{OLD_IMAGE, Place, SPEC};
 
 #[test]
 fn it_goes_forward_back_and_forward_and_touches_nothing() {
@@ -44,12 +44,52 @@ fn it_goes_forward_back_and_forward_and_touches_nothing() {
 }
 
 #[test]
+fn where_no_phase_mirrors_it_measures_how_long_writes_are_refused() {
+    for (phases, moves) in [
+        (&["old", "new"][..], &[("old", "new", true), ("new", "old", true), ("old", "new", true)][..]),
+        (
+            &["old", "reverse-shadow", "new"],
+            &[
+                ("old", "reverse-shadow", true),
+                ("reverse-shadow", "old", true),
+                ("old", "reverse-shadow", true),
+                ("reverse-shadow", "new", false),
+            ],
+        ),
+    ] {
+        let place = Place::with_bookings(2_000);
+        let spec = SPEC.replacen("[store.legacy]", &format!("phases = {phases:?}\n[store.legacy]"), 1);
+        let spec = if phases.len() == 2 { spec.replace("reverse-shadow = \"0s\", ", "") } else { spec };
+        place.write("bookings.toml", spec);
+        let report = place.json(&["rehearse", "bookings.toml"], 0);
+        let made: Vec<(String, String, bool)> = report["moves"]
+            .as_array()
+            .expect("moves")
+            .iter()
+            .map(|step| {
+                let name = |end: &str| step[end].as_str().expect("a phase").to_owned();
+                (name("from"), name("to"), step["held_ms"].as_u64() > Some(0))
+            })
+            .collect();
+        let wanted: Vec<_> =
+            moves.iter().map(|(a, b, held)| ((*a).to_owned(), (*b).to_owned(), *held)).collect();
+        assert_eq!(made, wanted, "{report}");
+    }
+}
+
+#[test]
 fn rows_that_can_not_be_carried_are_found_before_it_matters() {
     let place = Place::with_bookings(20);
     place.sql("old.db", "INSERT INTO bookings VALUES (99, 'c', 'booked', 'twelve', NULL)");
     let ended = place.changeover(&["rehearse", "bookings.toml"]).expect(1);
     let all = format!("{}{}", ended.out, ended.err);
     assert!(all.contains("99") && all.contains("price") && all.contains("It stopped"), "{all}");
+    // Nor does it wait for ever where a run would go on trying.
+    let spec = SPEC.replacen("[store.legacy]", "phases = [\"old\", \"new\"]\n[store.legacy]", 1);
+    place.write("bookings.toml", spec.replace("reverse-shadow = \"0s\", ", ""));
+    let ended = place.changeover(&["rehearse", "bookings.toml"]).expect(1);
+    let all = format!("{}{}", ended.out, ended.err);
+    assert!(all.contains("99") && all.contains("It stopped"), "{all}");
 }
 
 #[test]

@@ -35,6 +35,7 @@ const MISTAKES: &[(&str, &str, &str, &str, &str)] = &[
     ),
     ("new = \"0s\"", "new = \"soon\"", "18:39", "a length of time", ""),
     ("key = { id = \"booking_id\" }\n", "", "10:1", "key", ""),
+    ("[gate]", "[backfill]\nchunk_rows = 0\n[gate]", "18:14", "a whole number of at least 1, and is 0", ""),
 ];
 
 #[test]
@@ -95,8 +96,10 @@ fn a_spec_that_is_not_there_is_a_mistake_of_the_command() {
     let test = Place::empty();
     test.changeover(&["check", "bookings.toml"])
         .expect(2)
-        .says("there is no such file")
+        .says("error: bookings.toml: the spec can't be read: there is no such file")
         .says("changeover init OLD NEW");
+    let error = test.json(&["check", "bookings.toml"], 2);
+    assert!(error["error"]["places"][0]["line"].is_null(), "there is no line to point at: {error}");
 }
 
 #[test]
@@ -186,6 +189,31 @@ fn init_asks_for_no_way_back_of_what_the_database_computes() {
 }
 
 #[test]
+fn init_says_what_it_leaves_out_and_what_is_to_be_decided() {
+    let test = Place::with_bookings(1);
+    let log = "CREATE TABLE log (at TEXT, what TEXT);";
+    let more = "CREATE VIEW held AS SELECT * FROM bookings WHERE state = 'held'; CREATE VIRTUAL TABLE words USING fts5(word);";
+    test.sql("old.db", &format!("{log}{more}"));
+    test.sql("new.db", log);
+    let ended = test.changeover(&["init", "old.db", "new.db", "--name", "fresh"]).expect(0);
+    ended
+        .says("Left out, on the old side: held (a view)")
+        .says("Left out, on the old side: words (a virtual table, or a part of one)")
+        .says("Not moved before you decide its key: old:log. log has no primary key and no unique index");
+    let spec = test.read("fresh.toml");
+    for told in [
+        "# The old side's view held is left out",
+        "# The old side's words is left out",
+        "# old = \"old:log\"",
+    ] {
+        assert!(spec.contains(told), "{told}: {spec}");
+    }
+    // What is to be decided keeps nothing else from being checked.
+    test.write("fresh.toml", spec.replace("# set.passenger = \"\"", "set.passenger = \"name\""));
+    test.changeover(&["check", "fresh.toml"]).expect(0);
+}
+
+#[test]
 fn init_overwrites_nothing() {
     let test = Place::with_bookings(1);
     let ended = test.changeover(&["init", "old.db", "new.db", "--name", "bookings"]).expect(2);
@@ -198,4 +226,25 @@ fn init_says_which_database_is_missing() {
     let test = Place::with_bookings(1);
     test.changeover(&["init", "old.db", "nwe.db"]).expect(3).says("nwe.db");
     assert!(!test.path("nwe.db").exists(), "looking at a database doesn't make one");
+}
+
+#[test]
+fn check_says_where_writes_are_refused_for_as_long_as_a_copy_takes() {
+    let test = Place::with_bookings(3);
+    let refused = |phases: &str| {
+        test.write(
+            "bookings.toml",
+            SPEC.replacen("[store.legacy]", &format!("{phases}\n[store.legacy]"), 1)
+                .replace("reverse-shadow = \"0s\", ", ""),
+        );
+        let report = test.json(&["check", "bookings.toml"], 0);
+        let locks = report["locks"].as_array().expect("locks").clone();
+        let refused =
+            locks.into_iter().filter(|lock| lock["lock"].to_string().contains("writes are refused"));
+        refused.map(|lock| lock["when"].as_str().expect("when").to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(refused(""), [""; 0]);
+    assert_eq!(refused("phases = [\"old\", \"new\"]"), ["into new", "on a rollback from new"]);
+    let ended = test.changeover(&["check", "bookings.toml"]).expect(0);
+    assert!(ended.out.contains("about 3 rows"), "{}", ended.out);
 }

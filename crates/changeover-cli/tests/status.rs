@@ -57,4 +57,17 @@ fn each_table_s_progress_is_told_with_the_rate_and_the_time_left() {
         expected.reverse();
     }
     assert_eq!(ends, expected, "{status}");
+
+    // What was counted is known to whoever finds the copy complete: the next run, and the state without one.
+    let counted = |status: &serde_json::Value| {
+        let backfill = &status["backfill"];
+        assert_eq!((&backfill["done"], &backfill["rows"]), (&true.into(), &403.into()), "{status}");
+        assert_eq!(backfill["tables"].as_array().map(Vec::len), Some(2), "{status}");
+    };
+    counted(&status);
+    run.kill();
+    let run = place.run();
+    counted(&place.json(&["status"], 0));
+    run.stop();
+    counted(&place.json(&["status"], 0));
 }

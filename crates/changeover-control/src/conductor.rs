@@ -38,13 +38,15 @@ use tokio::sync::watch as channel;
 
 pub(crate) use self::gates::{Chunks, gather, window};
 use self::heard::Spoken;
+pub(crate) use self::install::raise_counters_to;
 use self::lives::Lives;
 pub use self::plan::Plan;
-pub(crate) use self::progress::Progress;
+pub(crate) use self::progress::{CopyProgress, Progress};
 pub use self::requests::Moved;
 pub(crate) use self::sides::{Keeper, Sides, what_becomes_of};
-pub(crate) use self::start::{Conducting, Parts, disagreement, spec_of_run};
+pub(crate) use self::start::{Conducting, DISAGREES, Parts, disagreement, spec_of_run};
 pub(crate) use self::verify::authority_to_verify;
+pub(crate) use self::watch::needs_log;
 use crate::barrier::Barrier;
 use crate::clock::Clock;
 use crate::error::ControlError;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use changeover::engine::{Links, Pair};
 use changeover::store::Store;
-use changeover::{Side, StoreError};
+use changeover::{Side, StoreError, TableName};
 use changeover_api::Spec;
 use changeover_api::spec::StoreUrl;
 use changeover_tables::catalog::Catalog;
@@ -20,6 +20,8 @@ use changeover_tables::sqlite::{
 use crate::columns::{self, Columns, Tables};
 use crate::conductor::{Keeper, Sides};
 use crate::error::ControlError;
+use crate::place::place_of;
+use crate::redaction;
 use crate::shares;
 
 /// The databases of a spec, open.
@@ -29,6 +31,8 @@ pub(crate) struct Connected {
     pub(crate) catalogs: Vec<Catalog>,
     pub(crate) mappings: Vec<TableMapping>,
     pub(crate) plan: Plan,
+    /// For where in it what is found has its place.
+    spec: Spec,
     /// The tables, each with its column, whose ids both sides' databases give out.
     counted_twice: Vec<(String, String)>,
 }
@@ -68,9 +72,11 @@ impl Connected {
             databases.insert(name, database);
         }
         let mappings = spec.mappings();
-        let plan = changeover_tables::plan::plan(&mappings, &catalogs, mirroring);
+        let mut plan = changeover_tables::plan::plan(&mappings, &catalogs, mirroring);
+        let redacted = redaction::findings(spec, &plan);
+        plan.findings.extend(redacted);
         let counted_twice = shares::counted_twice(spec, &plan);
-        Ok(Self { databases, catalogs, mappings, plan, counted_twice })
+        Ok(Self { databases, catalogs, mappings, plan, spec: spec.clone(), counted_twice })
     }
 
     /// What stands in the way, if anything does.
@@ -78,7 +84,7 @@ impl Connected {
     /// # Errors
     /// [`ControlError::Spec`] with every finding that is an error, and its remedy.
     pub(crate) fn check(&self) -> Result<(), ControlError> {
-        refuse(&self.plan.findings)
+        refuse(&self.plan.findings, &self.spec)
     }
 
     /// The stores, linked.
@@ -114,16 +120,15 @@ impl Connected {
         for store in stores.values() {
             wrong.extend(store.check_expressions(&self.plan.tables).await?);
         }
-        refuse(&wrong)?;
+        refuse(&wrong, &self.spec)?;
         Ok(Sides::new(Links::new(pairs)?, keepers, self.counted_twice.clone(), Columns::of(&self.plan)))
     }
 
-    /// Takes the right to run this migration on its tables, in every database.
+    /// Takes the right to run this migration on its tables, in every database. Whoever comes second is told `holder`.
     ///
     /// # Errors
     /// [`ControlError::Owned`] with whoever has it.
-    pub(crate) async fn own(&self, migration: &str) -> Result<Vec<Ownership>, ControlError> {
-        let holder = format!("changeover run of `{migration}`, process {}", std::process::id());
+    pub(crate) async fn own(&self, migration: &str, holder: &str) -> Result<Vec<Ownership>, ControlError> {
         let mut owned = Vec::new();
         let mut files: Vec<&Path> = Vec::new();
         for (name, database) in &self.databases {
@@ -147,7 +152,7 @@ impl Connected {
                 continue;
             }
             files.push(database.path());
-            let taken = Ownership::take(database, migration, &tables, &holder).await;
+            let taken = Ownership::take(database, migration, &tables, holder).await;
             owned.push(taken.map_err(|error| match error {
                 StoreError::Busy { store, what, holder } => ControlError::Owned {
                     what: format!("store {store}: {what}"),
@@ -177,14 +182,16 @@ pub async fn links(spec: &Spec) -> Result<Arc<Links>, ControlError> {
     Ok(connected.sides(&spec.name).await?.links)
 }
 
-/// Every finding that is an error, as one.
-fn refuse(findings: &[Finding]) -> Result<(), ControlError> {
+/// Every finding that is an error, as one, each with its place.
+fn refuse(findings: &[Finding], spec: &Spec) -> Result<(), ControlError> {
     let errors: Vec<String> = findings
         .iter()
         .filter(|finding| finding.severity == Severity::Error)
         .map(|finding| {
             let column = finding.column.as_ref().map(|column| format!(".{column}")).unwrap_or_default();
-            format!("{}{column}: {}. {}", finding.table, finding.what, finding.remedy)
+            let at = place_of(finding, spec);
+            let place = format!("{}:{}:{}", spec.file().display(), at.line, at.column);
+            format!("{place}: {}{column}: {}. {}", finding.table, finding.what, finding.remedy)
         })
         .collect();
     if errors.is_empty() { Ok(()) } else { Err(ControlError::Spec(errors.join("\n"))) }
@@ -256,6 +263,10 @@ impl Keeper for SqliteKeeper {
             Some((columns::called(self.side, &self.name, name), columns::of_table(table)))
         });
         Ok(there.collect())
+    }
+
+    async fn counters(&self) -> Result<Vec<(TableName, i64)>, StoreError> {
+        self.store.counters().await
     }
 
     async fn remove_installed(&self, fenced: Option<Side>) -> Result<(), StoreError> {

@@ -70,6 +70,19 @@ pub enum ControlError {
     /// A call that makes no sense as things stand.
     #[error("{0}")]
     Refused(String),
+    /// The migration was retired: nothing can be asked of it any more.
+    #[error(
+        "the migration `{migration}` is over: it was retired on {since}. To begin another, give its spec a name of its own; \
+         to use this name once more, remove {state} first"
+    )]
+    Over {
+        /// Its name.
+        migration: String,
+        /// When it was retired.
+        since: String,
+        /// Its state.
+        state: String,
+    },
     /// A gate is shut.
     #[error("not into {into} yet: {}", blocked.join("; "))]
     Gates {
@@ -161,6 +174,7 @@ impl ControlError {
             Self::Protocol(_) => "protocol",
             Self::Spec(_) => "spec",
             Self::Refused(_) => "refused",
+            Self::Over { .. } => "over",
             Self::Gates { .. } => "gates",
             Self::GivenUp { .. } => "given-up",
             Self::Owned { .. } => "owned",

@@ -1,7 +1,7 @@
 //! The small files beside the state: written whole or not at all, and found or not found by others.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::error::ControlError;
@@ -15,21 +15,25 @@ pub(crate) enum Readers {
     All,
 }
 
-/// Puts a file's content in place atomically: a reader sees the old one or the new one.
+/// Puts a file's content in place atomically: a reader sees the old one or the new one. Only one process may write it at a
+/// time; the file beside it has one name, so that what a process that was killed leaves there is the next one's to replace.
 pub(crate) fn write(path: &Path, content: &[u8], readers: Readers) -> Result<(), ControlError> {
     let fail = |cause: std::io::Error| ControlError::file(path, "it can't be written", &cause);
     let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}.part", std::process::id()));
+    beside.push(".part");
     let beside = PathBuf::from(beside);
     let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create_new(true);
+    #[cfg(unix)]
     if readers == Readers::Owner {
-        #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        // A file that somebody else had put there would keep its own mode.
-        let _ = fs::remove_file(&beside);
     }
     let put = || {
+        // A file that somebody else had put there would keep its own mode, and a link lead elsewhere.
+        match fs::remove_file(&beside) {
+            Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => return Err(cause),
+            _ => {}
+        }
         let mut file = options.open(&beside)?;
         file.write_all(content)?;
         file.sync_all()?;
@@ -57,18 +61,40 @@ pub(crate) struct FileLock {
     _file: fs::File,
 }
 
+/// What came of trying for a lock.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    /// It is had.
+    Ours(FileLock),
+    /// Another process has it: as it has said of itself, if it has.
+    Theirs(Option<String>),
+}
+
+/// What a holder says of itself is a line.
+const HOLDER_BYTES: u64 = 1_000;
+
 impl FileLock {
-    /// Takes the lock; `None` if another process has it.
-    pub(crate) fn take(path: &Path) -> Result<Option<Self>, ControlError> {
+    /// Takes the lock, and says there who has it, for whoever comes second; the lock itself doesn't depend on that.
+    pub(crate) fn take(path: &Path, holder: &str) -> Result<Taken, ControlError> {
         let fail = |cause: std::io::Error| ControlError::file(path, "it can't be locked", &cause);
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             fs::create_dir_all(folder).map_err(fail)?;
         }
-        let file =
-            fs::OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(fail)?;
+        let mut options = fs::OpenOptions::new();
+        let mut file =
+            options.create(true).truncate(false).read(true).write(true).open(path).map_err(fail)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Self { _file: file })),
-            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Ok(()) => {
+                if let Err(error) = file.set_len(0).and_then(|()| file.write_all(holder.as_bytes())) {
+                    tracing::warn!(%error, path = %path.display(), "writing the holder's name");
+                }
+                Ok(Taken::Ours(Self { _file: file }))
+            }
+            Err(fs::TryLockError::WouldBlock) => {
+                let mut said = String::new();
+                let read = file.take(HOLDER_BYTES).read_to_string(&mut said);
+                Ok(Taken::Theirs(read.ok().map(|_| said.trim().to_owned()).filter(|said| !said.is_empty())))
+            }
             Err(fs::TryLockError::Error(cause)) => Err(fail(cause)),
         }
     }
@@ -89,6 +115,11 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read(&path).unwrap(), b"token");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        // What a process left that was killed in the midst.
+        fs::write(folder.path().join("bookings.run.part"), "half").unwrap();
+        write(&path, b"again", Readers::All).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"again");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         remove(&path).unwrap();
         remove(&path).unwrap();
     }
@@ -97,10 +128,12 @@ mod tests {
     fn a_lock_is_had_once() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("bookings.lock");
-        let first = FileLock::take(&path).unwrap();
-        assert!(first.is_some());
-        assert!(FileLock::take(&path).unwrap().is_none());
+        fs::write(&path, "one that was longer, and is dead").unwrap();
+        let first = FileLock::take(&path, "process 7").unwrap();
+        assert!(matches!(first, Taken::Ours(_)));
+        let second = FileLock::take(&path, "process 8").unwrap();
+        assert!(matches!(second, Taken::Theirs(Some(holder)) if holder == "process 7"));
         drop(first);
-        assert!(FileLock::take(&path).unwrap().is_some());
+        assert!(matches!(FileLock::take(&path, "process 8").unwrap(), Taken::Ours(_)));
     }
 }

@@ -87,9 +87,10 @@ impl Conductor {
     /// Keeps the file in step with the target, until the run ends.
     pub(crate) async fn keep_flag(self: Arc<Self>) {
         let Some(path) = self.flag_file.path() else { return };
-        let mut targets = self.barrier.targets();
+        let (mut targets, mut progress) = (self.barrier.targets(), self.progress.subscribe());
         loop {
             targets.mark_unchanged();
+            let is_stopped = self.stopped().is_some();
             if let Some(phase) = self.flag().await {
                 let written = if says(path, phase) { Ok(()) } else { write(path, phase) };
                 match written {
@@ -102,6 +103,7 @@ impl Conductor {
             }
             tokio::select! {
                 changed = targets.changed() => if changed.is_err() { return },
+                turned = progress.wait_for(|now| now.stopped.is_some() != is_stopped) => if turned.is_err() { return },
                 () = tokio::time::sleep(LOOK) => {}
             }
         }

@@ -5,6 +5,7 @@
 
 mod check;
 mod copy;
+mod locks;
 mod rehearse;
 mod verify;
 
@@ -15,6 +16,7 @@ use changeover::{Side, StoreError};
 
 pub use self::check::{CheckReport, CheckedTable, check};
 pub use self::copy::copy;
+pub use self::locks::LockWords;
 pub use self::rehearse::{RehearsalMove, RehearsalReport, rehearse};
 pub use self::verify::verify;
 use crate::comparison::TableReport;

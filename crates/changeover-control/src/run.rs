@@ -20,8 +20,9 @@ use crate::clock::Clock;
 use crate::conductor::{Conducting, Conductor, Parts, Plan};
 use crate::connect::{Connected, Elsewhere, mirroring};
 use crate::error::ControlError;
-use crate::files::{self, FileLock};
+use crate::files::{self, FileLock, Taken};
 use crate::flag::FlagFile;
+use crate::over::over;
 use crate::rights;
 use crate::secret;
 use crate::state::{AuditKind, SqliteState};
@@ -32,6 +33,9 @@ pub const DEFAULT_LISTEN: &str = "127.0.0.1:7400";
 
 /// How long a run waits for the rights of one that is just ending: a worker whose parent was killed.
 const OWN_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a port that is taken is tried for: whoever was killed gives it up in a moment.
+const PORT_WITHIN: Duration = Duration::from_secs(3);
 
 /// How long requests that are under way may take when the run ends.
 const ENDING: Duration = Duration::from_secs(2);
@@ -90,15 +94,21 @@ impl Run {
     pub async fn start(options: RunOptions) -> Result<Self, ControlError> {
         let RunOptions { spec, state, listen, flag_file, watchdog, clock } = options;
         let listen = listen.unwrap_or_else(|| DEFAULT_LISTEN.to_owned());
-        let bound = Bound::listen(&listen).await?;
         let state_path = state.unwrap_or_else(|| spec.state_path());
+        // Told before its tables are looked for, which have other names now.
+        if let Some(over) = over(&state_path, &spec.name).await? {
+            return Err(over);
+        }
         let run_file = RunFile::path_of(spec.folder(), &spec.name);
-        let state_lock = lock_state(&state_path).await?;
+        let holder = format!("changeover run of `{}`, process {}", spec.name, watchdog.process());
+        let state_lock = lock_state(&state_path, &holder).await?;
+        // After that lock: another run of this migration is told by its process, and not by its port.
+        let bound = Bound::listen_within(&listen, PORT_WITHIN).await?;
         let plan = Plan::of(spec);
         let connected = Connected::open(&plan.spec, mirroring(&plan.spec), &Elsewhere::new()).await?;
         connected.check()?;
         rights::check(&connected)?;
-        let owned = own(&connected, &plan.name).await?;
+        let owned = own(&connected, &plan.name, &holder).await?;
         let sides = connected.sides(&plan.name).await?;
         let state = Arc::new(SqliteState::open(&state_path, &plan.name).await?);
         let token = secret::random_hex(32)?;
@@ -174,19 +184,20 @@ impl Run {
 }
 
 /// One run for a state file at a time. Whoever was just killed gives it up in a moment.
-async fn lock_state(state: &Path) -> Result<FileLock, ControlError> {
+async fn lock_state(state: &Path, own: &str) -> Result<FileLock, ControlError> {
     let mut path = state.as_os_str().to_owned();
     path.push(".lock");
     let path = PathBuf::from(path);
     let deadline = tokio::time::Instant::now() + OWN_WITHIN;
     loop {
-        if let Some(lock) = FileLock::take(&path)? {
-            return Ok(lock);
-        }
+        let holder = match FileLock::take(&path, own)? {
+            Taken::Ours(lock) => return Ok(lock),
+            Taken::Theirs(holder) => holder,
+        };
         if tokio::time::Instant::now() >= deadline {
             return Err(ControlError::Owned {
                 what: format!("the state {}", state.display()),
-                holder: "another run of this migration".to_owned(),
+                holder: holder.unwrap_or_else(|| "another run of this migration".to_owned()),
                 remedy: "Two runs must not meet: end that one first".to_owned(),
             });
         }
@@ -194,10 +205,10 @@ async fn lock_state(state: &Path) -> Result<FileLock, ControlError> {
     }
 }
 
-async fn own(connected: &Connected, migration: &str) -> Result<Vec<Ownership>, ControlError> {
+async fn own(connected: &Connected, migration: &str, holder: &str) -> Result<Vec<Ownership>, ControlError> {
     let deadline = tokio::time::Instant::now() + OWN_WITHIN / 5;
     loop {
-        match connected.own(migration).await {
+        match connected.own(migration, holder).await {
             Err(ControlError::Owned { .. }) if tokio::time::Instant::now() < deadline => {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }

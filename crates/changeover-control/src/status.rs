@@ -16,7 +16,8 @@ use changeover_protocol::{Control, Millis, Phase, Slot};
 
 use crate::barrier;
 use crate::clock::Clock;
-use crate::conductor::{Chunks, Conductor, Plan, Progress, gather};
+use crate::conductor::{Chunks, Conductor, DISAGREES, Plan, Progress, gather, needs_log};
+use crate::copied;
 use crate::error::ControlError;
 use crate::state::{SqliteState, StateStore, VerificationRecord};
 
@@ -35,6 +36,10 @@ struct Facts<'f> {
     source: StatusSource,
     /// Nothing, where no run is there.
     progress: Progress,
+    /// What readers of the flag are told.
+    flag: Option<Phase>,
+    /// In which way the plan no longer fits the tables.
+    outdated: Option<String>,
     paused: bool,
     installed: Vec<Installed>,
 }
@@ -63,6 +68,9 @@ pub(crate) async fn of_run(conductor: &Conductor) -> Result<Status, ControlError
             }
         }
     }
+    let flag = conductor.flag().await;
+    // A store that is out of reach is a trouble of its own here as well.
+    let outdated = conductor.plan_outdated().await.unwrap_or_default();
     let safety = conductor.rollback_safety();
     let takes_ms = takes_ms(&control, &progress, &safety);
     Ok(assemble(Facts {
@@ -75,6 +83,8 @@ pub(crate) async fn of_run(conductor: &Conductor) -> Result<Status, ControlError
         takes_ms,
         source: StatusSource::Run,
         paused: *conductor.paused.borrow(),
+        flag,
+        outdated,
         progress,
         installed,
     }))
@@ -98,8 +108,12 @@ pub async fn of_file(spec: Spec, path: &Path) -> Result<Option<Status>, ControlE
         Phase::Retired => rollback_safety(&facts_without_a_run(&control)),
         _ => RollbackSafety { safe: false, kind: RollbackKind::Slow, since: control.since, because },
     };
+    let stopped = state.setting(DISAGREES).await?;
+    let copy = copied::recall(&state, Some(&control)).await?;
     Ok(Some(assemble(Facts {
         plan: &plan,
+        outdated: None,
+        flag: stopped.is_none().then_some(control.target.phase_shown),
         control: &control,
         evidence: &evidence,
         verification,
@@ -107,7 +121,7 @@ pub async fn of_file(spec: Spec, path: &Path) -> Result<Option<Status>, ControlE
         safety,
         takes_ms: None,
         source: StatusSource::StateFile,
-        progress: Progress::default(),
+        progress: Progress { stopped, copy, ..Progress::default() },
         paused: state.setting("paused").await?.is_some(),
         installed: Vec::new(),
     })))
@@ -162,7 +176,7 @@ fn assemble(facts: Facts<'_>) -> Status {
         phases: phases.list().collect(),
         phase: control.place.phase,
         share_percent: control.place.share.as_percent(),
-        flag: control.target.phase_shown.flag(),
+        flag: facts.flag.map(Phase::flag),
         since_ms: control.since.0,
         next: next(&facts),
         rollback: rollback(&facts),
@@ -177,7 +191,7 @@ fn assemble(facts: Facts<'_>) -> Status {
             .collect(),
         backfill: backfill(control, &facts.progress),
         verification: verification(&facts),
-        logs: logs(&facts.progress),
+        logs: logs(control, &facts.progress),
         comparisons: evidence
             .comparisons
             .iter()
@@ -196,13 +210,21 @@ fn assemble(facts: Facts<'_>) -> Status {
             .iter()
             .map(|(part, t)| Trouble { part: (*part).to_owned(), why: t.why.clone(), since_ms: t.since_ms })
             .collect(),
-        alerts: facts
-            .progress
-            .alerts(now.0)
-            .map(|alert| Alert { at_ms: alert.at_ms, text: alert.text.clone() })
-            .collect(),
+        alerts: alerts(&facts),
         installed: facts.installed,
     }
+}
+
+/// The run's, and what has been seen just now.
+fn alerts(facts: &Facts<'_>) -> Vec<Alert> {
+    let now = facts.now.0;
+    let known =
+        facts.progress.alerts(now).map(|alert| Alert { at_ms: alert.at_ms, text: alert.text.clone() });
+    let mut all: Vec<Alert> = known.collect();
+    if let Some(text) = facts.outdated.as_ref().filter(|text| all.iter().all(|alert| alert.text != **text)) {
+        all.push(Alert { at_ms: now, text: text.clone() });
+    }
+    all
 }
 
 /// Nothing while state and databases disagree: what would be next isn't known.
@@ -215,7 +237,9 @@ fn next(facts: &Facts<'_>) -> Option<Next> {
     let phase =
         if control.place.is_partial() { control.place.phase } else { phases.after(control.place.phase)? };
     let judgement = gate::judge(phase, phases, facts.evidence, &plan.limits, &[]);
-    Some(Next { phase, gates: judgement.gates.into_iter().map(GateStatus::from).collect() })
+    // What isn't carried forward is no matter for the end, which carries nothing.
+    let refused = facts.outdated.clone().filter(|_| phase != Phase::Retired);
+    Some(Next { phase, gates: judgement.gates.into_iter().map(GateStatus::from).collect(), refused })
 }
 
 fn rollback(facts: &Facts<'_>) -> RollbackStatus {
@@ -290,7 +314,7 @@ fn backfill(control: &Control, progress: &Progress) -> Option<BackfillStatus> {
         generation: backfill.generation.0,
         toward: backfill.toward,
         done: backfill.done,
-        rows: copy.rows,
+        rows: progress.copy.as_ref().map(|copy| copy.rows),
         rows_all: progress.copy.as_ref().map(|copy| copy.rows_all),
         refused: copy.refused,
         // Positive, and far below what a u64 holds.
@@ -343,7 +367,8 @@ fn verification(facts: &Facts<'_>) -> VerificationStatus {
     }
 }
 
-fn logs(progress: &Progress) -> Vec<LogStatus> {
+/// What was seen of a log that has been removed since isn't told.
+fn logs(control: &Control, progress: &Progress) -> Vec<LogStatus> {
     let shown = |(side, depth): (&Side, &changeover::store::capture::Depth)| LogStatus {
         side: *side,
         entries: depth.entries,
@@ -352,5 +377,5 @@ fn logs(progress: &Progress) -> Vec<LogStatus> {
         overflowed: depth.overflowed,
         lag_ms: Some(depth.oldest_ms),
     };
-    progress.logs.iter().map(shown).collect()
+    progress.logs.iter().filter(|(side, _)| needs_log(control, **side)).map(shown).collect()
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::catalog::{Catalog, ColumnInfo, Generated, TableInfo, TableKind};
 use crate::plan::key_choices;
+use changeover::Side;
 use changeover::mapping::{KeyColumn, TableRef};
 
 /// How sure a guess is.
@@ -61,6 +62,19 @@ pub struct Guesses {
     pub old_alone: Vec<String>,
     /// New tables that resemble no old one.
     pub new_alone: Vec<String>,
+    /// What has columns and isn't a table: it is no mapping's.
+    pub no_tables: Vec<NoTable>,
+}
+
+/// A view or a virtual table, which is left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoTable {
+    /// The side that it is on.
+    pub side: Side,
+    /// What it is.
+    pub kind: TableKind,
+    /// Its name.
+    pub name: String,
 }
 
 /// Below this, two names have nothing to do with each other.
@@ -101,7 +115,13 @@ pub fn guess(old: &Catalog, new: &Catalog) -> Guesses {
     };
     guesses.old_alone = alone(&old_tables, &used_old);
     guesses.new_alone = alone(&new_tables, &used_new);
+    guesses.no_tables = no_tables(Side::Old, old).chain(no_tables(Side::New, new)).collect();
     guesses
+}
+
+fn no_tables(side: Side, catalog: &Catalog) -> impl Iterator<Item = NoTable> {
+    let others = catalog.tables.iter().filter(|table| table.kind != TableKind::Table);
+    others.map(move |table| NoTable { side, kind: table.kind, name: table.name.clone() })
 }
 
 fn table(old_in: &Catalog, old: &TableInfo, new_in: &Catalog, new: &TableInfo) -> GuessedTable {

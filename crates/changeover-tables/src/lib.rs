@@ -11,6 +11,7 @@ pub mod data;
 mod fit;
 pub mod guess;
 pub mod plan;
+pub mod proposal;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 pub mod words;

@@ -16,7 +16,7 @@ pub use self::key::{KeyIndex, key_choices};
 use crate::catalog::{Catalog, TableInfo};
 use crate::fit::Target;
 use crate::mapping::{TableMapping, TableRef};
-use crate::words::proposed_table;
+use crate::proposal::proposed_table;
 
 /// How much a finding weighs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,10 +1,7 @@
-//! The plan in plain words: what each column becomes, which locks are taken and when, what can't come back.
+//! The plan in plain words: what each column becomes, and what can't come back.
 
-use changeover::Value;
-
-use crate::catalog::{Domain, TableInfo};
-use crate::plan::{Finding, Mirroring, Severity, Source, TablePlan};
-use changeover::mapping::{SetExpr, TableMapping};
+use crate::catalog::Domain;
+use crate::plan::{Finding, Severity, Source, TablePlan};
 
 /// What becomes of one column.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,15 +10,6 @@ pub struct ColumnWords {
     pub column: String,
     /// What becomes of it, as a sentence without its full stop.
     pub words: String,
-}
-
-/// A lock that will be taken on a user's table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LockWords {
-    /// When.
-    pub when: String,
-    /// Which, and what it keeps out.
-    pub lock: String,
 }
 
 /// What each column of the new table is made of.
@@ -58,33 +46,6 @@ pub fn backward(table: &TablePlan) -> Vec<ColumnWords> {
         words: format!("{name} keeps its old value, and takes its default in new rows"),
     }));
     all
-}
-
-/// Which locks are taken, and when. SQLite has one for the whole file, which readers don't notice.
-#[must_use]
-pub fn locks(mirroring: Mirroring) -> Vec<LockWords> {
-    let lock = |when: &str, lock: &str| LockWords { when: when.to_owned(), lock: lock.to_owned() };
-    let mut locks = vec![lock(
-        "while rows are copied or levelled",
-        "the follower's file against other writers, for each chunk or set of keys: milliseconds",
-    )];
-    if mirroring == Mirroring::Capture {
-        locks.push(lock(
-            "into shadow",
-            "the old file against writers, once, while the triggers are made: milliseconds; and, as long as the mirror runs, \
-             whenever entries of the log are discarded: well below a millisecond; an application that sets no busy_timeout \
-             is told SQLITE_BUSY then, and has to try again",
-        ));
-        locks.push(lock(
-            "into reverse-shadow, and on a rollback",
-            "both files against writers, while the log is drained and the fence is set: within the hold budget, or it is given up",
-        ));
-        locks.push(lock(
-            "when it is retired or removed",
-            "the file against writers, while triggers are dropped: milliseconds",
-        ));
-    }
-    locks
 }
 
 /// What the types alone say can't come back from the new side to the old one.
@@ -194,49 +155,6 @@ const fn takes_all(from: Domain, to: Domain) -> bool {
             | (Domain::Text, Domain::Text)
             | (Domain::Bytes, Domain::Bytes)
     )
-}
-
-/// A table for what the mapping gives, where there is none yet: the old table's columns under their new names.
-#[must_use]
-pub fn proposed_table(mapping: &TableMapping, old: &TableInfo) -> String {
-    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-    let renamed = |name: &str| {
-        let part = mapping.key.iter().find(|part| part.old.eq_ignore_ascii_case(name));
-        part.map_or_else(|| name.to_owned(), |part| part.new.clone())
-    };
-    let mut key: Vec<String> = if mapping.key.is_empty() {
-        old.primary_key.clone()
-    } else {
-        mapping.key.iter().map(|part| part.new.clone()).collect()
-    };
-    let mut lines = Vec::new();
-    for column in old.columns.iter().filter(|c| c.generated == crate::catalog::Generated::No) {
-        let name = renamed(&column.name);
-        if mapping.set.iter().any(|(set, _)| set.eq_ignore_ascii_case(&name)) {
-            continue;
-        }
-        let not_null = if column.not_null { " NOT NULL" } else { "" };
-        let declared =
-            if column.declared.is_empty() { String::new() } else { format!(" {}", column.declared) };
-        lines.push(format!("    {}{declared}{not_null}", quoted(&name)));
-    }
-    for (name, expr) in &mapping.set {
-        let declared = match expr {
-            SetExpr::Const(Value::Int(_)) => " INTEGER NOT NULL",
-            SetExpr::Const(Value::Text(_)) => " TEXT NOT NULL",
-            SetExpr::Const(Value::Real(_)) => " REAL NOT NULL",
-            _ => "",
-        };
-        lines.push(format!("    {}{declared}", quoted(name)));
-        if matches!(expr, SetExpr::Const(_)) && key.iter().all(|k| k != name) {
-            key.insert(0, name.clone());
-        }
-    }
-    if !key.is_empty() {
-        let key = key.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
-        lines.push(format!("    PRIMARY KEY ({key})"));
-    }
-    format!("CREATE TABLE {} (\n{}\n);", quoted(&mapping.new.table), lines.join(",\n"))
 }
 
 /// The words of an expression, but for those in single quotes; `now` is found there too, where `datetime` looks for it.

@@ -181,6 +181,18 @@ async fn the_locks_holder_drains_the_log_and_moves_and_nobody_else_writes_meanwh
 }
 
 #[tokio::test]
+async fn a_side_without_any_counter_says_its_greatest_id() {
+    let pair = Pair::new(
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, n TEXT);",
+        "CREATE TABLE t (id INTEGER PRIMARY KEY AUTOINCREMENT, n TEXT);",
+    );
+    let stores = pair.stores(&[mapping("t", "t")]).await;
+    pair.old_app.execute_batch("INSERT INTO t VALUES (1, 'a'), (7, 'b')").unwrap();
+    let mut lock = stores.old_fence().lock(WAIT, WAIT).await.unwrap();
+    assert_eq!(lock.counters().await.unwrap(), [(stores.table(), 8)]);
+}
+
+#[tokio::test]
 async fn a_lock_that_is_not_got_in_time_changes_nothing() {
     let pair = Pair::new(T, T);
     let stores = pair.stores(&[mapping("t", "t")]).await;

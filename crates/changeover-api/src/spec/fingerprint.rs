@@ -82,7 +82,7 @@ impl Spec {
         add("backfill".to_owned(), Digest::of(&format!("{:?}", self.backfill)));
         add("verification".to_owned(), Digest::of(&format!("{:?}", self.verification)));
         add("capture".to_owned(), Digest::of(&format!("{:?}", self.capture)));
-        add("evidence".to_owned(), Digest::of(&format!("{:?}", self.evidence)));
+        add("evidence".to_owned(), Digest::of(&format!("{:?}", self.evidence.redact)));
         Fingerprint(parts)
     }
 }

@@ -8,6 +8,7 @@ mod check;
 mod fingerprint;
 mod mapping;
 mod reader;
+mod redact;
 mod rule;
 mod schema;
 mod settings;
@@ -29,6 +30,7 @@ use toml::de::DeTable;
 pub use changeover::write::Ack;
 
 pub use self::fingerprint::{Changed, Effect, Fingerprint};
+pub use self::redact::Redacted;
 pub use self::schema::json_schema;
 pub(crate) use self::settings::ACKS;
 pub use self::settings::{
@@ -36,6 +38,7 @@ pub use self::settings::{
 };
 pub use self::source::{Location, SpecError, SpecErrors};
 pub use self::store::{StoreSpec, StoreUrl, UrlError, UrlSource};
+pub use self::suggest::nearest;
 pub use self::table::{KeyColumn, KeysBy, SetColumn, Source, TableRef, TableSpec};
 pub use self::units::show_duration;
 pub use self::write::{Draft, DraftColumn, DraftStore, DraftTable};
@@ -100,7 +103,8 @@ impl Spec {
     pub fn read(file: &Path) -> Result<Self, SpecErrors> {
         let unreadable = |cause: String, hint: Option<String>| {
             let source = source::Source::new(file, "");
-            let error = source.error(0..0, format!("the spec can't be read: {cause}"), hint);
+            let message = format!("the spec can't be read: {cause}");
+            let error = SpecError { file: file.to_owned(), line: 0, column: 0, span: 0..0, message, hint };
             SpecErrors { text: source.text, errors: vec![error] }
         };
         let length = std::fs::metadata(file).map(|meta| meta.len());
@@ -139,6 +143,7 @@ impl Spec {
         let (mut spec, paths, readable) = read_root(Fields::root(&tree), &mut found);
         check::check(&spec, &paths, readable, &mut found);
         if found.errors.is_empty() {
+            spec.evidence.implied = spec.implied_redactions();
             spec.source = found.source;
             Ok(spec)
         } else {

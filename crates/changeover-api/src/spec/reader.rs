@@ -40,7 +40,12 @@ pub(super) struct Node<'t> {
 
 impl<'t> Node<'t> {
     fn mistyped(&self, want: &str, found: &mut Findings) {
-        let message = format!("`{}` should be {want}, and is {}", self.path, with_article(self.value));
+        let is = match self.value {
+            DeValue::Integer(number) => number.to_string(),
+            DeValue::Float(number) => number.to_string(),
+            other => with_article(other).to_owned(),
+        };
+        let message = format!("`{}` should be {want}, and is {is}", self.path);
         found.error(self.at.clone(), message, None);
     }
 

@@ -147,17 +147,27 @@ impl Default for CaptureSpec {
 pub struct EvidenceSpec {
     /// Columns whose values are never shown nor kept: `column` in every table, `mapping.column` in one, `*` for all.
     pub redact: Vec<String>,
+    /// Each mapping with the columns that are made of one of these on the way to the other side.
+    pub(super) implied: Vec<(String, String)>,
 }
 
 impl EvidenceSpec {
-    /// Whether this column's values may not be shown.
+    /// Whether this column's values may not be shown. Either side's name will do, in whatever case.
     #[must_use]
     pub fn redacts(&self, mapping: &str, column: &str) -> bool {
+        let is = |name: &str| name.eq_ignore_ascii_case(column);
         self.redact.iter().any(|entry| {
             entry == "*"
-                || entry == column
-                || entry.strip_prefix(mapping).and_then(|rest| rest.strip_prefix('.')) == Some(column)
-        })
+                || is(entry)
+                || entry.strip_prefix(mapping).and_then(|rest| rest.strip_prefix('.')).is_some_and(is)
+        }) || self.implied.iter().any(|(table, name)| table == mapping && is(name))
+    }
+
+    /// The names of all columns that are redacted in some mapping; nothing of `*`.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = &str> {
+        let named = self.redact.iter().filter(|entry| *entry != "*");
+        let named = named.map(|entry| entry.rsplit_once('.').map_or(entry.as_str(), |(_, column)| column));
+        named.chain(self.implied.iter().map(|(_, column)| column.as_str()))
     }
 }
 
@@ -337,7 +347,9 @@ mod tests {
     fn a_column_is_redacted_by_any_of_its_names() {
         let evidence = |entries: &[&str]| EvidenceSpec {
             redact: entries.iter().map(|&entry| entry.to_owned()).collect(),
+            ..EvidenceSpec::default()
         };
+        assert!(evidence(&["Email"]).redacts("bookings", "email"));
         assert!(evidence(&["email"]).redacts("bookings", "email"));
         assert!(evidence(&["bookings.email"]).redacts("bookings", "email"));
         assert!(!evidence(&["bookings.email"]).redacts("users", "email"));

@@ -13,9 +13,9 @@ use crate::secret::password_in;
 pub struct SpecError {
     /// The file, as it was named by whoever asked for it.
     pub file: PathBuf,
-    /// The line, from 1.
+    /// The line, from 1; 0 where there is no text to point into.
     pub line: usize,
-    /// The column, from 1, in characters.
+    /// The column, from 1, in characters; 0 where there is no text to point into.
     pub column: usize,
     /// The bytes of the text that are meant.
     pub span: Range<usize>,
@@ -27,10 +27,21 @@ pub struct SpecError {
 
 impl fmt::Display for SpecError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}: {}", self.file.display(), self.line, self.column, self.message)?;
+        write!(f, "{}: {}", self.place(), self.message)?;
         match &self.hint {
             Some(hint) => write!(f, " ({hint})"),
             None => Ok(()),
+        }
+    }
+}
+
+impl SpecError {
+    /// `FILE:LINE:COLUMN`, as editors and other programs understand it; the file alone where it couldn't be read.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self.line {
+            0 => self.file.display().to_string(),
+            line => format!("{}:{line}:{}", self.file.display(), self.column),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! "Did you mean": the known name nearest to one that isn't known.
 
 /// The name among `known` that is nearest to `given`, if one is near enough to have been meant.
-pub(super) fn nearest<'k>(given: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+#[must_use]
+pub fn nearest<'k>(given: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let plain = plain(given);
     let room = (plain.chars().count() / 3).clamp(1, 3);
     known

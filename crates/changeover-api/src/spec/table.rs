@@ -107,13 +107,13 @@ impl TableSpec {
         values.position(|old| old == column).map_or(RouteBy::Given, RouteBy::KeyValue)
     }
 
-    /// Whether this column, by either side's name, is in the key.
-    #[must_use]
-    pub fn has_in_key(&self, column: &str) -> bool {
-        self.key.iter().any(|entry| match entry {
-            KeyColumn::Columns { old, new } => old == column || new == column,
-            KeyColumn::OldConst { old, .. } => old == column,
-        })
+    /// The key's columns, by either side's name.
+    pub fn key_columns(&self) -> impl Iterator<Item = &str> {
+        let names = self.key.iter().map(|entry| match entry {
+            KeyColumn::Columns { old, new } => (old, Some(new)),
+            KeyColumn::OldConst { old, .. } => (old, None),
+        });
+        names.flat_map(|(old, new)| std::iter::once(old).chain(new)).map(String::as_str)
     }
 }
 

@@ -50,7 +50,8 @@ pub struct DraftTable {
     pub old: TableRef,
     /// The table on the new side.
     pub new: TableRef,
-    /// Old columns of the key, and what they are called on the new side.
+    /// Old columns of the key, and what they are called on the new side. None: it is to be decided, and until then the
+    /// whole table is a comment.
     pub key: Vec<(String, String)>,
     /// What stands beside the key.
     pub key_note: Option<String>,
@@ -120,9 +121,21 @@ fn store(out: &mut String, store: &DraftStore) {
     line(out, &entry, store.note.as_deref());
 }
 
+/// Without its key a table can't be read again: it is there as a comment, to be filled in.
 fn table(out: &mut String, table: &DraftTable) {
-    out.push_str("\n[[table]]\n");
+    out.push('\n');
+    if !table.key.is_empty() {
+        out.push_str("[[table]]\n");
+        comments(out, &table.notes);
+        return entries(out, table);
+    }
     comments(out, &table.notes);
+    let mut undecided = "[[table]]\n".to_owned();
+    entries(&mut undecided, table);
+    comments(out, &[undecided]);
+}
+
+fn entries(out: &mut String, table: &DraftTable) {
     if let Some(name) = &table.name {
         line(out, &format!("name = {}", text(name)), None);
     }
@@ -133,7 +146,8 @@ fn table(out: &mut String, table: &DraftTable) {
         .iter()
         .map(|(old, new)| format!("{} = {}", key(&key_column(old)), text(&key_column(new))))
         .collect();
-    line(out, &format!("key = {{ {} }}", pairs.join(", ")), table.key_note.as_deref());
+    let pairs = if pairs.is_empty() { "OLD_COLUMN = \"NEW_COLUMN\"".to_owned() } else { pairs.join(", ") };
+    line(out, &format!("key = {{ {pairs} }}"), table.key_note.as_deref());
     columns(out, "set", &table.set);
     columns(out, "back", &table.back);
 }
@@ -265,6 +279,23 @@ mod tests {
         assert!(text.contains("# guess: a like name of a like type"), "{text}");
         assert!(text.contains("# mismatch = {"), "{text}");
         assert_eq!(spec.locate("table[0].set.region").line, spec.locate("table[0].set.status").line + 1);
+    }
+
+    #[test]
+    fn a_table_whose_key_is_to_be_decided_is_a_comment() {
+        let sql = |sql: &str| Source::Sql(sql.to_owned());
+        let mut undecided = draft(&[("status".to_owned(), sql("state"))]);
+        let decided = undecided.tables[0].clone();
+        undecided.tables[0].key.clear();
+        undecided.tables.push(decided);
+        let text = undecided.to_toml();
+        let spec = Spec::parse(Path::new("x.toml"), &text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+        assert_eq!(spec.tables.len(), 1, "{text}");
+        for line in
+            ["# [[table]]", "# key = { OLD_COLUMN = \"NEW_COLUMN\" }    # guess", "# set.status = \"state\""]
+        {
+            assert!(text.contains(line), "{line}: {text}");
+        }
     }
 
     fn a_source() -> impl Strategy<Value = Source> {

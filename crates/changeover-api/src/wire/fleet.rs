@@ -168,19 +168,10 @@ impl InstanceSettings {
 
 /// A service's answers have fields, not tables: one of a redacted column's name is redacted wherever it is.
 fn redact(spec: &Spec) -> Redact {
-    let entries = &spec.evidence.redact;
-    let all = entries.iter().any(|entry| entry == "*");
-    let is_key = |entry: &String| match entry.rsplit_once('.') {
-        Some((mapping, column)) => spec.table(mapping).is_some_and(|(_, table)| table.has_in_key(column)),
-        None => spec.tables.iter().any(|table| table.has_in_key(entry)),
-    };
-    let name =
-        |entry: &String| entry.rsplit_once('.').map_or(entry.as_str(), |(_, column)| column).to_owned();
-    Redact {
-        columns: entries.iter().filter(|entry| *entry != "*").map(name).collect(),
-        keys: all || entries.iter().any(is_key),
-        all,
-    }
+    let all = spec.evidence.redact.iter().any(|entry| entry == "*");
+    let keys =
+        spec.tables.iter().any(|table| table.key_columns().any(|c| spec.evidence.redacts(&table.name, c)));
+    Redact { columns: spec.evidence.columns().map(str::to_owned).collect(), keys: all || keys, all }
 }
 
 /// Without what only the spec says: [`InstanceSettings::of`] has all of it.

@@ -23,8 +23,9 @@ pub struct Status {
     pub phase: Phase,
     /// The share of the keys that is in it, in per cent: less than 100 only in `reverse-shadow`.
     pub share_percent: f64,
-    /// The flag: 0 to 3.
-    pub flag: u8,
+    /// The flag: 0 to 3, as readers of it are told. While state and databases disagree it is what the databases say; nothing
+    /// where they leave it open, or weren't asked.
+    pub flag: Option<u8>,
     /// Since when, in milliseconds since 1970.
     pub since_ms: u64,
     /// What is next, and whether anything stands in its way. `None`: there is nothing further.
@@ -79,6 +80,9 @@ pub struct Next {
     pub phase: Phase,
     /// Its gates.
     pub gates: Vec<GateStatus>,
+    /// Why no move is begun, whatever the gates say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 impl Next {
@@ -212,8 +216,8 @@ pub struct BackfillStatus {
     pub toward: Side,
     /// It is complete.
     pub done: bool,
-    /// Rows copied, by this run and those before.
-    pub rows: u64,
+    /// Rows copied, by this run and those before; nothing where nobody has counted: without a run, before it is complete.
+    pub rows: Option<u64>,
     /// Rows that there are, about.
     #[serde(default)]
     pub rows_all: Option<u64>,
@@ -225,8 +229,7 @@ pub struct BackfillStatus {
     /// About how much time is left, in milliseconds.
     #[serde(default)]
     pub left_ms: Option<u64>,
-    /// The same for each table, in the order of the copy. Empty where nobody has counted: without a run, or in one that
-    /// found the copy complete.
+    /// The same for each table, in the order of the copy. Empty where nobody has counted.
     #[serde(default)]
     pub tables: Vec<TableBackfill>,
 }

@@ -30,7 +30,7 @@ pub(crate) struct AbortArgs {
 /// # Errors
 /// If there is no run, or the new side is the authority.
 pub(crate) async fn answer(args: &AbortArgs, terminal: &Terminal) -> Result<Exit, CliError> {
-    let remote = Remote::find(&args.which)?.because(&args.because)?;
+    let remote = Remote::find(&args.which).await?.because(&args.because)?;
     let consequence = "Everything that was installed is removed, and the copy starts from nothing if the migration is \
                        begun again. The new side's rows stay.";
     if !confirm(args.sure, terminal, consequence, "Give this migration up?")? {

@@ -31,7 +31,7 @@ pub(crate) struct AdoptArgs {
 /// # Errors
 /// If there is no run, or nothing to adopt.
 pub(crate) async fn answer(args: &AdoptArgs, terminal: &Terminal) -> Result<Exit, CliError> {
-    let remote = Remote::find(&args.which)?.because(&args.because)?;
+    let remote = Remote::find(&args.which).await?.because(&args.because)?;
     let consequence = "What the databases say becomes the state: what the state says otherwise is forgotten, and the \
                        verification starts anew.";
     if !confirm(args.sure, terminal, consequence, "Adopt what the databases say?")? {

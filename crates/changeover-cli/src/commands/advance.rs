@@ -67,7 +67,7 @@ impl Overrides {
 /// # Errors
 /// If there is no run, a gate is closed, or the move was given up.
 pub(crate) async fn answer(args: &AdvanceArgs, terminal: &Terminal) -> Result<Exit, CliError> {
-    let remote = Remote::find(&args.which)?.because(&args.overrides.because)?;
+    let remote = Remote::find(&args.which).await?.because(&args.overrides.because)?;
     let overrides = args.overrides.list();
     let asked = remote.advance(args.to, args.share, &overrides);
     let moved = with_word(&remote, terminal, asked).await?;

@@ -59,7 +59,7 @@ pub(crate) async fn answer(args: &InstancesArgs, terminal: &Terminal) -> Result<
         show::instances::show(&status, terminal)?;
         return Ok(Exit::Done);
     };
-    let remote = Remote::find(&forget.which)?.because(&forget.because)?;
+    let remote = Remote::find(&forget.which).await?.because(&forget.because)?;
     let consequence = format!(
         "To forget {} is to say that its process is dead and its step file gone; if it still runs, it writes by a step \
          that nobody counts. The last verification no longer counts afterwards.",

@@ -23,7 +23,7 @@ pub(crate) struct PauseArgs {
 /// # Errors
 /// If there is no run, or it can't write its state.
 pub(crate) async fn answer(args: &PauseArgs, paused: bool, terminal: &Terminal) -> Result<Exit, CliError> {
-    let remote = Remote::find(&args.which)?.because(&args.because)?;
+    let remote = Remote::find(&args.which).await?.because(&args.because)?;
     let done = remote.pause(paused).await?;
     show::done(&done, terminal)?;
     Ok(Exit::Done)

@@ -31,7 +31,7 @@ pub(crate) struct RetireArgs {
 /// # Errors
 /// If there is no run, a gate is closed, or the old tables can't be locked.
 pub(crate) async fn answer(args: &RetireArgs, terminal: &Terminal) -> Result<Exit, CliError> {
-    let remote = Remote::find(&args.which)?.because(&args.overrides.because)?;
+    let remote = Remote::find(&args.which).await?.because(&args.overrides.because)?;
     let consequence = "Retiring ends the migration: everything that was installed is removed, the old tables are \
                        renamed, and there is no way back by `rollback`. No data is dropped.";
     if !confirm(args.sure, terminal, consequence, "Retire the old side?")? {

@@ -43,7 +43,7 @@ pub(crate) struct RollbackArgs {
 /// # Errors
 /// If there is no run, or the move was given up.
 pub(crate) async fn answer(args: &RollbackArgs, terminal: &Terminal) -> Result<Exit, CliError> {
-    let remote = Remote::find(&args.which)?.because(&args.because)?;
+    let remote = Remote::find(&args.which).await?.because(&args.because)?;
     // The run has a working folder of its own.
     let file = args.leave_behind.as_ref().map(std::path::absolute).transpose();
     let file =

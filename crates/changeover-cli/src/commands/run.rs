@@ -29,8 +29,9 @@ It starts where it was: killed at any moment and started again, it goes on. Noth
 itself: `changeover advance` does it, from another terminal in this folder. Ctrl-C stops it; what \
 stays installed is told then, and the service goes on meanwhile.
 
-Services without the library read the flag: from the file of --flag-file, or by \
-GET /v1/migrations/NAME/flag; 0 to 3 for old, shadow, reverse-shadow, new.")]
+Services without the library read the flag, 0 to 3 for old, shadow, reverse-shadow, new: from the \
+file of --flag-file, which holds the digit and a line's end; or by GET /v1/migrations/NAME/flag, \
+which answers {\"flag\":0,\"phase\":\"old\"} and wants no token.")]
 pub(crate) struct RunArgs {
     /// The spec: a TOML file, as `changeover init` writes one
     #[arg(value_name = "SPEC")]
@@ -40,7 +41,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "ADDRESS", default_value = DEFAULT_LISTEN)]
     pub(crate) listen: String,
 
-    /// Keep the flag, 0 to 3, in this file as well; it is replaced atomically
+    /// Keep the flag in this file as well: a digit, 0 to 3, and a line's end. It is replaced atomically
     #[arg(long, value_name = "PATH")]
     pub(crate) flag_file: Option<PathBuf>,
 
@@ -142,6 +143,14 @@ async fn work_until_stopped(args: RunArgs, watchdog: &Watchdog, terminal: &Termi
         _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
     };
     watchdog.tell(&Word::Up);
+    if !run.address().ip().is_loopback() {
+        let told = terminal.err.warn(format_args!(
+            "{} can be reached from other machines, over plain HTTP: whoever sees the traffic can read the token, and with it \
+             move the migration. Listen on 127.0.0.1, or let only a network that you trust come near.",
+            run.address()
+        ));
+        terminal.say(show::block::paragraph(&told, 0, terminal).trim_end());
+    }
     if terminal.json {
         let up =
             json!({ "event": "up", "migration": name, "address": run.address(), "run_file": run.run_file() });

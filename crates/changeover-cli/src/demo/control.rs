@@ -138,7 +138,7 @@ impl Plane {
         Ok(Moved {
             phase: status.phase,
             share_percent: status.share_percent,
-            flag: status.flag,
+            flag: status.phase.flag(),
             text: String::new(),
             held_ms: 0,
             under_way: false,

@@ -102,7 +102,7 @@ impl Script<'_> {
             .plane
             .wait_for(self.story, "the backfill", |s| s.backfill.as_ref().is_some_and(|b| b.done))
             .await?;
-        let rows = status.backfill.map_or(0, |b| b.rows);
+        let rows = status.backfill.and_then(|b| b.rows).unwrap_or(0);
         self.story.good(&format!("Backfill: {} rows copied while everybody went on writing.", grouped(rows)));
         let status = self
             .plane

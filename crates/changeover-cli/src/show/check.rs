@@ -1,6 +1,7 @@
 //! What a check found: the plan, what stands in the way, what wouldn't come back, the locks, and the SQL that undoes it
 //! all by hand.
 
+use changeover::Key;
 use changeover_api::Spec;
 use changeover_control::jobs::CheckReport;
 use changeover_tables::data::{TableData, Trouble};
@@ -127,13 +128,18 @@ fn kinds(data: &TableData) -> [(&'static str, &[Trouble]); 4] {
 
 /// Some rows, with the value at fault where it may be shown.
 fn examples(trouble: &Trouble, data: &TableData, spec: &Spec) -> Vec<String> {
-    let hidden = trouble.column.as_ref().is_some_and(|column| spec.evidence.redacts(&data.table, column));
+    let hides = |column: &str| spec.evidence.redacts(&data.table, column);
+    let hidden = trouble.column.as_deref().is_some_and(hides);
+    let key_hidden = spec.table(&data.table).is_some_and(|(_, table)| table.key_columns().any(hides));
+    let key = |key: &Key| if key_hidden { format!("{}((redacted))", data.table) } else { key.to_string() };
     trouble
         .examples
         .iter()
         .map(|example| match &example.value {
-            Some(value) if !hidden => format!("{} with {}", example.key, words::one_line(&value.to_string())),
-            _ => example.key.to_string(),
+            Some(value) if !hidden => {
+                format!("{} with {}", key(&example.key), words::one_line(&value.to_string()))
+            }
+            _ => key(&example.key),
         })
         .collect()
 }

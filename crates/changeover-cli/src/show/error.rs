@@ -43,8 +43,8 @@ pub(crate) fn as_json(error: &CliError) -> Value {
 pub(crate) fn place_as_json(error: &SpecError) -> Value {
     json!({
         "file": error.file.display().to_string(),
-        "line": error.line,
-        "column": error.column,
+        "line": (error.line > 0).then_some(error.line),
+        "column": (error.column > 0).then_some(error.column),
         "message": error.message,
         "hint": error.hint,
     })
@@ -70,8 +70,7 @@ fn places(errors: &SpecErrors, terminal: &Terminal) -> String {
     let mut text = String::new();
     for error in &errors.errors {
         // First the one line that editors and other programs understand.
-        let place = format!("{}:{}:{}", error.file.display(), error.line, error.column);
-        text.push_str(&format!("{} {place}: {}\n", terminal.err.bad("error:"), error.message));
+        text.push_str(&format!("{} {}: {}\n", terminal.err.bad("error:"), error.place(), error.message));
         let source = NamedSource::new(error.file.display().to_string(), errors.text.to_string());
         let excerpt = Excerpt { error, source };
         let mut drawn = String::new();

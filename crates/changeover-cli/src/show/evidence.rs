@@ -36,9 +36,9 @@ pub(crate) fn work(status: &Status, terminal: &Terminal) -> Facts {
 
 fn backfill(backfill: &BackfillStatus) -> String {
     let mut text = format!("towards the {} side, ", backfill.toward);
-    let rows = backfill.rows;
+    let rows = backfill.rows.unwrap_or(0);
     match (backfill.done, backfill.rows_all) {
-        // Without a run nobody has counted.
+        // A run that didn't keep what it has counted.
         (true, None) => text.push_str("complete"),
         (true, Some(_)) => text.push_str(&format!("complete: {}", words::counted(rows, "row"))),
         (false, Some(all)) => {

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use changeover_tables::catalog::TableKind;
 use changeover_tables::guess::{Certainty, GuessedTable, Guesses};
 use serde_json::{Value, json};
 
 use super::block::{Columns, Shown};
+use super::words;
 use crate::error::CliError;
 use crate::terminal::Terminal;
 
@@ -44,9 +46,29 @@ pub(crate) fn show(guesses: &Guesses, name: &str, file: &Path, terminal: &Termin
             terminal.say(format_args!("Left out, on the {side} side: {}", alone.join(", ")));
         }
     }
+    for one in &guesses.no_tables {
+        let kind = no_table(one.kind);
+        terminal.say(format_args!(
+            "Left out, on the {} side: {} ({kind})",
+            one.side,
+            words::one_line(&one.name)
+        ));
+    }
+    for guessed in guesses.tables.iter().filter(|guessed| guessed.key.is_empty()) {
+        let told = format!("Not moved before you decide its key: {}. {}", guessed.old, guessed.key_note);
+        terminal.say(terminal.err.warn(words::one_line(&told)));
+    }
     let code = terminal.err.code(format_args!("changeover check {}", file.display()));
     terminal.say(format_args!("Wrote {}. Look at what it marks as guess, then: {code}", file.display()));
     Ok(())
+}
+
+const fn no_table(kind: TableKind) -> &'static str {
+    match kind {
+        TableKind::Table => "a table",
+        TableKind::View => "a view",
+        TableKind::Virtual => "a virtual table, or a part of one",
+    }
 }
 
 /// New columns that must be given something.
@@ -67,6 +89,7 @@ fn as_json(guesses: &Guesses, name: &str, file: &Path) -> Value {
                 "old": guessed.old.to_string(),
                 "new": guessed.new.to_string(),
                 "certainty": certainty(guessed.certainty),
+                "key_note": guessed.key_note,
                 "key": guessed.key.iter().map(|part| json!({ "old": part.old, "new": part.new })).collect::<Vec<_>>(),
                 "columns": guessed.columns.iter().map(|column| json!({
                     "new": column.new,
@@ -85,5 +108,10 @@ fn as_json(guesses: &Guesses, name: &str, file: &Path) -> Value {
         "tables": tables,
         "old_alone": guesses.old_alone,
         "new_alone": guesses.new_alone,
+        "no_tables": guesses.no_tables.iter().map(|one| json!({
+            "side": one.side,
+            "what": no_table(one.kind),
+            "name": one.name,
+        })).collect::<Vec<_>>(),
     })
 }

@@ -43,24 +43,43 @@ fn text(status: &Status, terminal: &Terminal) -> String {
     text
 }
 
-/// `bookings: shadow since 03:12 (2 h 5 min)`.
+/// `bookings: shadow since 03:12 (2 h 5 min)`; where the state isn't believed, that.
 fn headline(status: &Status, paint: Paint) -> String {
+    if status.stopped.is_some() {
+        let told = "state and databases disagree; nothing is done until: changeover adopt";
+        return format!("{}: {}", status.migration, paint.bad(told));
+    }
+    format!("{}: {}", status.migration, since(status, paint))
+}
+
+/// `shadow since 03:12 (2 h 5 min)`.
+fn since(status: &Status, paint: Paint) -> String {
     let place = words::place(status.phase, status.share_percent);
     let since = words::moment(status.since_ms, status.at_ms);
     let ago = words::ago(status.since_ms, status.at_ms);
-    format!("{}: {} since {since} ({ago})", status.migration, paint.strong(place))
+    format!("{} since {since} ({ago})", paint.strong(place))
 }
 
 /// What a person needs: what is wrong, what is next, what stands in the way, how to undo.
 fn lead(status: &Status, paint: Paint) -> Facts {
     let mut facts = Facts::new();
     if status.source == StatusSource::StateFile {
-        let told = "no: this is what the state file says. Start it: changeover run SPEC";
-        facts.add("running", paint.warn(told));
+        let told = match status.phase {
+            Phase::Retired => "no: this is what the state file says".to_owned(),
+            _ => paint.warn("no: this is what the state file says. Start it: changeover run SPEC"),
+        };
+        facts.add("running", told);
     }
     if let Some(problem) = &status.stopped {
-        let problem = problem.trim_end_matches('.');
-        facts.add("stopped", paint.bad(format_args!("{problem}. Nothing is done until: changeover adopt")));
+        facts.add("because", paint.bad(problem));
+        facts.add(
+            "flag",
+            match status.flag.and_then(|flag| flag.to_string().parse::<Phase>().ok()) {
+                Some(phase) => format!("{} ({phase}), as the databases say", phase.flag()),
+                None => "not known: it stays as it was".to_owned(),
+            },
+        );
+        facts.add("state", format!("{}, which isn't believed", since(status, paint)));
     }
     if let Some(moving) = &status.moving {
         facts.add("moving", paint.warn(self::moving(moving, status.at_ms)));
@@ -76,7 +95,8 @@ fn lead(status: &Status, paint: Paint) -> Facts {
         }
         Some(next) => {
             let command = if next.phase == Phase::Retired { "retire" } else { "advance" };
-            let blocked: Vec<String> = next.blocked_by().map(|one| gate(one, paint)).collect();
+            let refused = next.refused.iter().map(|why| paint.warn(words::one_line(why)));
+            let blocked: Vec<String> = refused.chain(next.blocked_by().map(|one| gate(one, paint))).collect();
             facts.add("next", format!("{} (changeover {command})", next.phase));
             if blocked.is_empty() {
                 facts.add("blocked by", paint.good("nothing"));
@@ -235,6 +255,17 @@ mod tests {
                 println!("{}", super::text(&status(), &screen(width, true)));
             }
         }
+    }
+
+    #[test]
+    fn what_is_not_believed_does_not_lead() {
+        let stopped = Some("the state is new".to_owned());
+        let text = text(&Status { stopped, flag: Some(2), next: None, ..status() }, &screen(100, false));
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].starts_with("bookings: state and databases disagree"), "{text}");
+        assert!(lines[0].ends_with("changeover adopt") && lines[1].contains("the state is new"), "{text}");
+        assert!(lines[2].contains("2 (reverse-shadow), as the databases say"), "{text}");
+        assert!(lines[3].contains("shadow since") && lines[3].contains("isn't believed"), "{text}");
     }
 
     #[test]

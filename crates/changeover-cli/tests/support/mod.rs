@@ -204,7 +204,10 @@ impl Place {
     /// Starts `run`, and doesn't wait.
     #[track_caller]
     pub fn start(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Running<'_> {
-        let mut all = vec!["run", "bookings.toml", "--listen", "127.0.0.1:0"];
+        let mut all = vec!["run", "bookings.toml"];
+        if !arguments.contains(&"--listen") {
+            all.extend(["--listen", "127.0.0.1:0"]);
+        }
         all.extend(arguments);
         let mut command = self.command(&all);
         command.envs(variables.iter().copied());
@@ -309,6 +312,11 @@ impl Running<'_> {
             std::thread::sleep(LOOK_EVERY);
         }
         panic!("{what}: not within {PATIENCE:?}; last: {last}\n--- run\n{}", self.place.read("run.err"));
+    }
+
+    /// The process that was started: the one that watches over the worker.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a signal to parent and worker.

@@ -57,7 +57,7 @@ pub fn wire_error(error: &ControlError) -> WireError {
         ControlError::Store(StoreError::Busy { .. }) => ErrorCode::Refused,
         ControlError::Store(_) => ErrorCode::Store,
         ControlError::Spec(_) | ControlError::Listen { .. } => ErrorCode::Spec,
-        ControlError::Refused(_) => ErrorCode::Refused,
+        ControlError::Refused(_) | ControlError::Over { .. } => ErrorCode::Refused,
         ControlError::GivenUp { .. } => ErrorCode::GivenUp,
         ControlError::Owned { .. } => ErrorCode::Owned,
         ControlError::File { .. } => ErrorCode::File,

@@ -17,6 +17,12 @@ use crate::error::ControlError;
 /// kernel's queue.
 const CONNECTIONS: usize = 4_096;
 
+/// What is said of a port that somebody else listens on.
+const TAKEN: &str = "the port is taken";
+
+/// How often a port that is taken is tried again.
+const AGAIN: Duration = Duration::from_millis(100);
+
 /// A listener that accepts no more connections than it may hold.
 #[derive(Debug)]
 pub(crate) struct Bound {
@@ -26,6 +32,30 @@ pub(crate) struct Bound {
 }
 
 impl Bound {
+    /// The same as [`Bound::listen`], but a port that is taken is tried for so long: a run that was killed a moment ago may
+    /// have it still.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) async fn listen_within(address: &str, within: Duration) -> Result<Self, ControlError> {
+        let deadline = tokio::time::Instant::now() + within;
+        let mut is_told = false;
+        loop {
+            match Self::listen(address).await {
+                Err(ControlError::Listen { cause, .. })
+                    if cause == TAKEN && tokio::time::Instant::now() < deadline =>
+                {
+                    if !is_told {
+                        tracing::warn!("{address}: {TAKEN}; it is tried for {} s more", within.as_secs());
+                        is_told = true;
+                    }
+                    tokio::time::sleep(AGAIN).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
     /// Listens on the address; port 0 takes any that is free.
     ///
     /// # Errors
@@ -33,7 +63,7 @@ impl Bound {
     pub(crate) async fn listen(address: &str) -> Result<Self, ControlError> {
         let fail = |cause: io::Error| {
             let cause = match cause.kind() {
-                io::ErrorKind::AddrInUse => "the port is taken".to_owned(),
+                io::ErrorKind::AddrInUse => TAKEN.to_owned(),
                 _ => cause.to_string(),
             };
             ControlError::Listen { address: address.to_owned(), cause }

@@ -43,7 +43,9 @@ const fn number(n: u64) -> f64 {
 fn set(status: &Status) {
     let migration = status.migration.clone();
     let put = |name: &'static str, value: f64| gauge!(name, "migration" => migration.clone()).set(value);
-    put("changeover_flag", f64::from(status.flag));
+    if let Some(flag) = status.flag {
+        put("changeover_flag", f64::from(flag));
+    }
     put("changeover_share_ratio", status.share_percent / 100.0);
     put("changeover_phase_entered_timestamp_seconds", number(status.since_ms) / 1_000.0);
     put("changeover_rollback_safe", f64::from(u8::from(status.rollback.safe)));
@@ -52,10 +54,15 @@ fn set(status: &Status) {
     put("changeover_instances", number(status.instances.len() as u64));
     put("changeover_instances_silent", number(status.instances.iter().filter(|i| i.silent).count() as u64));
     put("changeover_troubles", number(status.troubles.len() as u64));
-    let blocked = status.next.as_ref().map_or(0, |next| next.blocked_by().count());
+    let blocked = status
+        .next
+        .as_ref()
+        .map_or(0, |next| next.blocked_by().count() + usize::from(next.refused.is_some()));
     put("changeover_gates_closed", number(blocked as u64));
     if let Some(backfill) = &status.backfill {
-        put("changeover_backfill_rows", number(backfill.rows));
+        if let Some(rows) = backfill.rows {
+            put("changeover_backfill_rows", number(rows));
+        }
         put("changeover_backfill_done", f64::from(u8::from(backfill.done)));
     }
     if let Some(last) = &status.verification.last {

@@ -13,6 +13,7 @@ use tokio::sync::MutexGuard;
 use super::requests::Moved;
 use super::{Conductor, LeaveBehind, install, left_behind};
 use crate::error::ControlError;
+use crate::over;
 use crate::state::AuditKind;
 
 /// What is told on arriving in `old` from a side that has been the authority.
@@ -34,6 +35,9 @@ impl Conductor {
         self.check_not_stopped()?;
         let _one = self.alone_or_within_a_move().await?;
         let record = self.barrier.record();
+        if let Some(over) = over::refusal(&record, &self.plan.name, None) {
+            return Err(over);
+        }
         let at = record.shift.as_ref().map_or(record.place, |shift| shift.from);
         let before =
             if record.shift.is_some() { Some(at.phase) } else { self.plan.settings.phases.before(at.phase) };
@@ -110,6 +114,9 @@ impl Conductor {
         self.instances_heard().await;
         self.check_not_stopped()?;
         let record = self.barrier.record();
+        if let Some(over) = over::refusal(&record, &self.plan.name, None) {
+            return Err(over);
+        }
         if record.place.phase > Phase::Shadow
             || record.target.assignments.iter().any(|a| a.step.authority() == Side::New)
         {

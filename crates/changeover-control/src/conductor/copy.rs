@@ -14,6 +14,7 @@ use changeover_protocol::moves::Mirror;
 use super::Conductor;
 use super::install::patiently;
 use super::progress::CopyProgress;
+use crate::copied;
 use crate::error::ControlError;
 use crate::state::{AuditKind, GenerationRecord};
 
@@ -79,6 +80,10 @@ impl Conductor {
             self.verify_in_hold(toward.other()).await?;
         }
         let done_ms = self.clock.now().0;
+        let copy = self.progress.borrow().copy.clone();
+        if let Some(copy) = copy {
+            copied::keep(&*self.state, generation.0, &copy, done_ms).await?;
+        }
         self.progress.send_modify(|all| {
             if let Some(copy) = &mut all.copy {
                 copy.done_ms = Some(done_ms);

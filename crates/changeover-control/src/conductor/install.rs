@@ -11,7 +11,7 @@ use std::time::Duration;
 use changeover::store::Store;
 use changeover::store::capture::{CaptureLog, CaptureOptions};
 use changeover::store::fence::{Fence, FenceState};
-use changeover::{Phase, Side, StoreError};
+use changeover::{Phase, Side, StoreError, TableName};
 use changeover_protocol::control::Epoch;
 use changeover_protocol::moves::Mirror;
 
@@ -190,13 +190,24 @@ pub(super) async fn raise_counters(
         let mut lock = patiently(|| fence.lock(COUNTERS_WAIT, COUNTERS_STALL)).await?;
         counters.extend(lock.counters().await?);
     }
+    raise_counters_to(&counters, far).await
+}
+
+/// Raises a side's counters to at least these.
+///
+/// # Errors
+/// With the name of whoever stood in the way of a lock.
+pub(crate) async fn raise_counters_to(
+    counters: &[(TableName, i64)],
+    far: &[Arc<dyn Store>],
+) -> Result<(), ControlError> {
     if counters.is_empty() {
         return Ok(());
     }
     for store in far {
         let Some(fence) = store.fence() else { continue };
         let mut lock = patiently(|| fence.lock(COUNTERS_WAIT, COUNTERS_STALL)).await?;
-        lock.raise_counters(&counters).await?;
+        lock.raise_counters(counters).await?;
         lock.commit().await?;
     }
     Ok(())

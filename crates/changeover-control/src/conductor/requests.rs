@@ -12,11 +12,11 @@ use changeover_protocol::moves::Mirror;
 use changeover_protocol::{Phase, Place, Share};
 use tokio::sync::broadcast;
 
-use super::settle::RETIRED;
 use super::{Conductor, install};
 use crate::asked::{Asked, asked};
 use crate::barrier::sentence;
 use crate::error::ControlError;
+use crate::over::{self, RETIRED};
 use crate::shares;
 use crate::state::{AuditKind, NewAudit};
 
@@ -89,12 +89,15 @@ impl Conductor {
         } else {
             phases.after(record.place.phase)
         };
-        let Some(to) = to.or(next) else {
-            return Err(ControlError::Refused(
-                "the migration is retired: there is nothing to advance to".to_owned(),
-            ));
-        };
         // Asked again, as by whoever lost the answer.
+        if to != Some(Phase::Retired)
+            && let Some(over) = over::refusal(&record, &self.plan.name, None)
+        {
+            return Err(over);
+        }
+        let Some(to) = to.or(next) else {
+            return Err(ControlError::Refused(format!("nothing comes after {}", record.place)));
+        };
         if record.shift.is_none() && record.place == Place::whole(to) && share == Share::ALL {
             return Ok(self.still_under_way("it is there already"));
         }
@@ -150,10 +153,18 @@ impl Conductor {
     /// The plan carries the columns that were there when it was made. By one that no longer fits the tables nothing goes
     /// forward: what it doesn't know would be left behind, and no verification would miss it.
     async fn check_plan(&self) -> Result<(), ControlError> {
-        match self.sides.outdated().await? {
-            Some(changes) => Err(ControlError::Refused(outdated(&changes))),
+        match self.plan_outdated().await? {
+            Some(why) => Err(ControlError::Refused(why)),
             None => Ok(()),
         }
+    }
+
+    /// In which way the plan no longer fits the tables, if so, and what follows.
+    pub(crate) async fn plan_outdated(&self) -> Result<Option<String>, ControlError> {
+        let over = self.barrier.record().place.phase == Phase::Retired;
+        // The end renames them.
+        let changes = if over { None } else { self.sides.outdated().await? };
+        Ok(changes.map(|changes| outdated(&changes)))
     }
 
     /// Puts in place what the phase needs, and looks whether its fence can be moved within the budget.
@@ -311,7 +322,7 @@ impl Conductor {
 }
 
 /// What is said of a plan that no longer fits its tables.
-pub(super) fn outdated(changes: &str) -> String {
+fn outdated(changes: &str) -> String {
     format!(
         "the tables aren't as they were when this run began: {changes}. What has changed isn't carried until the run is \
          stopped and started again; `changeover check` says what becomes of each column then"

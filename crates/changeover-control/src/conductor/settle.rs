@@ -18,14 +18,11 @@ use super::actions::{AGAIN_FIRST, AGAIN_LAST};
 use super::left_behind::{self, LEFT_BATCH};
 use super::{Conductor, LeaveBehind, install};
 use crate::error::ControlError;
+use crate::over::RETIRED;
 use crate::state::AuditKind;
 
 /// How long whoever asks to retire waits for it to be done.
 const RETIRED_WITHIN: Duration = Duration::from_secs(30);
-
-/// The setting that says that the old side is retired, and what became of each table: once done it isn't done, or told,
-/// again by each run that is started.
-pub(super) const RETIRED: &str = "retired";
 
 /// The setting that says that the new side's fence has been opened: applications may have a flag that says so.
 const NEW_SERVED: &str = "new-served";

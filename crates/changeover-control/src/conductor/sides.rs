@@ -24,6 +24,9 @@ pub(crate) trait Keeper: Send + Sync + 'static {
     /// The columns that its tables have now; a table that is gone is left out.
     async fn columns(&self) -> Result<Tables, StoreError>;
 
+    /// For each table with a counter, the next value that it could give out; without a lock.
+    async fn counters(&self) -> Result<Vec<(TableName, i64)>, StoreError>;
+
     /// Removes what this migration has installed, of either side, but for the fence of the side `fenced`. May be repeated.
     async fn remove_installed(&self, fenced: Option<Side>) -> Result<(), StoreError>;
 

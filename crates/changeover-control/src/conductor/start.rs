@@ -20,6 +20,7 @@ use super::{Conductor, Plan, Sides, adopt};
 use crate::barrier::{self, Barrier};
 use crate::clock::Clock;
 use crate::columns::Columns;
+use crate::copied;
 use crate::error::ControlError;
 use crate::flag::FlagFile;
 use crate::state::{AuditKind, StateStore};
@@ -32,7 +33,7 @@ const FINGERPRINT: &str = "fingerprint";
 const COLUMNS: &str = "columns";
 
 /// The setting that says in which way the databases disagreed with a state that was begun anew, until their word is adopted.
-pub(super) const DISAGREES: &str = "disagrees";
+pub(crate) const DISAGREES: &str = "disagrees";
 
 /// What a run is made of.
 pub(crate) struct Parts {
@@ -69,7 +70,8 @@ impl Conducting {
         let stored = known.as_ref().map(|control| control.target.version);
         let begun = Barrier::begin(Arc::clone(&state), plan.settings, clock).await?;
         let paused = state.setting(PAUSED).await?.is_some();
-        let progress = Progress { stopped: stopped.clone(), ..Progress::default() };
+        let copy = copied::recall(&*state, known.as_ref()).await?;
+        let progress = Progress { stopped: stopped.clone(), copy, ..Progress::default() };
         let began_with = begun.barrier.record();
         let lives = Lives::begin(&*state, stored, began_with.target.version).await?;
         let conductor = Arc::new(Conductor {

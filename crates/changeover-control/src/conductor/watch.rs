@@ -14,7 +14,6 @@ use changeover_protocol::moves::{
 };
 use changeover_protocol::{Control, Millis, Phase, Share};
 
-use super::requests::outdated;
 use super::{Conductor, install};
 use crate::asked::{Asked, for_them};
 use crate::error::ControlError;
@@ -61,6 +60,9 @@ impl Conductor {
         if round.is_multiple_of(RARELY) {
             self.pay_fence().await?;
             self.look_at_databases().await?;
+            if let Some(why) = self.plan_outdated().await? {
+                self.alert(why).await;
+            }
             self.look_at_fences().await?;
         }
         if round.is_multiple_of(COMPACT) {
@@ -232,9 +234,6 @@ impl Conductor {
             UncleanEvent::TableChanged { table, detail: "its definition is another than it was".to_owned() }
         };
         self.tell(ControlEvent::Unclean(event)).await;
-        if let Some(changes) = self.sides.outdated().await? {
-            self.alert(outdated(&changes)).await;
-        }
         Ok(())
     }
 
@@ -336,7 +335,7 @@ async fn identity(store: &dyn Store, side: Side) -> Result<(String, serde_json::
 }
 
 /// Whether a side may have a log in this place.
-fn needs_log(record: &Control, side: Side) -> bool {
+pub(crate) fn needs_log(record: &Control, side: Side) -> bool {
     match record.place.phase {
         Phase::Old | Phase::Retired => record.shift.is_some() && side == Side::Old,
         Phase::Shadow => side == Side::Old || record.shift.is_some(),

@@ -7,9 +7,11 @@ use changeover::Side;
 use changeover_api::Spec;
 use changeover_tables::data::{Duplicates, TableData, check_data};
 use changeover_tables::plan::{Finding, Severity, TablePlan};
+use changeover_tables::proposal::proposed_table;
 use changeover_tables::sqlite::{SqliteStore, installed, removal_sql};
-use changeover_tables::words::{self, ColumnWords, LockWords};
+use changeover_tables::words::{self, ColumnWords};
 
+use super::locks::{LockWords, locks};
 use crate::conductor::what_becomes_of;
 use crate::connect::{Connected, Elsewhere, mirroring};
 use crate::error::ControlError;
@@ -64,8 +66,7 @@ impl CheckReport {
 /// # Errors
 /// A store that can't be reached.
 pub async fn check(spec: &Spec, data: bool) -> Result<CheckReport, ControlError> {
-    let mirroring = mirroring(spec);
-    let connected = Connected::open(spec, mirroring, &Elsewhere::new()).await?;
+    let connected = Connected::open(spec, mirroring(spec), &Elsewhere::new()).await?;
     let mut findings = connected.plan.findings.clone();
     findings.extend(shares::findings(spec, &connected.plan));
     findings.extend(rights::findings(&connected));
@@ -114,9 +115,9 @@ pub async fn check(spec: &Spec, data: bool) -> Result<CheckReport, ControlError>
     };
     let removal = removal(&connected, &stores).await?;
     Ok(CheckReport {
+        locks: locks(spec.phases, tables.iter().map(|table| table.rows).sum()),
         tables,
         findings,
-        locks: words::locks(mirroring),
         missing: missing(&connected),
         data: seen,
         removal,
@@ -172,7 +173,7 @@ fn missing(connected: &Connected) -> Vec<(String, String)> {
             catalog.table(of.schema.as_deref(), &of.table)
         };
         if let (Some(old), None) = (table(&mapping.old), table(&mapping.new)) {
-            missing.push((mapping.name.to_string(), words::proposed_table(mapping, old)));
+            missing.push((mapping.name.to_string(), proposed_table(mapping, old)));
         }
     }
     missing

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::{JobProgress, JobReport, Stage, Told};
 use crate::comparison::{Comparison, walked};
-use crate::conductor::Sides;
+use crate::conductor::{Sides, raise_counters_to};
 use crate::connect::{Connected, Elsewhere};
 use crate::error::ControlError;
 
@@ -29,12 +29,14 @@ pub async fn copy(spec: &Spec, told: Told<'_>) -> Result<JobReport, ControlError
     let began = Instant::now();
     let connected = Connected::open(spec, Mirroring::CopyOnly, &Elsewhere::new()).await?;
     connected.check()?;
-    let _owned = connected.own(&spec.name).await?;
+    let holder = format!("changeover copy of `{}`, process {}", spec.name, std::process::id());
+    let _owned = connected.own(&spec.name, &holder).await?;
     let sides = connected.sides(&spec.name).await?;
     refuse_beside_a_run(&sides, &spec.name).await?;
     let mut before = sides.occupied().await?;
     let watch = Watch::begin(&connected)?;
     let (mut copied, bytes) = copy_rows(&sides, spec, told).await?;
+    raise_counters(&sides).await?;
     let copy_took = began.elapsed();
     // The copy is whole: its marks have done their work.
     for (_, keeper) in sides.keepers.iter().filter(|(side, _)| *side == Side::New) {
@@ -70,6 +72,15 @@ async fn refuse_beside_a_run(sides: &Sides, migration: &str) -> Result<(), Contr
              end it by `changeover abort`, and then copy"
         ))),
     }
+}
+
+/// An id that the old side gave out and whose row is gone isn't given out again by the new one.
+async fn raise_counters(sides: &Sides) -> Result<(), ControlError> {
+    let mut counters = Vec::new();
+    for (_, keeper) in sides.keepers.iter().filter(|(side, _)| *side == Side::Old) {
+        counters.extend(keeper.counters().await?);
+    }
+    raise_counters_to(&counters, sides.of(Side::New)).await
 }
 
 async fn copy_rows(

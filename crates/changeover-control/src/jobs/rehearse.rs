@@ -5,17 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use changeover_api::Spec;
+use changeover_protocol::control::MoveReport;
 use changeover_protocol::gate::{Gate, Override};
 use changeover_protocol::{Phase, Share};
 use changeover_tables::plan::Mirroring;
 use rusqlite::{Connection, OpenFlags};
 use serde::Serialize;
+use tokio::sync::broadcast;
 use tokio::time::Instant;
 
 use super::{JobProgress, Stage, Told};
 use crate::clock::Clock;
 use crate::comparison::TableReport;
-use crate::conductor::{Conducting, Conductor, Parts, Plan};
+use crate::conductor::{Conducting, Conductor, Moved, Parts, Plan};
 use crate::connect::{Connected, Elsewhere, mirroring};
 use crate::error::ControlError;
 use crate::flag::FlagFile;
@@ -137,14 +139,11 @@ impl Went {
             let took_ms = copy.done_ms.unwrap_or(copy.began_ms).saturating_sub(copy.began_ms);
             self.backfill_seconds = Duration::from_millis(took_ms).as_secs_f64();
         }
-        let started = Instant::now();
+        let (started, mut reports) = (Instant::now(), conductor.barrier.reports());
         let back = conductor.rollback(None, Share::ALL, None).await?;
-        self.moves.push(RehearsalMove {
-            from: phases[turn],
-            to: back.place.phase,
-            seconds: started.elapsed().as_secs_f64(),
-            held_ms: back.held_ms,
-        });
+        let (from, to) = (phases[turn], phases[turn - 1]);
+        let held_ms = to_its_end(conductor, back, to, &mut reports, told).await?;
+        self.moves.push(RehearsalMove { from, to, seconds: started.elapsed().as_secs_f64(), held_ms });
         for &to in &phases[turn..] {
             self.moves.push(forward(conductor, to, told).await?);
         }
@@ -161,17 +160,53 @@ async fn forward(conductor: &Conductor, to: Phase, told: Told<'_>) -> Result<Reh
         .into();
     let mut held_ms = 0;
     loop {
+        let mut reports = conductor.barrier.reports();
         if conductor.barrier.record().place.phase == to && conductor.barrier.record().shift.is_none() {
             return Ok(RehearsalMove { from, to, seconds: started.elapsed().as_secs_f64(), held_ms });
         }
         match conductor.advance(Some(to), Share::ALL, &passed).await {
-            Ok(moved) => held_ms = moved.held_ms,
+            Ok(moved) => held_ms = to_its_end(conductor, moved, to, &mut reports, told).await?,
             Err(ControlError::Gates { blocked, .. }) if is_waiting(conductor, &blocked) => {}
             Err(ControlError::Protocol(_)) if conductor.barrier.record().shift.is_some() => {}
             Err(error) => return Err(error),
         }
         show(conductor, told);
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Follows a move whose copy is made while writes are refused, which is answered before that is over. How long writes were
+/// held in all.
+async fn to_its_end(
+    conductor: &Conductor,
+    moved: Moved,
+    to: Phase,
+    reports: &mut broadcast::Receiver<MoveReport>,
+    told: Told<'_>,
+) -> Result<u64, ControlError> {
+    let mut held_ms = moved.held_ms;
+    let given_up = |why: String| {
+        let back_in = conductor.barrier.record().place.to_string();
+        Err(ControlError::GivenUp { to: to.to_string(), back_in, why })
+    };
+    let mut is_over = !moved.under_way;
+    while !is_over {
+        is_over = conductor.barrier.record().shift.is_none();
+        // A run would try it again and again, until somebody mends what it is or goes back.
+        let trouble = conductor.progress.borrow().troubles.get("backfill").map(|trouble| trouble.why.clone());
+        if let Some(why) = trouble.filter(|_| !is_over) {
+            return given_up(why);
+        }
+        show(conductor, told);
+        tokio::time::sleep(LOOK).await;
+        // The last report may come a moment after the record that says so.
+        while let Ok(report) = reports.try_recv() {
+            held_ms = held_ms.max(report.held_ms.0);
+        }
+    }
+    match conductor.barrier.record().place.phase {
+        there if there == to => Ok(held_ms),
+        there => given_up(format!("it came to its end in {there}")),
     }
 }
 

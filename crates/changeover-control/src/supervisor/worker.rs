@@ -12,6 +12,8 @@ use super::words::Word;
 #[derive(Clone, Default)]
 pub struct Watchdog {
     out: Option<Arc<Mutex<Box<dyn std::io::Write + Send>>>>,
+    /// The parent's process.
+    parent: Option<u32>,
 }
 
 impl std::fmt::Debug for Watchdog {
@@ -30,12 +32,21 @@ impl Watchdog {
     /// The parent at the other end of standard output.
     #[must_use]
     pub fn parent() -> Self {
-        Self::to(std::io::stdout())
+        let parent =
+            rustix::process::getppid().and_then(|pid| u32::try_from(pid.as_raw_nonzero().get()).ok());
+        // A parent that is gone already has left its child to the system's first process.
+        Self { parent: parent.filter(|pid| *pid > 1), ..Self::to(std::io::stdout()) }
+    }
+
+    /// The process that is to be ended to end this run: a worker's parent, which would start another worker.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        self.parent.unwrap_or_else(std::process::id)
     }
 
     /// Whoever reads this.
     pub fn to(out: impl std::io::Write + Send + 'static) -> Self {
-        Self { out: Some(Arc::new(Mutex::new(Box::new(out)))) }
+        Self { out: Some(Arc::new(Mutex::new(Box::new(out)))), parent: None }
     }
 
     /// Tells the parent a word. A parent that is gone isn't told: the worker learns of it by its standard input.

@@ -291,6 +291,17 @@ impl Limits {
     }
 }
 
+/// A length of time that is still to pass, in the same units: rounded up, so that whoever waits for as long has waited enough.
+pub(super) fn still_to_pass(length: Millis) -> String {
+    let unit = match length.0 {
+        0..1_000 => 1,
+        1_000..60_000 => 1_000,
+        60_000..DAY => 60_000,
+        _ => HOUR,
+    };
+    duration(Millis(length.0.div_ceil(unit).saturating_mul(unit)))
+}
+
 /// A length of time in the two units that people would use.
 pub(super) fn duration(length: Millis) -> String {
     let ms = length.0;

@@ -363,7 +363,7 @@ fn bake_time(evidence: &Evidence, limits: &Limits) -> Verdict {
     }
     Verdict::closed(
         format!("`{}` has held for {}", evidence.place.phase, evidence::duration(held)),
-        format!("{} more", evidence::duration(bake.since(held))),
+        format!("{} more", evidence::still_to_pass(bake.since(held))),
     )
 }
 

@@ -268,3 +268,20 @@ fn each_operation_is_compared_for_the_keys_that_have_moved_before_more_of_them_d
     evidence.comparisons.pop();
     assert!(is_closed(Gate::Mismatches, &evidence), "only keys from before the move have been");
 }
+
+#[test]
+fn what_is_still_to_pass_is_rounded_up() {
+    for (ms, told) in [
+        (982, "982 ms"),
+        (1_000, "1 s"),
+        (1_982, "2 s"),
+        (59_001, "1 min"),
+        (61_000, "2 min"),
+        (3_599_999, "1 h 0 min"),
+        (86_399_999, "1 d 0 h"),
+        (90_000_000, "1 d 1 h"),
+        (90_000_001, "1 d 2 h"),
+    ] {
+        assert_eq!(evidence::still_to_pass(Millis(ms)), told, "{ms}");
+    }
+}

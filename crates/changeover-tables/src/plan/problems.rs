@@ -161,10 +161,15 @@ fn left_behind(table: &TablePlan, mapping: &TableMapping, notes: &mut Notes) {
             .is_some_and(|sql| words_of(sql).any(|w| w.eq_ignore_ascii_case(&column.name)));
         let computed = column.generated != crate::catalog::Generated::No;
         if !carried && !filters && !computed && !named(&column.name) {
+            let why = if table.new_info.column(&column.name).is_some() {
+                "the new table's is made of something else"
+            } else {
+                "the new table has no such column"
+            };
             notes.add(
                 Severity::Warning,
                 Some(&column.name),
-                format!("the old column {} is left behind: the new table has no such column", column.name),
+                format!("the old column {} is left behind: {why}", column.name),
                 format!("if it is wanted: set = {{ NEW_COLUMN = \"{}\" }}", column.name),
             );
         }

@@ -14,9 +14,10 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::claims::Log;
 use super::fence;
+use super::pool::Session;
 use super::shape::SideTable;
 use super::sql::name;
-use super::store::Inner;
+use super::store::{Inner, SqliteStore};
 use super::writer::{Transaction, WriteError};
 
 pub(super) struct SqliteLock {
@@ -52,16 +53,7 @@ impl FenceLock for SqliteLock {
     }
 
     async fn counters(&mut self) -> Result<Vec<(TableName, i64)>, StoreError> {
-        self.run("reading the counters", |inner, connection| {
-            let mut counters = Vec::new();
-            for table in &inner.tables {
-                if let Some(last) = last_issued(connection, table)? {
-                    counters.push((table.name().clone(), last.saturating_add(1)));
-                }
-            }
-            Ok(counters)
-        })
-        .await
+        self.run("reading the counters", |inner, connection| Ok(counters_of(inner, connection)?)).await
     }
 
     async fn raise_counters(&mut self, at_least: &[(TableName, i64)]) -> Result<(), StoreError> {
@@ -97,15 +89,44 @@ impl FenceLock for SqliteLock {
     }
 }
 
+impl SqliteStore {
+    /// The same as [`FenceLock::counters`] without a lock: for a side that nobody writes to.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn counters(&self) -> Result<Vec<(TableName, i64)>, StoreError> {
+        let inner = Arc::clone(&self.inner);
+        let read = move |session: &mut Session| counters_of(&inner, &session.connection);
+        self.inner.database.read("reading the counters", read).await
+    }
+}
+
+/// For each table with a counter, the next value that it could give out.
+fn counters_of(inner: &Inner, connection: &Connection) -> rusqlite::Result<Vec<(TableName, i64)>> {
+    let mut counters = Vec::new();
+    for table in &inner.tables {
+        if let Some(last) = last_issued(connection, table)? {
+            counters.push((table.name().clone(), last.saturating_add(1)));
+        }
+    }
+    Ok(counters)
+}
+
 /// The last value that the table's counter gave out, or the greatest in use.
 fn last_issued(connection: &Connection, table: &SideTable) -> rusqlite::Result<Option<i64>> {
     let Some(counter) = &table.counter else { return Ok(None) };
-    let issued: Option<i64> = connection
-        .query_row("SELECT max(seq) FROM sqlite_sequence WHERE name = ?1", [&table.info.name], |row| {
-            row.get(0)
-        })
-        .optional()?
-        .flatten();
+    // The table comes with a database's first AUTOINCREMENT, which this side needn't have.
+    let counts = "SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_sequence'";
+    let issued: Option<i64> = if connection.prepare_cached(counts)?.exists([])? {
+        connection
+            .query_row("SELECT max(seq) FROM sqlite_sequence WHERE name = ?1", [&table.info.name], |row| {
+                row.get(0)
+            })
+            .optional()?
+            .flatten()
+    } else {
+        None
+    };
     let sql = format!("SELECT max({}) FROM {}", name(counter), table.table);
     let used: Option<i64> = connection.query_row(&sql, [], |row| row.get(0))?;
     Ok(Some(issued.max(used).unwrap_or(0)))

@@ -5,7 +5,7 @@ use changeover::{Key, Row, Value};
 use rusqlite::{Connection, Row as SqlRow, Statement};
 
 use super::errors;
-use super::shape::{ImageSql, KeyColumn, SideTable};
+use super::shape::{ImageColumn, ImageSql, KeyColumn, SideTable};
 use super::value::{self, bind, stored};
 
 /// What a row of SQLite's became.
@@ -113,22 +113,14 @@ impl SideTable {
     ) -> rusqlite::Result<Made> {
         let Row(mut values) = used;
         values.resize(image.columns.len(), Value::Null);
-        for (column, value) in image.columns.iter().zip(&mut values) {
-            let read = match key.get(column.at) {
-                Some(key) => value::as_sqlite_gives_it(key),
-                None => row.get_ref(column.at)?,
-            };
-            value::read_into(read, value);
-            let Some(target) = &column.target else { continue };
-            if column.converts {
-                *value = stored(connection, target.domain, std::mem::replace(value, Value::Null))?;
-            }
-            if let Some(why) = target.objection(value) {
+        for (at, (column, value)) in image.columns.iter().zip(&mut values).enumerate() {
+            if let Some(why) = fill(connection, column, row, &key, value)? {
+                let others = other_objections(connection, &image.columns[at + 1..], row, &key)?;
                 let refusal = Refusal {
                     key: Key::composite(self.name().clone(), key),
-                    column: Some(target.column.clone()),
+                    column: column.target.as_ref().map(|target| target.column.clone()),
                     value: Some(std::mem::replace(value, Value::Null)),
-                    why,
+                    why: std::iter::once(why).chain(others).collect::<Vec<_>>().join("; and "),
                 };
                 return Ok(Made::Refused(refusal));
             }
@@ -176,6 +168,42 @@ impl SideTable {
         }
         Ok(Key::composite(self.name().clone(), values))
     }
+}
+
+/// Reads a column of an image, as its target would store it; why that doesn't take it, if so.
+#[inline]
+fn fill(
+    connection: &Connection,
+    column: &ImageColumn,
+    row: &SqlRow<'_>,
+    key: &[Value],
+    value: &mut Value,
+) -> rusqlite::Result<Option<String>> {
+    let read = match key.get(column.at) {
+        Some(key) => value::as_sqlite_gives_it(key),
+        None => row.get_ref(column.at)?,
+    };
+    value::read_into(read, value);
+    let Some(target) = &column.target else { return Ok(None) };
+    if column.converts {
+        *value = stored(connection, target.domain, std::mem::replace(value, Value::Null))?;
+    }
+    Ok(target.objection(value))
+}
+
+/// What else is wrong with a row that is refused already: whoever mends it is to mend it once.
+#[cold]
+fn other_objections(
+    connection: &Connection,
+    rest: &[ImageColumn],
+    row: &SqlRow<'_>,
+    key: &[Value],
+) -> rusqlite::Result<Vec<String>> {
+    let mut found = Vec::new();
+    for column in rest {
+        found.extend(fill(connection, column, row, key, &mut Value::Null)?);
+    }
+    Ok(found)
 }
 
 /// The values of the key's columns, which lead every select list.

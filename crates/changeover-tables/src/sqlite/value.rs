@@ -227,7 +227,10 @@ mod tests {
                 let connection = Connection::open_in_memory().unwrap();
                 let mut into = used.clone();
                 connection
-                    .query_row("SELECT ?1", [Bound(value)], |row| Ok(read_into(row.get_ref(0)?, &mut into)))
+                    .query_row("SELECT ?1", [Bound(value)], |row| {
+                        read_into(row.get_ref(0)?, &mut into);
+                        Ok(())
+                    })
                     .unwrap();
                 assert_eq!(into, read_from(value), "{value} in the memory of {used}");
                 let kept = match &into {

@@ -12,7 +12,7 @@ use changeover::engine::{Links, Pair};
 use changeover::store::Store;
 use changeover::store::capture::CaptureLog;
 use changeover::store::fence::Fence;
-use changeover::{Row, StoreError};
+use changeover::{Row, StoreError, TableName};
 use changeover_api::Spec;
 use changeover_protocol::gate::{self, Gate, Limits};
 use changeover_protocol::moves::Mirror;
@@ -266,6 +266,10 @@ impl Keeper for Kept {
 
     async fn columns(&self) -> Result<Tables, StoreError> {
         Ok(Tables::new())
+    }
+
+    async fn counters(&self) -> Result<Vec<(TableName, i64)>, StoreError> {
+        Ok(Vec::new())
     }
 
     async fn remove_installed(&self, fenced: Option<Side>) -> Result<(), StoreError> {

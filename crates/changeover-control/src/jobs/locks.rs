@@ -1,0 +1,90 @@
+//! Which locks are taken, and when. SQLite has one for the whole file, which readers don't notice; and where no phase mirrors,
+//! the move itself is one: it refuses writes for as long as a copy takes.
+
+use changeover_protocol::{Phase, Phases};
+
+/// A lock that will be taken on a user's tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockWords {
+    /// When.
+    pub when: String,
+    /// Which, and what it keeps out.
+    pub lock: String,
+}
+
+/// The locks of a migration with these phases, and about so many rows; the longest first.
+pub(super) fn locks(phases: Phases, rows: u64) -> Vec<LockWords> {
+    let lock = |when: String, lock: &str| LockWords { when, lock: lock.to_owned() };
+    let mut locks = refusals(phases, rows);
+    locks.push(lock(
+        "while rows are copied or levelled".to_owned(),
+        "the follower's file against other writers, for each chunk or set of keys: milliseconds",
+    ));
+    if phases == Phases::SIMPLE {
+        return locks;
+    }
+    let first = phases.after(Phase::Old).unwrap_or(Phase::New);
+    locks.push(lock(
+        format!("into {first}"),
+        "the old file against writers, once, while the triggers are made: milliseconds; and, as long as the mirror runs, \
+         whenever entries of the log are discarded: well below a millisecond; an application that sets no busy_timeout \
+         is told SQLITE_BUSY then, and has to try again",
+    ));
+    let held = match (phases.shadow, phases.reverse_shadow) {
+        (true, true) => "into reverse-shadow, and on a rollback",
+        (true, false) => "into new",
+        (false, _) => "on a rollback from reverse-shadow",
+    };
+    locks.push(lock(
+        held.to_owned(),
+        "both files against writers, while the log is drained and the fence is set: within the hold budget, or it is given up",
+    ));
+    locks.push(lock(
+        "when it is retired or removed".to_owned(),
+        "the file against writers, while triggers are dropped: milliseconds",
+    ));
+    locks
+}
+
+/// The moves on which everything is copied while writes are refused, because no phase mirrors before them.
+fn refusals(phases: Phases, rows: u64) -> Vec<LockWords> {
+    let mut locks = Vec::new();
+    let many = if rows == 1 { "1 row".to_owned() } else { format!("{rows} rows") };
+    if !phases.shadow {
+        let into = phases.after(Phase::Old).unwrap_or(Phase::New);
+        locks.push(LockWords {
+            when: format!("into {into}"),
+            lock: format!(
+                "writes are refused on both sides, from the move's beginning to its end: without `shadow` nothing is mirrored before it, so \
+                 everything (about {many}) is copied and compared meanwhile; `changeover rehearse` measures how long that takes"
+            ),
+        });
+    }
+    if !phases.reverse_shadow {
+        locks.push(LockWords {
+            when: "on a rollback from new".to_owned(),
+            lock: "writes are refused on both sides, from its beginning to its end: without `reverse-shadow` nothing is carried back, so the old \
+                   side is filled anew from the new one and compared meanwhile, which takes about as long as the copy did"
+                .to_owned(),
+        });
+    }
+    locks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_move_that_copies_while_writes_are_refused_is_told_first() {
+        let told = |shadow, reverse_shadow| {
+            let locks = locks(Phases { shadow, reverse_shadow }, 3);
+            locks.into_iter().take_while(|l| l.lock.contains("refused")).map(|l| l.when).collect::<Vec<_>>()
+        };
+        let back = "on a rollback from new";
+        assert_eq!(told(true, true), [""; 0]);
+        assert_eq!(told(true, false), [back]);
+        assert_eq!(told(false, true), ["into reverse-shadow"]);
+        assert_eq!(told(false, false), ["into new", back]);
+    }
+}

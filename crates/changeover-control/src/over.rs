@@ -1,0 +1,42 @@
+//! A migration that is over, because it was retired: whatever is asked of it gets one answer, with a run and without one.
+
+use std::path::Path;
+
+use changeover_protocol::{Control, Millis, Phase};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::barrier;
+use crate::error::ControlError;
+use crate::state::{SqliteState, StateStore};
+
+/// The setting that says that the old side is retired, and what became of each table: once done it isn't done, or told,
+/// again.
+pub(crate) const RETIRED: &str = "retired";
+
+/// That the migration of this state file is over, if it is and all of its end is done: one that was killed in the midst of
+/// that is to be run once more.
+///
+/// # Errors
+/// If the file can't be read, or isn't the state of this migration.
+pub async fn over(path: &Path, migration: &str) -> Result<Option<ControlError>, ControlError> {
+    let Some(state) = SqliteState::open_existing(path, migration).await? else { return Ok(None) };
+    let Some((_, record)) = barrier::load(&state).await? else { return Ok(None) };
+    let is_done = state.setting(RETIRED).await?.is_some();
+    Ok(refusal(&record, migration, Some(path)).filter(|_| is_done))
+}
+
+/// What is said of a retired migration; nothing of one that isn't.
+pub(crate) fn refusal(record: &Control, migration: &str, state: Option<&Path>) -> Option<ControlError> {
+    if record.place.phase != Phase::Retired || record.shift.is_some() {
+        return None;
+    }
+    let state = state.map_or_else(|| "its state file".to_owned(), |path| path.display().to_string());
+    Some(ControlError::Over { migration: migration.to_owned(), since: moment(record.since), state })
+}
+
+fn moment(at: Millis) -> String {
+    let at = i64::try_from(at.0).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    let at = at.unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(TimeZone::system());
+    at.strftime("%Y-%m-%d %H:%M:%S").to_string()
+}

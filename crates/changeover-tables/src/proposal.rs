@@ -1,0 +1,216 @@
+//! A new table that isn't there yet, proposed from what the mapping gives it and from the old table's types.
+
+use changeover::Value;
+use changeover::mapping::{SetExpr, TableMapping};
+
+use crate::catalog::{ColumnInfo, Generated, TableInfo};
+use crate::words::words_of;
+
+/// Functions whose value is of the kind of their argument, and NULL only if that is.
+const SAME_KIND: [&str; 8] = ["upper", "lower", "trim", "ltrim", "rtrim", "coalesce", "ifnull", "abs"];
+
+/// One line of the definition: a column, or only something to be known.
+struct Line {
+    column: Option<String>,
+    /// Not after `--`: whoever copies the statement may do so as one line.
+    comment: Option<String>,
+}
+
+/// A CREATE TABLE for what the mapping gives: the key, what `set` makes, and the old columns that go over under their own
+/// names. A column whose type doesn't follow from one old column is left without, and says so.
+#[must_use]
+pub fn proposed_table(mapping: &TableMapping, old: &TableInfo) -> String {
+    let mut lines = of_the_old(mapping, old);
+    lines.extend(mapping.set.iter().map(|(name, expr)| set_column(name, expr, old)));
+    let key: Vec<String> = key(mapping, old).iter().map(|name| quoted(name)).collect();
+    if !key.is_empty() {
+        lines.push(Line { column: Some(format!("PRIMARY KEY ({})", key.join(", "))), comment: None });
+    }
+    format!("CREATE TABLE {} (\n{}\n);", quoted(&mapping.new.table), written(&lines))
+}
+
+/// The old table's columns, but for those that go over under another name.
+fn of_the_old(mapping: &TableMapping, old: &TableInfo) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for column in old.columns.iter().filter(|column| column.generated == Generated::No) {
+        let part = mapping.key.iter().find(|part| part.old.eq_ignore_ascii_case(&column.name));
+        let name = part.map_or(&column.name, |part| &part.new);
+        if mapping.set.iter().any(|(set, _)| set.eq_ignore_ascii_case(name)) {
+            continue;
+        }
+        if part.is_none()
+            && let Some(used_by) = used_by(mapping, old, &column.name)
+        {
+            let comes_back = mapping.back.iter().any(|(back, _)| back.eq_ignore_ascii_case(&column.name));
+            if !comes_back && !used_by.1 {
+                let comment =
+                    format!("{} is used by {}: a column of its own, if it is wanted", column.name, used_by.0);
+                lines.push(Line { column: None, comment: Some(comment) });
+            }
+            continue;
+        }
+        lines.push(Line { column: Some(format!("{}{}", quoted(name), typed(column, true))), comment: None });
+    }
+    lines
+}
+
+/// The `set` column that an old column goes into, and whether it does so as a whole.
+fn used_by<'m>(mapping: &'m TableMapping, old: &TableInfo, column: &str) -> Option<(&'m str, bool)> {
+    let uses = mapping.set.iter().filter_map(|(name, expr)| match expr {
+        SetExpr::Sql(sql) if words_of(sql).any(|word| word.eq_ignore_ascii_case(column)) => Some((
+            name.as_str(),
+            of_one(sql, old).is_some_and(|(one, _)| one.name.eq_ignore_ascii_case(column)),
+        )),
+        _ => None,
+    });
+    uses.max_by_key(|(_, whole)| *whole)
+}
+
+fn set_column(name: &str, expr: &SetExpr, old: &TableInfo) -> Line {
+    let (declared, comment) = match expr {
+        SetExpr::Const(Value::Int(_)) => (" INTEGER NOT NULL".to_owned(), None),
+        SetExpr::Const(Value::Text(_)) => (" TEXT NOT NULL".to_owned(), None),
+        SetExpr::Const(Value::Real(_)) => (" REAL NOT NULL".to_owned(), None),
+        SetExpr::Const(_) => (String::new(), Some("its type is to be chosen".to_owned())),
+        SetExpr::Sql(sql) => match of_one(sql, old) {
+            Some((column, null_alike)) => (typed(column, null_alike), None),
+            None => (String::new(), Some(format!("its type is to be chosen: {sql}"))),
+        },
+    };
+    Line { column: Some(format!("{}{declared}", quoted(name))), comment }
+}
+
+/// The one old column that an expression is, or is a plain function of, whose kind it keeps; and whether it is NULL
+/// just where that is.
+fn of_one<'o>(sql: &str, old: &'o TableInfo) -> Option<(&'o ColumnInfo, bool)> {
+    let sql = sql.trim();
+    let bare = |text: &str| {
+        let text = text.trim();
+        let inner = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        inner.map_or_else(|| text.to_owned(), |inner| inner.replace("\"\"", "\""))
+    };
+    if let Some(column) = old.column(&bare(sql)) {
+        return Some((column, true));
+    }
+    let (function, arguments) = sql.strip_suffix(')')?.split_once('(')?;
+    if arguments.contains(['(', ')'])
+        || !SAME_KIND.iter().any(|known| function.trim().eq_ignore_ascii_case(known))
+    {
+        return None;
+    }
+    let (first, rest) = arguments.split_once(',').unwrap_or((arguments, ""));
+    let column = old.column(&bare(first))?;
+    let alone = words_of(rest).all(|word| old.column(word).is_none());
+    alone.then_some((column, rest.is_empty()))
+}
+
+fn typed(column: &ColumnInfo, null_alike: bool) -> String {
+    let declared = if column.declared.is_empty() { String::new() } else { format!(" {}", column.declared) };
+    let not_null = if column.not_null && null_alike { " NOT NULL" } else { "" };
+    format!("{declared}{not_null}")
+}
+
+/// The new side's key: a constant leads it, by which another mapping's rows are told apart.
+fn key(mapping: &TableMapping, old: &TableInfo) -> Vec<String> {
+    let mut key: Vec<String> = if mapping.key.is_empty() {
+        old.primary_key.clone()
+    } else {
+        mapping.key.iter().map(|part| part.new.clone()).collect()
+    };
+    for (name, _) in mapping.constants() {
+        if key.iter().all(|known| known != name) {
+            key.insert(0, name.to_owned());
+        }
+    }
+    key
+}
+
+fn written(lines: &[Line]) -> String {
+    let last = lines.iter().rposition(|line| line.column.is_some()).unwrap_or(0);
+    let line = |(at, line): (usize, &Line)| {
+        let comma = if line.column.is_some() && at < last { "," } else { "" };
+        let column = line.column.as_ref().map(|column| format!("{column}{comma}"));
+        let comment = line.comment.as_ref().map(|comment| format!("/* {} */", comment.replace("*/", "* /")));
+        format!("    {}", [column, comment].into_iter().flatten().collect::<Vec<_>>().join("  "))
+    };
+    lines.iter().enumerate().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::{Domain, TableKind};
+    use changeover::mapping::{KeyColumn, TableRef};
+
+    fn column(name: &str, declared: &str, not_null: bool) -> ColumnInfo {
+        ColumnInfo {
+            name: name.into(),
+            declared: declared.into(),
+            domain: Domain::Any,
+            not_null,
+            default: None,
+            generated: Generated::No,
+            collation: String::new(),
+        }
+    }
+
+    fn old() -> TableInfo {
+        TableInfo {
+            schema: None,
+            name: "bookings".into(),
+            kind: TableKind::Table,
+            columns: vec![
+                column("id", "INTEGER", true),
+                column("state", "TEXT", true),
+                column("first", "TEXT", false),
+                column("price", "INTEGER", false),
+                column("note", "", false),
+            ],
+            primary_key: vec!["id".into()],
+            unique: Vec::new(),
+            foreign_keys: Vec::new(),
+            triggers: Vec::new(),
+            counter: None,
+            row_number: None,
+            without_row_number: false,
+            strict: false,
+            definition: String::new(),
+        }
+    }
+
+    fn proposed(set: &[(&str, &str)], back: &[&str]) -> String {
+        let mut mapping = TableMapping::new(TableRef::new("a", "bookings"), TableRef::new("b", "booking"));
+        mapping.key = vec![KeyColumn { old: "id".into(), new: "booking_id".into() }];
+        mapping.set = set.iter().map(|(c, sql)| ((*c).to_owned(), SetExpr::Sql((*sql).to_owned()))).collect();
+        mapping.back = back.iter().map(|c| ((*c).to_owned(), "x".to_owned())).collect();
+        proposed_table(&mapping, &old())
+    }
+
+    #[test]
+    fn a_column_that_goes_over_under_another_name_is_there_once_with_its_type() {
+        let sql = proposed(
+            &[("status", "upper(state)"), ("given", "\"first\""), ("note", "coalesce(note, 'x')")],
+            &[],
+        );
+        assert_eq!(
+            sql,
+            "CREATE TABLE \"booking\" (\n    \"booking_id\" INTEGER NOT NULL,\n    \"price\" INTEGER,\n    \"status\" TEXT NOT NULL,\n    \
+             \"given\" TEXT,\n    \"note\",\n    PRIMARY KEY (\"booking_id\")\n);"
+        );
+    }
+
+    #[test]
+    fn where_the_type_does_not_follow_it_is_to_be_chosen_and_nothing_is_lost_unsaid() {
+        let sql = proposed(&[("dear", "price > 100"), ("whole", "first || state")], &["state"]);
+        assert!(sql.contains("\"dear\",  /* its type is to be chosen: price > 100 */"), "{sql}");
+        assert!(sql.contains("/* price is used by dear: a column of its own, if it is wanted */"), "{sql}");
+        assert!(sql.contains("/* first is used by whole"), "{sql}");
+        assert!(!sql.contains("state is used by"), "it comes back: {sql}");
+        #[cfg(feature = "sqlite")]
+        rusqlite::Connection::open_in_memory().unwrap().execute_batch(&sql).unwrap();
+    }
+}
