@@ -111,7 +111,11 @@ async fn a_second_run_is_refused_by_the_state_and_by_the_databases() {
     options.state = Some(world.path("other.db"));
     let error = Run::start(options).await.unwrap_err();
     assert!(matches!(error, ControlError::Owned { .. }), "{error}");
-    let mut options = world.options();
+    let error = Run::start(world.options()).await.unwrap_err();
+    assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
+    // Nor may another migration take its port.
+    let other = World::new(5);
+    let mut options = other.options();
     options.listen = Some(run.address().to_string());
     let error = Run::start(options).await.unwrap_err();
     assert!(error.to_string().contains("--listen"), "{error}");
