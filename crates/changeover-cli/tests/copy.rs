@@ -11,7 +11,7 @@
 mod support;
 
 use serde_json::Value;
-use support::{OLD_IMAGE, Place, SPEC, bookings};
+use support::{OLD_IMAGE, Place, SPEC, bookings, wait_for};
 
 /// The one table of a report.
 #[track_caller]
@@ -289,4 +289,31 @@ fn what_changed_during_the_copy_is_said_and_is_not_success() {
     let all = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{all}");
     assert!(all.contains("changed"), "{all}");
+}
+
+/// Ctrl-C in the middle: said, with its exit code, and the same command goes on.
+#[test]
+fn a_copy_that_is_stopped_says_so_and_goes_on_when_called_again() {
+    let place = Place::with_bookings(2_000);
+    let blocker = place.open("new.db");
+    blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let err = std::fs::File::create(place.path("copy.err")).unwrap();
+    let mut child = place.command(&["copy", "bookings.toml"]).stderr(err).spawn().unwrap();
+    let at_work = || {
+        let names = std::fs::read_dir(place.path(".")).unwrap();
+        names.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("new.db.changeover-"))
+    };
+    wait_for("it is at work", at_work);
+    let mut status = None;
+    wait_for("it stops", || {
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    assert_eq!(status.unwrap().code(), Some(1));
+    assert!(place.read("copy.err").contains("goes on from there"), "{}", place.read("copy.err"));
+    blocker.execute_batch("ROLLBACK").unwrap();
+    place.changeover(&["copy", "bookings.toml"]).expect(0);
+    place.assert_equal_sides();
 }

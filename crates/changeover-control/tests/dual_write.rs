@@ -141,6 +141,11 @@ async fn shares_rollback_and_the_whole_way_under_load_lose_nothing_and_refuse_no
     let tenth = conductor.advance(None, Share::percent(10.0).unwrap(), &no_bake()).await.unwrap();
     assert!(tenth.place.is_partial(), "{tenth:?}");
     assert_eq!(common::status(&run).await.flag, Some(1), "those who know no keys stay");
+    let smaller = conductor.advance(None, Share::percent(5.0).unwrap(), &no_bake()).await.unwrap_err();
+    assert!(smaller.to_string().contains("a share can grow"), "{smaller}");
+    assert_eq!(conductor.advance(None, tenth.place.share, &no_bake()).await.unwrap().place, tenth.place);
+    let half = conductor.advance(None, Share::percent(50.0).unwrap(), &no_bake()).await.unwrap();
+    assert!(half.place.is_partial() && half.place.share > tenth.place.share, "{half:?}");
     conductor.advance(None, Share::ALL, &no_bake()).await.unwrap();
     let back = conductor.rollback(None, Share::ALL, None).await.unwrap();
     assert_eq!(back.place.phase, Phase::Shadow);

@@ -22,7 +22,7 @@ use: `changeover run`.
 Interrupted, it goes on when called again. With --json the answer is one object: the tables with \
 their counts, each difference, rows per second, bytes, memory.
 
-Exit codes: 0 everything is there and equal; 1 there are differences, or rows that can't be carried.")]
+Exit codes: 0 everything is there and equal; 1 there are differences, rows that can't be carried, or it was stopped.")]
 pub(crate) struct CopyArgs {
     /// The spec: a TOML file, as `changeover init` writes one
     #[arg(value_name = "SPEC")]
@@ -36,8 +36,16 @@ pub(crate) struct CopyArgs {
 pub(crate) async fn answer(args: &CopyArgs, terminal: &Terminal) -> Result<Exit, CliError> {
     let spec = read_spec(&args.spec)?;
     let mut meter = Meter::new(terminal);
-    let done = jobs::copy(&spec, &mut |progress| meter.show(progress)).await;
+    let mut tell = |progress: &jobs::JobProgress| meter.show(progress);
+    let done = tokio::select! {
+        done = jobs::copy(&spec, &mut tell) => Some(done),
+        _ = tokio::signal::ctrl_c() => None,
+    };
     meter.end();
+    let Some(done) = done else {
+        terminal.say("Stopped. What was copied stays: the same command goes on from there.");
+        return Ok(Exit::No);
+    };
     let report = Report::of(&spec.name, done?);
     report.show(terminal)?;
     if terminal.json {

@@ -22,7 +22,7 @@ their way: only what stays different counts. With --repair the rows that differ 
 the follower, from the side that answers now, and compared again. While the migration keeps both \
 sides in step, what was found is kept with its state: the gates look at it.
 
-Exit codes: 0 equal (or repaired, and then equal); 1 there are differences, each named.")]
+Exit codes: 0 equal (or repaired, and then equal); 1 there are differences, each named, or it was stopped.")]
 pub(crate) struct VerifyArgs {
     /// The spec: a TOML file, as `changeover init` writes one
     #[arg(value_name = "SPEC")]
@@ -48,8 +48,16 @@ pub(crate) async fn answer(args: &VerifyArgs, terminal: &Terminal) -> Result<Exi
     let told = &mut |progress: &_| meter.show(progress);
     let asked = changeover_control::Asked::by(Some(who()), None);
     let verify = jobs::verify(&spec, state.as_deref(), args.repair, told);
-    let done = changeover_control::for_them(asked, verify).await;
+    let done = tokio::select! {
+        done = changeover_control::for_them(asked, verify) => Some(done),
+        _ = tokio::signal::ctrl_c() => None,
+    };
     meter.end();
+    let Some(done) = done else {
+        let what = if args.repair { "What was written anew stays" } else { "Nothing was changed" };
+        terminal.say(format_args!("Stopped before its end, so nothing is known. {what}."));
+        return Ok(Exit::No);
+    };
     let report = Report::of(&spec.name, done?);
     report.show(terminal)?;
     if !terminal.json {

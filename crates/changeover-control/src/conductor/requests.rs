@@ -109,6 +109,17 @@ impl Conductor {
                 record.place
             )));
         }
+        let moved_already = record.place.is_partial() && to == record.place.phase;
+        if record.shift.is_none() && moved_already && share <= record.place.share {
+            if share == record.place.share {
+                return Ok(self.still_under_way("it is there already"));
+            }
+            return Err(ControlError::Refused(format!(
+                "{} of the keys have moved already: a share can grow, as by `changeover advance --share 50%`; all of it goes back by \
+                 `changeover rollback`",
+                record.place.share
+            )));
+        }
         if share != Share::ALL {
             shares::refuse(&self.sides.counted_twice)?;
         }
