@@ -40,6 +40,12 @@ pub trait StateStore: Send + Sync + 'static {
     /// An identifier that was drawn when the state was made: another one means that it was deleted and made anew.
     fn state_id(&self) -> &str;
 
+    /// Why what is written from now on won't be found again, if so: a file that somebody has deleted or replaced takes writes
+    /// without a word.
+    fn lost(&self) -> Option<String> {
+        None
+    }
+
     /// The control record and its revision; `None` before the first.
     async fn load(&self) -> Result<Option<Saved>, ControlError>;
 

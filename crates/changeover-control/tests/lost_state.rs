@@ -69,6 +69,20 @@ async fn without_its_state_nothing_is_done_by_any_run_until_the_databases_word_i
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_that_is_deleted_under_a_run_is_told() {
+    let world = World::new(5);
+    let run = world.run().await;
+    forward(run.conductor(), Phase::Shadow).await;
+    delete_state(&world);
+    let told = async || {
+        let alerts = common::status(&run).await.alerts;
+        alerts.iter().any(|alert| alert.text.contains("was deleted or replaced while this run uses it"))
+    };
+    until("it is an alert", told).await;
+    run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_older_state_repairs_nothing_beside_databases_that_have_moved_on() {
     let world = World::new(50);
     let run = world.run().await;

@@ -58,6 +58,9 @@ impl Conductor {
         self.look_at_logs().await?;
         self.look_at_evidence().await?;
         if round.is_multiple_of(RARELY) {
+            if let Some(problem) = self.state.lost() {
+                self.alert(problem).await;
+            }
             self.pay_fence().await?;
             self.look_at_databases().await?;
             if let Some(why) = self.plan_outdated().await? {

@@ -28,6 +28,8 @@ pub struct SqliteState {
 
 struct Inner {
     path: PathBuf,
+    /// What lay there when it was opened.
+    file: Option<(u64, u64)>,
     state_id: String,
     connection: Mutex<Connection>,
 }
@@ -103,7 +105,12 @@ impl SqliteState {
 
     fn connect(path: &Path, flags: OpenFlags, migration: &str) -> Result<Self, ControlError> {
         let (connection, state_id) = sqlite_file::open(path, flags, migration)?;
-        let inner = Inner { path: path.to_owned(), state_id, connection: Mutex::new(connection) };
+        let inner = Inner {
+            path: path.to_owned(),
+            file: file_at(path),
+            state_id,
+            connection: Mutex::new(connection),
+        };
         Ok(Self { inner: Arc::new(inner), blocks: true })
     }
 
@@ -135,10 +142,28 @@ impl SqliteState {
     }
 }
 
+/// Which file lies at this path, as the file system tells them apart.
+fn file_at(path: &Path) -> Option<(u64, u64)> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some((std::os::unix::fs::MetadataExt::dev(&metadata), std::os::unix::fs::MetadataExt::ino(&metadata)))
+}
+
 #[async_trait]
 impl StateStore for SqliteState {
     fn state_id(&self) -> &str {
         &self.inner.state_id
+    }
+
+    fn lost(&self) -> Option<String> {
+        let Inner { path, file, .. } = &*self.inner;
+        (file_at(path) != *file).then(|| {
+            format!(
+                "the state's file {} was deleted or replaced while this run uses it: what is noted from now on goes with the \
+                 run. Stop the run, put the file back if you have it, and start it again: without the file it takes the \
+                 databases' word (`changeover adopt`)",
+                path.display()
+            )
+        })
     }
 
     async fn load(&self) -> Result<Option<Saved>, ControlError> {
