@@ -65,6 +65,10 @@ const NAIVE_DELAY_MS: u64 = 40;
 /// # Errors
 /// What kept it from running to its end.
 pub(crate) async fn answer(args: DemoArgs, terminal: &Terminal) -> Result<Exit, CliError> {
+    if let Some(there) = args.keep.as_deref().and_then(world::in_the_way) {
+        let hint = "Name another folder with --keep, or remove what an earlier demo has left there.";
+        return Err(CliError::usage(format!("{} is there already", there.display()), hint));
+    }
     match run(args, terminal.json).await {
         Ok(true) => Ok(Exit::Done),
         Ok(false) => Ok(Exit::No),

@@ -85,6 +85,12 @@ pub(super) struct World {
     pub(super) folder: PathBuf,
 }
 
+/// A file of a demo's that is in this folder already.
+pub(super) fn in_the_way(folder: &Path) -> Option<PathBuf> {
+    let world = World { folder: folder.to_owned() };
+    [world.old_side(), world.new_side(), world.spec()].into_iter().find(|file| file.exists())
+}
+
 impl World {
     /// The old service's database.
     pub(super) fn old_side(&self) -> PathBuf {
@@ -104,11 +110,6 @@ impl World {
     /// Makes both databases, so many rows in the old one, and the spec.
     pub(super) fn create(folder: &Path, rows: u64) -> Result<Self, String> {
         let world = Self { folder: folder.to_owned() };
-        for file in [world.old_side(), world.new_side(), world.spec()] {
-            if file.exists() {
-                return Err(format!("{} is there already: name another folder with --keep", file.display()));
-            }
-        }
         let told =
             |what: &str, error: rusqlite::Error| format!("the demo's {what} couldn't be made: {error}");
         fill(&world.old_side(), rows).map_err(|e| told("old database", e))?;
