@@ -273,3 +273,27 @@ async fn past_the_way_back_a_rollback_fills_the_old_side_anew() {
         run.stop().await;
     }
 }
+
+/// Without `reverse-shadow` the way back from `new` copies with writes refused; then the old side leads again, and what marked
+/// the new one as serving alone keeps the mirror from nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn back_from_new_to_shadow_the_mirror_goes_on_with_either_mirror() {
+    for mirror in ["capture", "dual-write"] {
+        let world = World::new(100);
+        world.write_spec(&format!("mirror = \"{mirror}\"\nphases = [\"old\", \"shadow\", \"new\"]"));
+        let run = world.run().await;
+        forward(run.conductor(), Phase::Shadow).await;
+        forward(run.conductor(), Phase::New).await;
+        world.open("new.db").execute("UPDATE booking SET seats = 66 WHERE booking_id = 30", []).unwrap();
+        run.conductor().rollback(None, Share::ALL, None).await.unwrap();
+        until("it is back in shadow", async || {
+            let status = common::status(&run).await;
+            status.phase == Phase::Shadow && status.moving.is_none()
+        })
+        .await;
+        assert_eq!(world.rows("old")[&30].1, 66, "{mirror}");
+        world.open("old.db").execute("UPDATE bookings SET seats = 3 WHERE id = 30", []).unwrap();
+        until("the old side leads", async || world.rows("new")[&30].1 == 3).await;
+        run.stop().await;
+    }
+}
