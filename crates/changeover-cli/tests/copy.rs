@@ -264,7 +264,7 @@ fn a_value_that_does_not_fit_is_refused_by_name_and_never_dropped() {
 fn a_copy_that_was_killed_goes_on() {
     let place = Place::with_bookings(60_000);
     let mut child = place.command(&["copy", "bookings.toml"]).spawn().expect("it starts");
-    support::wait_for("some rows are copied", || {
+    wait_for("some rows are copied", || {
         place.number("new.db", "SELECT count(*) FROM booking") > 0
             || child.try_wait().is_ok_and(|end| end.is_some())
     });
@@ -283,7 +283,7 @@ fn what_changed_during_the_copy_is_said_and_is_not_success() {
         .stderr(std::process::Stdio::piped())
         .spawn()
         .expect("it starts");
-    support::wait_for("it has begun", || place.number("new.db", "SELECT count(*) FROM booking") > 0);
+    wait_for("it has begun", || place.number("new.db", "SELECT count(*) FROM booking") > 0);
     place.sql("old.db", "UPDATE bookings SET price = price + 1 WHERE id IN (1, 2, 3)");
     let output = child.wait_with_output().expect("it ends");
     let all = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);

@@ -14,7 +14,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use changeover::engine::TableMirror;
 use changeover::{Key, Migration, Refused, Side};
@@ -175,7 +175,6 @@ fn a_run_that_stands_still_longer_than_its_leases_loses_nothing_and_moves_afterw
 
     // In the midst of a move, at several moments of it, both ways.
     for (command, after_ms) in [("advance", 15), ("rollback", 5), ("advance", 60), ("rollback", 30)] {
-        let asked = Instant::now();
         std::thread::scope(|scope| {
             // It may be given up, and says so; or there is nothing to go back to, since it was.
             let moved = scope.spawn(|| place.changeover(&[command]));
@@ -187,7 +186,6 @@ fn a_run_that_stands_still_longer_than_its_leases_loses_nothing_and_moves_afterw
             rests_in(status, &["old", "shadow", "reverse-shadow"])
         });
         load.goes_on();
-        assert!(asked.elapsed() < Duration::from_secs(40), "it took {:?}", asked.elapsed());
         let status = place.json(&["status"], 0);
         if status["phase"] == "old" {
             // Gone back by one more than was meant: a rollback of what hadn't moved.

@@ -47,7 +47,7 @@ pub(crate) async fn answer(args: &VerifyArgs, terminal: &Terminal) -> Result<Exi
     let state = args.state.as_deref().map(super::run::state).transpose()?;
     let told = &mut |progress: &_| meter.show(progress);
     let asked = changeover_control::Asked::by(Some(who()), None);
-    let verify = jobs::verify(&spec, state.as_deref(), args.repair, told);
+    let verify = Box::pin(jobs::verify(&spec, state.as_deref(), args.repair, told));
     let done = tokio::select! {
         done = changeover_control::for_them(asked, verify) => Some(done),
         _ = tokio::signal::ctrl_c() => None,
