@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use changeover_api::client::{ClientError, ControlClient, Source};
 use changeover_api::wire::{
-    Advance, Audit, AuditQuery, Done, MismatchQuery, Mismatches, Moved, Override, Retire, Rollback, Status,
+    Adopt, Advance, Audit, AuditQuery, Done, MismatchQuery, Mismatches, Moved, Override, Retire, Rollback,
+    Status,
 };
 use changeover_control::ControlError;
 use changeover_protocol::{Phase, Share, gate};
@@ -95,8 +96,8 @@ impl Remote {
         self.answered(self.client.abort().await).await
     }
 
-    pub(crate) async fn adopt(&self) -> Result<Moved, CliError> {
-        self.answered(self.client.adopt().await).await
+    pub(crate) async fn adopt(&self, request: &Adopt) -> Result<Moved, CliError> {
+        self.answered(self.client.adopt(request).await).await
     }
 
     pub(crate) async fn pause(&self, paused: bool) -> Result<Done, CliError> {

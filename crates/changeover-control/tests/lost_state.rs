@@ -203,9 +203,16 @@ async fn with_dual_write_an_instance_shows_that_the_state_is_an_older_one() {
     let problem = common::status(&run).await.stopped.unwrap();
     assert!(problem.contains("the state is an older one"), "{problem}");
     let error = run.conductor().adopt().await.unwrap_err();
-    assert!(error.to_string().contains("put the state file back"), "{error}");
+    assert!(error.to_string().contains("Put the newest state file back"), "{error}");
     // It goes on where it was.
     assert_eq!(side_read(&bookings).await, Side::New);
+    // The newest is gone: what the step files say is taken from whoever looks.
+    let error = run.conductor().adopt_in(Some(Phase::New)).await.unwrap_err();
+    assert!(error.to_string().contains("it can't be new"), "{error}");
+    run.conductor().adopt_in(Some(Phase::ReverseShadow)).await.unwrap();
+    until("the instance is counted", async || common::status(&run).await.instances.len() == 1).await;
+    assert_eq!(side_read(&bookings).await, Side::New);
+    until("it is verified", async || common::status(&run).await.verification.counts).await;
     held.stop().await.ok();
     run.stop().await;
 }

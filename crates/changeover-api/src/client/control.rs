@@ -13,8 +13,8 @@ use super::peers::Source;
 use crate::runfile::RunFile;
 use crate::wire::asked::{MAX_WHO, MAX_WHY, WHO, WHY, on_one_line};
 use crate::wire::{
-    Advance, Audit, AuditQuery, Done, Flag, Mended, MismatchQuery, Mismatches, Moved, Retire, Rollback,
-    Status, TargetAnswer, Verify,
+    Adopt, Advance, Audit, AuditQuery, Done, Flag, Mended, MismatchQuery, Mismatches, Moved, Retire,
+    Rollback, Status, TargetAnswer, Verify,
 };
 
 /// For what only reads memory and a small state.
@@ -149,8 +149,8 @@ impl ControlClient {
     ///
     /// # Errors
     /// As [`Self::status`].
-    pub async fn adopt(&self) -> Result<Moved, ClientError> {
-        self.tell("adopt", "adopt", &Nothing {}, MOVE).await
+    pub async fn adopt(&self, request: &Adopt) -> Result<Moved, ClientError> {
+        self.tell("adopt", "adopt", request, MOVE).await
     }
 
     /// Lets backfill and verification rest.

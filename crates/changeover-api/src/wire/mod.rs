@@ -27,7 +27,8 @@
 //! | `POST advance` | [`Advance`] | [`Moved`]; `gates` (409), `given-up` (409) |
 //! | `POST rollback` | [`Rollback`] | [`Moved`] |
 //! | `POST retire` | [`Retire`] | [`Moved`] |
-//! | `POST abort`, `POST adopt` | | [`Moved`] |
+//! | `POST abort` | | [`Moved`] |
+//! | `POST adopt` | [`Adopt`] | [`Moved`] |
 //! | `POST pause`, `POST resume` | | [`Done`] |
 //! | `POST verify` | [`Verify`] | [`Done`] |
 //! | `POST mended` | [`Mended`] | [`Done`] |
@@ -50,7 +51,7 @@ pub use self::fleet::{
     Acknowledge, Flag, Heartbeat, InstanceSettings, Redact, Register, Resume, Route, TargetAnswer, Vitals,
 };
 pub use self::operator::{
-    Advance, Audit, AuditEntry, AuditQuery, Done, Mended, Mismatch, MismatchQuery, Mismatches, Moved,
+    Adopt, Advance, Audit, AuditEntry, AuditQuery, Done, Mended, Mismatch, MismatchQuery, Mismatches, Moved,
     Override, Retire, Rollback, Verify,
 };
 pub use self::status::{

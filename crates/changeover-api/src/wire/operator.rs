@@ -56,6 +56,15 @@ pub struct Rollback {
     pub leave_behind: Option<String>,
 }
 
+/// Take the databases' word for where the migration stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Adopt {
+    /// The phase, where the databases can't tell it: what the instances' step files say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+}
+
 /// End the migration: `new` becomes `retired`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,5 +1,7 @@
 //! `changeover adopt`: go on after the state and the databases disagreed, with the databases' word.
 
+use changeover_api::wire::Adopt;
+use changeover_protocol::Phase;
 use clap::Args;
 
 use crate::args::{Because, Sure, Which};
@@ -19,6 +21,10 @@ pub(crate) struct AdoptArgs {
     #[command(flatten)]
     which: Which,
 
+    /// With dual write, where the databases can't tell which side is read: the phase that the instances' step files name
+    #[arg(long, value_name = "PHASE")]
+    phase: Option<Phase>,
+
     #[command(flatten)]
     sure: Sure,
 
@@ -32,12 +38,15 @@ pub(crate) struct AdoptArgs {
 /// If there is no run, or nothing to adopt.
 pub(crate) async fn answer(args: &AdoptArgs, terminal: &Terminal) -> Result<Exit, CliError> {
     let remote = Remote::find(&args.which).await?.because(&args.because)?;
+    let told = "What the databases can't say is taken from you: if the services stand in another phase, writes are lost. Look into the \
+                instances' step files.";
     let consequence = "What the databases say becomes the state: what the state says otherwise is forgotten, and the \
                        verification starts anew.";
+    let consequence = if args.phase.is_some() { told } else { consequence };
     if !confirm(args.sure, terminal, consequence, "Adopt what the databases say?")? {
         return Ok(Exit::No);
     }
-    let moved = remote.adopt().await?;
+    let moved = remote.adopt(&Adopt { phase: args.phase }).await?;
     show::moved::show(&moved, terminal)?;
     Ok(Exit::Done)
 }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use axum::extract::{Path, Query, State};
 use changeover_api::wire::{
-    Advance, Audit, AuditQuery, Done, ErrorCode, Mended, MismatchQuery, Mismatches, Moved, Override, Retire,
-    Rollback, Status, Verify,
+    Adopt, Advance, Audit, AuditQuery, Done, ErrorCode, Mended, MismatchQuery, Mismatches, Moved, Override,
+    Retire, Rollback, Status, Verify,
 };
 use changeover_protocol::gate;
 use changeover_protocol::{Phase, Place, Share};
@@ -89,8 +89,8 @@ pub(super) async fn abort(State(api): Shared) -> Answer<Moved> {
     Ok(moved(api.conductor.abort().await?))
 }
 
-pub(super) async fn adopt(State(api): Shared) -> Answer<Moved> {
-    Ok(moved(api.conductor.adopt().await?))
+pub(super) async fn adopt(State(api): Shared, Json(request): Json<Adopt>) -> Answer<Moved> {
+    Ok(moved(api.conductor.adopt_in(request.phase).await?))
 }
 
 pub(super) async fn pause(State(api): Shared) -> Answer<Done> {

@@ -164,11 +164,11 @@ pub(super) fn phase_of(word: Word, mirror: Mirror, reverse: bool) -> Result<Phas
             (false, false) => Ok(Phase::Old),
             (_, true) if served => Ok(if reverse { Phase::ReverseShadow } else { Phase::New }),
             (true, false) if !served => Ok(Phase::Shadow),
-            _ => Err(ControlError::Disagreement {
-                problem: "with dual write the databases don't say which side is the authority (the instances' step files \
-                          do): put the state file back from a backup"
+            _ => Err(ControlError::Refused(
+                "with dual write the databases don't say which side is read. Put the newest state file back; or, if it is \
+                 gone, look at what phase the instances' step files name, and say it: `changeover adopt --phase PHASE`"
                     .to_owned(),
-            }),
+            )),
         };
     }
     match (open(word.old), open(word.new)) {
@@ -204,6 +204,15 @@ impl Conductor {
     /// # Errors
     /// If they leave it open, or can't be asked.
     pub async fn adopt(&self) -> Result<Moved, ControlError> {
+        self.adopt_in(None).await
+    }
+
+    /// [`Conductor::adopt`] where only the instances know: with dual write the databases may not tell which side is read, and
+    /// whoever asks says the phase that the instances' step files say.
+    ///
+    /// # Errors
+    /// The same; and if the databases do tell.
+    pub async fn adopt_in(&self, said: Option<Phase>) -> Result<Moved, ControlError> {
         // By then every instance has spoken, and said which version it knows: the record's must be a later one.
         tokio::time::sleep_until(self.began + HEARD_WITHIN).await;
         let word = ask(&self.sides).await?;
@@ -215,11 +224,27 @@ impl Conductor {
             let lives = self.lives();
             seen.values().any(|acked| *acked > known.target.version || !lives.have_published(*acked))
         };
-        let phase = match phase_of(word, mirror, reverse) {
-            Ok(phase) => phase,
+        let phase = match (phase_of(word, mirror, reverse), said) {
+            (Ok(phase), Some(said)) if said != phase => {
+                return Err(ControlError::Refused(format!(
+                    "the databases say {phase}, and not {said}: their word is taken (`changeover adopt`)"
+                )));
+            }
+            (Ok(phase), _) => phase,
+            // Both sides are journalled: one of the two phases in which they are.
+            (Err(_), Some(said @ (Phase::Shadow | Phase::ReverseShadow)))
+                if self.plan.settings.phases.has(said) =>
+            {
+                said
+            }
+            (Err(_), Some(said)) => {
+                return Err(ControlError::Refused(format!(
+                    "both sides are written, so it can't be {said}: say `--phase shadow` or `--phase reverse-shadow`"
+                )));
+            }
             // The record isn't made out of nothing: where the databases can't tell, it can; unless it is an older one.
-            Err(_) if known.place.phase != Phase::Old && !is_older => known.place.phase,
-            Err(error) => return Err(error),
+            (Err(_), None) if known.place.phase != Phase::Old && !is_older => known.place.phase,
+            (Err(error), None) => return Err(error),
         };
         let record = self.adopted(phase, word, &seen);
         self.put_right(phase, word, record.epoch).await?;
@@ -338,7 +363,7 @@ mod tests {
     fn with_dual_write_nobody_guesses_which_side_is_read() {
         let both = word((FenceState::Open, 0), (FenceState::Open, 0), (true, true));
         let error = phase_of(both, Mirror::DualWrite, true).unwrap_err();
-        assert!(error.to_string().contains("backup"), "{error}");
+        assert!(error.to_string().contains("--phase"), "{error}");
         let served = word((FenceState::Open, 0), (FenceState::Open, 1), (false, false));
         assert_eq!(phase_of(served, Mirror::DualWrite, true).unwrap(), Phase::New);
     }
