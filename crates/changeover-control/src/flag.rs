@@ -29,21 +29,25 @@ pub(crate) struct FlagFile {
     path: Option<PathBuf>,
     /// It wasn't asked for: the last run had it.
     remembered: bool,
+    /// The one that the last run kept, and this one doesn't.
+    left: Option<PathBuf>,
     shown: watch::Sender<Option<Phase>>,
 }
 
 impl FlagFile {
     /// No file.
     pub(crate) fn none() -> Self {
-        Self { path: None, remembered: false, shown: watch::Sender::new(None) }
+        Self { path: None, remembered: false, left: None, shown: watch::Sender::new(None) }
     }
 
     /// The file that a run was told to keep; or the one that the last run kept, if that is still there.
     pub(crate) async fn of_run(told: Option<PathBuf>, state: &dyn StateStore) -> Result<Self, ControlError> {
         if let Some(path) = told {
             let path = std::path::absolute(&path).unwrap_or(path);
+            let known = state.setting(SETTING).await?.map(PathBuf::from);
+            let left = known.filter(|known| *known != path && known.exists());
             state.set(SETTING, Some(&path.to_string_lossy())).await?;
-            return Ok(Self { path: Some(path), ..Self::none() });
+            return Ok(Self { path: Some(path), left, ..Self::none() });
         }
         let known = state.setting(SETTING).await?.map(PathBuf::from).filter(|path| path.exists());
         if known.is_none() {
@@ -76,6 +80,15 @@ impl Conductor {
         if self.flag_file.remembered {
             let text = format!("the flag file is kept on, as the last run did: {}", path.display());
             self.note(AuditKind::Run, text).await;
+        }
+        if let Some(left) = &self.flag_file.left {
+            self.alert(format!(
+                "the flag file is {} now: {}, which the last run kept, stays as it is, and services that read it are refused \
+                 after the next move",
+                path.display(),
+                left.display()
+            ))
+            .await;
         }
         // Where nobody knows what it should say it stays as it is.
         match self.flag().await {

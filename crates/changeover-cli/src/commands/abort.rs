@@ -5,6 +5,7 @@ use clap::Args;
 use crate::args::{Because, Sure, Which};
 use crate::confirm::confirm;
 use crate::error::{CliError, Exit};
+use crate::patience::with_word;
 use crate::remote::Remote;
 use crate::show;
 use crate::terminal::Terminal;
@@ -36,7 +37,7 @@ pub(crate) async fn answer(args: &AbortArgs, terminal: &Terminal) -> Result<Exit
     if !confirm(args.sure, terminal, consequence, "Give this migration up?")? {
         return Ok(Exit::No);
     }
-    let moved = remote.abort().await?;
+    let moved = with_word(&remote, terminal, remote.abort()).await?;
     show::moved::show(&moved, terminal)?;
     Ok(Exit::Done)
 }

@@ -25,7 +25,7 @@ Examples:
   changeover advance --share 10%                reverse-shadow, for a tenth of the keys at first
   changeover advance --override bake-time --reason \"a test system\"
 
-Exit codes: 0 it is there; 1 a gate is closed, or the move was given up (the reason is told, and the \
+Exit codes: 0 it is there, or under way (and that is said); 1 a gate is closed, or the move was given up (the reason is told, and the \
 migration is where it was).")]
 pub(crate) struct AdvanceArgs {
     #[command(flatten)]

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use changeover::engine::{Links, drain_under_lock};
 use changeover::faults::fault_point;
-use changeover::store::Store;
 use changeover::store::capture::CaptureOptions;
 use changeover::store::fence::{Fence, FenceAt, FenceLock, FenceState};
+use changeover::store::{Refusal, Store};
 use changeover::{Side, StoreError, TableName};
 use changeover_protocol::control::Epoch;
 use changeover_protocol::fault::FaultPoint;
@@ -242,13 +242,17 @@ impl<'c> FenceDriver<'c> {
             let draining = drain_under_lock(self.links, from, lock, deadline);
             // It looks at the time between its batches. A batch that stands still, because the other side's file is locked,
             // must not stand on ours until the supervisor ends the process for it.
+            let mut refused = Vec::new();
             let why = match tokio::time::timeout_at(deadline, draining).await {
                 Ok(Ok(outcome)) if outcome.is_empty() => continue,
-                Ok(Ok(outcome)) => match (outcome.refused.first(), outcome.deferred.first()) {
-                    (Some(refusal), _) => format!("{} can't be carried: {}", refusal.key, refusal.why),
-                    (None, Some(key)) => format!("{key} is in a chunk that isn't copied yet"),
-                    (None, None) => "the log could not be drained within the hold's budget".to_owned(),
-                },
+                Ok(Ok(outcome)) => {
+                    refused.clone_from(&outcome.refused);
+                    match (outcome.refused.first(), outcome.deferred.first()) {
+                        (Some(refusal), _) => format!("{} can't be carried: {}", refusal.key, refusal.why),
+                        (None, Some(key)) => format!("{key} is in a chunk that isn't copied yet"),
+                        (None, None) => "the log could not be drained within the hold's budget".to_owned(),
+                    }
+                }
                 Ok(Err(error)) if to_empty => return Err(error.into()),
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => format!(
@@ -259,7 +263,7 @@ impl<'c> FenceDriver<'c> {
             if to_empty {
                 return Err(ControlError::Refused(why));
             }
-            left += leave(*store, lock, settings, &why).await?;
+            left += leave(*store, lock, settings, (&why, &refused)).await?;
         }
         Ok(left)
     }
@@ -334,7 +338,7 @@ async fn leave(
     store: &dyn Store,
     lock: &mut Watched,
     settings: &FenceSettings,
-    why: &str,
+    why: (&str, &[Refusal]),
 ) -> Result<u64, ControlError> {
     let mut left = 0;
     loop {

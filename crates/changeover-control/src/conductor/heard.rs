@@ -54,6 +54,16 @@ impl Conductor {
         known.peek().is_some() && known.all(|(id, _)| spoken.known.contains(id.to_string().as_str()))
     }
 
+    /// Whether each of them has spoken, or isn't counted any more.
+    pub(super) fn nobody_is_unheard(&self) -> bool {
+        if self.plan.settings.mirror != Mirror::DualWrite {
+            return true;
+        }
+        let (record, spoken) = (self.barrier.record(), self.spoken());
+        let of_then = self.began_with.instances.keys().filter(|id| record.instances.contains_key(id));
+        of_then.into_iter().all(|id| spoken.known.contains(id.to_string().as_str()))
+    }
+
     /// Waits until they have; a moment.
     pub(crate) async fn instances_heard(&self) {
         while !self.is_heard() && self.stopped().is_none() {

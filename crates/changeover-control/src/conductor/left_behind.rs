@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use changeover::store::capture::Claim;
-use changeover::store::{Image, Store};
+use changeover::store::{Image, Refusal, Store};
 use changeover::{Key, Side, Value};
 use serde_json::json;
 
@@ -24,7 +24,7 @@ pub(super) async fn append(
     store: &dyn Store,
     claims: &[Claim],
     file: Option<&Path>,
-    why: &str,
+    (why, refused): (&str, &[Refusal]),
 ) -> Result<u64, ControlError> {
     let Some(path) = file else {
         return Err(ControlError::Refused(format!(
@@ -45,7 +45,9 @@ pub(super) async fn append(
             },
             Err(error) => json!({ "unread": error.to_string() }),
         };
-        lines.push_str(&line(key, &row, why));
+        // Each has its own reason, where it is known.
+        let own = refused.iter().find(|refusal| refusal.key == *key).map(|refusal| refusal.why.as_str());
+        lines.push_str(&line(key, &row, own.unwrap_or(why)));
     }
     write_lines(path, &lines)?;
     Ok(keys.len() as u64)

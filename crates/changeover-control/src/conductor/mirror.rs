@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::Conductor;
+use super::progress::STAYS_DIRTY;
 
 /// How often the drains are looked at.
 const LOOK: Duration = Duration::from_millis(250);
@@ -177,7 +178,7 @@ impl Conductor {
     /// What the drains say of themselves: rates, rows that can't be carried, what keeps them waiting.
     async fn look_at_drains(&self, drains: &mut [Draining]) {
         let mut failing = None;
-        let mut stuck = Stuck::default();
+        let (mut stuck, mut still) = (Stuck::default(), Vec::new());
         for draining in drains {
             let status = draining.handle.status();
             self.note_rate(draining, status.synced);
@@ -189,8 +190,9 @@ impl Conductor {
                 stuck.first = Some(format!("{}: {}", refusal.key, refusal.why));
             }
             for refusal in status.refusals.iter().take(10) {
-                self.alert(format!("{} can't be carried, and stays dirty: {}", refusal.key, refusal.why))
-                    .await;
+                let text = format!("{} {STAYS_DIRTY}: {}", refusal.key, refusal.why);
+                still.push(text.clone());
+                self.alert(text).await;
             }
             if draining.task.is_finished() {
                 failing = Some("the drain of a log ended by itself".to_owned());
@@ -199,6 +201,7 @@ impl Conductor {
         self.progress.send_if_modified(|progress| {
             let is_other = progress.stuck != stuck;
             progress.stuck = stuck;
+            progress.withdraw_refusals(&still);
             is_other
         });
         match failing {

@@ -92,6 +92,9 @@ pub(crate) struct VerifyProgress {
     pub(crate) began_ms: u64,
 }
 
+/// What the alert of a row says that the mirror can't carry.
+pub(crate) const STAYS_DIRTY: &str = "can't be carried, and stays dirty";
+
 /// How many alerts are kept for the status; the audit has all.
 const ALERTS: usize = 20;
 
@@ -126,6 +129,11 @@ impl Progress {
         }
         self.alerts.push(Told { at_ms: now_ms, last_ms: now_ms, text });
         true
+    }
+
+    /// Rows that couldn't be carried and that nobody names any more are carried: their alerts end.
+    pub(crate) fn withdraw_refusals(&mut self, still: &[String]) {
+        self.alerts.retain(|alert| !alert.text.contains(STAYS_DIRTY) || still.contains(&alert.text));
     }
 
     /// The alerts that still say something: told, or told again, within the hour.

@@ -190,7 +190,7 @@ async fn leave_rest(
         let Some(last) = claims.last() else { return Ok(left) };
         after = last.id;
         claims.retain(|claim| target.step(claim.slot).authority() != side);
-        left += left_behind::append(store, &claims, Some(file), "left behind").await?;
+        left += left_behind::append(store, &claims, Some(file), ("left behind", &[])).await?;
         let ids: Vec<i64> = claims.iter().map(|claim| claim.id).collect();
         log.discard(&ids).await?;
     }
