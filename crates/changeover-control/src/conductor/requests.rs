@@ -180,8 +180,12 @@ impl Conductor {
 
     /// Puts in place what the phase needs, and looks whether its fence can be moved within the budget.
     async fn prepare(&self, to: Phase) -> Result<(), ControlError> {
-        let record = self.barrier.record();
         let mirror = self.plan.settings.mirror;
+        if to == Phase::Shadow && mirror == Mirror::Capture {
+            // The follower's fence is set by it: what was mirrored before `old` isn't what is mirrored from now on.
+            self.barrier.apply(ControlEvent::NextEpoch, None).await?;
+        }
+        let record = self.barrier.record();
         install::before_phase(&self.sides, to, mirror, record.epoch, self.plan.bounds).await?;
         let from = record.place.phase;
         let crosses = from.step().authority() != to.step().authority();

@@ -121,6 +121,9 @@ pub enum ControlEvent {
     Tick,
     /// This process has just taken over the record: nobody was heard while nobody listened.
     Restarted,
+    /// The stores are about to be told, between moves, what no earlier state knows: by an epoch of its own, so that a state from
+    /// before it is seen to be an older one.
+    NextEpoch,
     /// The answer to [`ControlAction::CheckSync`]: what a look that skips nothing, begun after that action, found.
     KeysInSync {
         /// The version that was asked about.

@@ -250,6 +250,7 @@ impl Control {
             }
             ControlEvent::Tick => self.tick(now, actions),
             ControlEvent::Restarted => self.restarted(now, actions),
+            ControlEvent::NextEpoch => self.epoch = self.epoch.next(),
             ControlEvent::KeysInSync { version, dirty, backfill_under_way } => {
                 self.synced(now, version, dirty, backfill_under_way, actions);
             }
