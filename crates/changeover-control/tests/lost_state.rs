@@ -216,3 +216,37 @@ async fn with_dual_write_an_instance_shows_that_the_state_is_an_older_one() {
     held.stop().await.ok();
     run.stop().await;
 }
+
+/// The database of the side that answers was replaced by an empty one: its emptiness isn't carried to the side that has the rows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_replaced_database_lacks_is_not_taken_from_the_other_side() {
+    for while_it_runs in [false, true] {
+        let world = World::new(50);
+        let run = world.run().await;
+        forward(run.conductor(), Phase::Shadow).await;
+        forward(run.conductor(), Phase::ReverseShadow).await;
+        until("it is verified", async || common::status(&run).await.verification.counts).await;
+        let before = world.rows("old");
+        let replace = || {
+            for suffix in ["", "-wal", "-shm"] {
+                let _ = std::fs::remove_file(world.path(&format!("new.db{suffix}")));
+            }
+            world.open("new.db").execute_batch(common::NEW_SQL).unwrap();
+        };
+        let run = if while_it_runs {
+            replace();
+            run
+        } else {
+            run.stop().await;
+            replace();
+            world.run().await
+        };
+        until("it has stopped", async || common::status(&run).await.stopped.is_some()).await;
+        let problem = common::status(&run).await.stopped.unwrap();
+        assert!(problem.contains("new side's database"), "{problem}");
+        let refused = run.conductor().rollback(None, Share::ALL, None).await;
+        assert!(matches!(refused, Err(ControlError::Disagreement { .. })), "{refused:?}");
+        assert_eq!(world.rows("old"), before);
+        run.stop().await;
+    }
+}

@@ -251,6 +251,8 @@ impl Conductor {
         self.sides.forget_generations_below(u64::MAX).await?;
         self.barrier.replace(record).await?;
         self.state.set(DISAGREES, None).await?;
+        // They are the right ones, then.
+        self.note_identities().await?;
         let lives = Lives::begin_anew(&*self.state).await?;
         *self.lives() = lives;
         self.progress.send_modify(|progress| progress.stopped = None);

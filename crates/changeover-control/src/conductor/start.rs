@@ -15,6 +15,7 @@ use super::plan::SpecChange;
 use super::progress::Progress;
 use super::sides::what_becomes_of;
 use super::verify::Due;
+use super::watch::replaced_authority;
 use super::wishes::PAUSED;
 use super::{Conductor, Plan, Sides, adopt};
 use crate::barrier::{self, Barrier};
@@ -194,6 +195,9 @@ pub(crate) async fn disagreement(
     known: Option<&Control>,
 ) -> Result<Option<String>, ControlError> {
     let Some(control) = known else { return adopt::earlier_life(sides).await };
+    if let Some(problem) = replaced_authority(sides, state, control).await? {
+        return Ok(Some(problem));
+    }
     let found = match mirror {
         Mirror::DualWrite if control.shift.is_none() => adopt::mark_problem(sides, control).await?,
         Mirror::DualWrite => None,

@@ -227,6 +227,14 @@ impl Conductor {
         if known == now {
             return Ok(());
         }
+        let record = self.barrier.record();
+        if known["server"] != now["server"] && is_authority(&record, side) {
+            // The move may have come between.
+            if self.barrier.record().revision == record.revision {
+                self.stop(&replaced(store, side)).await;
+            }
+            return Ok(());
+        }
         self.state.set(&name, Some(&now.to_string())).await?;
         let event = if known["server"] != now["server"] {
             let detail = format!("{}, expected {}", now["server"], known["server"]);
@@ -335,6 +343,45 @@ async fn identity(store: &dyn Store, side: Side) -> Result<(String, serde_json::
         seen.tables.iter().map(|(table, is)| (table.as_str().to_owned(), is.clone())).collect();
     let now = serde_json::json!({ "server": seen.server, "tables": tables });
     Ok((format!("identity {} {side}", store.info().name), now))
+}
+
+/// Whether this side answers for any key.
+fn is_authority(record: &Control, side: Side) -> bool {
+    record.target.assignments.iter().any(|slots| slots.step.authority() == side)
+}
+
+fn replaced(store: &dyn Store, side: Side) -> String {
+    format!(
+        "the {side} side's database ({}) is another one than it was, though it is the side that answers: was its file replaced, or \
+         put back from a backup? What it lacks would be taken from the other side as well. Put the right one in its place; \
+         if this is the right one, say so by adopting it",
+        store.info().name
+    )
+}
+
+/// Whether the database of a side that answers was replaced while no run was there.
+///
+/// # Errors
+/// If it can't be asked.
+pub(super) async fn replaced_authority(
+    sides: &super::Sides,
+    state: &dyn crate::state::StateStore,
+    record: &Control,
+) -> Result<Option<String>, ControlError> {
+    if matches!(record.place.phase, Phase::Old | Phase::Retired) {
+        return Ok(None);
+    }
+    for side in [Side::Old, Side::New].into_iter().filter(|side| is_authority(record, *side)) {
+        for store in sides.of(side) {
+            let (name, now) = identity(&**store, side).await?;
+            let known = state.setting(&name).await?;
+            let known: Option<serde_json::Value> = known.and_then(|text| serde_json::from_str(&text).ok());
+            if known.is_some_and(|known| known["server"] != now["server"]) {
+                return Ok(Some(replaced(&**store, side)));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Whether a side may have a log in this place.
