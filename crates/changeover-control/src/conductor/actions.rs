@@ -152,7 +152,10 @@ impl Conductor {
                 Ok(Some(UncleanEvent::LeftBehind { keys: Some(left_behind) }))
             }
             Ok(Started::Failed(because)) => Err(because),
-            Err(ControlError::Store(StoreError::Unreachable { cause, .. })) if leave_behind => {
+            // Out of reach, or no database any more. Not one that is busy, or that another move has been to.
+            Err(ControlError::Store(
+                StoreError::Unreachable { cause, .. } | StoreError::Refused { cause, .. },
+            )) if leave_behind => {
                 let abandoned = self.abandon(epoch, from, &cause).await;
                 abandoned
                     .map(|()| Some(UncleanEvent::LeftBehind { keys: None }))
