@@ -226,3 +226,53 @@ async fn what_cannot_come_back_is_left_behind_in_a_file_and_both_sides_are_equal
         run.stop().await;
     }
 }
+
+/// Counts an instance that never says another word.
+async fn ghost(run: &Run) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let client = changeover_api::ControlClient::of_run(run.run_file()).unwrap();
+    let version = client.target().await.unwrap().target.version;
+    let body = format!("{{\"instance\":\"ghost\",\"expected\":{version}}}");
+    let head = format!(
+        "POST /v1/migrations/bookings/instances HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        run.token(),
+        body.len()
+    );
+    let mut stream = tokio::net::TcpStream::connect(run.address()).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+/// A share that can't be widened, because somebody doesn't acknowledge, stays as it is, and that is said as what it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn widening_a_share_that_is_given_up_is_no_success_and_can_be_turned_around() {
+    let world = World::new(40);
+    world.write_spec("mirror = \"dual-write\"\npatience = \"2s\"\nwrite_lifetime = \"1s\"");
+    let said = std::fs::read_to_string(world.path("bookings.toml")).unwrap();
+    std::fs::write(world.path("bookings.toml"), said + "keys = \"application\"\n").unwrap();
+    let run = world.run().await;
+    let service = Service::start(&world, &run, "a").await;
+    let conductor = run.conductor();
+    forward(conductor, Phase::Shadow).await;
+    until("the copy is verified", async || common::status(&run).await.verification.counts).await;
+    let tenth = conductor.advance(None, Share::percent(10.0).unwrap(), &no_bake()).await.unwrap().place;
+    ghost(&run).await;
+    let error = conductor.advance(None, Share::percent(50.0).unwrap(), &no_bake()).await.unwrap_err();
+    assert!(matches!(error, changeover_control::ControlError::GivenUp { .. }), "{error}");
+    assert!(error.to_string().contains("ghost"), "{error}");
+    conductor.forget("ghost").await.unwrap();
+    until("it is as it was", async || {
+        let status = common::status(&run).await;
+        status.moving.is_none() && (status.share_percent - tenth.share.as_percent()).abs() < 0.01
+    })
+    .await;
+    until("verified, in the share", async || common::status(&run).await.verification.counts).await;
+    // What the ghost may have sent must be over.
+    until("all keys have moved", async || conductor.advance(None, Share::ALL, &no_bake()).await.is_ok())
+        .await;
+    service.instance.stop().await.unwrap();
+    run.stop().await;
+}

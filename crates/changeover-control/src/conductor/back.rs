@@ -7,7 +7,8 @@ use changeover::faults::fault_point;
 use changeover_protocol::control::ControlEvent;
 use changeover_protocol::fault::FaultPoint;
 use changeover_protocol::moves::{Mirror, WayBack};
-use changeover_protocol::{Phase, Share};
+use changeover_protocol::target::Direction;
+use changeover_protocol::{Phase, Place, Share};
 use tokio::sync::MutexGuard;
 
 use super::requests::Moved;
@@ -39,9 +40,14 @@ impl Conductor {
             return Err(over);
         }
         let at = record.shift.as_ref().map_or(record.place, |shift| shift.from);
-        let before =
-            if record.shift.is_some() { Some(at.phase) } else { self.plan.settings.phases.before(at.phase) };
-        let Some(to) = to.or(before) else {
+        let before = match &record.shift {
+            // Asked for once more, or to leave behind what it waits for.
+            Some(shift) if shift.turned || shift.direction() == Direction::Back => Some(shift.goal),
+            Some(shift) => Some(shift.from),
+            None => self.plan.settings.phases.before(at.phase).map(|phase| Place { phase, share }),
+        };
+        let asked = to.map(|phase| Place { phase, share });
+        let Some(Place { phase: to, share }) = asked.or(before) else {
             return Err(ControlError::Refused(format!("there is nothing behind {}: no way back", at.phase)));
         };
         if at.phase == Phase::New && to < Phase::New {

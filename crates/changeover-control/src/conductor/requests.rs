@@ -246,8 +246,10 @@ impl Conductor {
     pub(super) async fn go(&self, event: ControlEvent, asked: String) -> Result<Moved, ControlError> {
         let mut reports = self.barrier.reports();
         let goal = match &event {
-            ControlEvent::Advance { to, .. } | ControlEvent::Rollback { to, .. } => *to,
-            _ => self.barrier.record().place.phase,
+            ControlEvent::Advance { to, share } | ControlEvent::Rollback { to, share, .. } => {
+                Place { phase: *to, share: *share }
+            }
+            _ => self.barrier.record().place,
         };
         self.check_flag_file().await?;
         self.barrier.apply(event, Some(self.line(AuditKind::Request, asked))).await?;
@@ -272,7 +274,7 @@ impl Conductor {
     async fn follow(
         &self,
         reports: &mut broadcast::Receiver<MoveReport>,
-        goal: Phase,
+        goal: Place,
     ) -> Result<Moved, ControlError> {
         let mut turned = None;
         let mut held_ms = 0;
@@ -324,11 +326,11 @@ impl Conductor {
         place: Place,
         turned: Option<String>,
         held_ms: u64,
-        goal: Phase,
+        goal: Place,
     ) -> Result<Moved, ControlError> {
         match turned {
             // A move forward that a rollback turned around is what the rollback asked for.
-            Some(why) if place.phase != goal => {
+            Some(why) if place != goal => {
                 Err(ControlError::GivenUp { to: goal.to_string(), back_in: place.to_string(), why })
             }
             _ => Ok(Moved { place, text: sentence(report), held_ms, under_way: false, notes: Vec::new() }),
