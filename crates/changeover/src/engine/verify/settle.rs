@@ -189,7 +189,7 @@ impl<'a> Settler<'a> {
             None => (self.read(keys).await?, false),
         };
         let looked = seen.len();
-        let dirty = self.dirty(authority, &keys[..looked]).await?;
+        let dirty = self.dirty(&keys[..looked]).await?;
         drop(guard);
         for seen in self.weed(seen, found) {
             if dirty.contains(&seen.key) {
@@ -296,11 +296,10 @@ impl<'a> Settler<'a> {
             .collect()
     }
 
-    /// The keys that the authority's log has an entry of, or may have; any log's where the authority isn't known. What is left
-    /// in a follower's explains nothing: nobody carries that out.
-    async fn dirty(&self, authority: Option<Side>, keys: &[Key]) -> Result<HashSet<Key>, StoreError> {
+    /// The keys that any log has an entry of, or may have.
+    async fn dirty(&self, keys: &[Key]) -> Result<HashSet<Key>, StoreError> {
         let mut dirty = HashSet::new();
-        for (_, log) in self.logs.iter().filter(|(side, _)| authority.is_none_or(|of| of == *side)) {
+        for (_, log) in &self.logs {
             let entries = log.claim_keys(keys).await?;
             dirty.extend(keys.iter().filter(|key| entries.may_have(key)).cloned());
         }
