@@ -147,6 +147,51 @@ async fn a_key_that_is_never_clean_is_compared_under_its_guard() {
     );
 }
 
+/// The row and its write-back image are two reads: a change between them is no row that the old side refuses.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_changes_while_it_is_compared_is_no_difference_and_damage_beside_it_is() {
+    let world = level(Collation::Binary, 10).await;
+    let log = world.new.capture().unwrap();
+    log.install(CaptureOptions { bound: 1_000_000, overflow: true }).await.unwrap();
+    world.new.set_weather(Weather::slow(Duration::from_millis(3)));
+    let hot = world.new.clone();
+    let writer = tokio::spawn(async move {
+        for n in 0_u64.. {
+            hot.put(TABLE, row(3, &format!("S{n}"), "m")).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    });
+    for _ in 0..20 {
+        let report = verified(&world, options(Side::New, 50)).await;
+        assert!(report.is_clean(), "{:?}", report.differences);
+    }
+    world.old.damage_put(TABLE, row(7, "damaged", "x"));
+    let report = verified(&world, options(Side::New, 50)).await;
+    assert_eq!(
+        report.differences.iter().map(|d| d.key.clone()).collect::<Vec<_>>(),
+        [Key::new(TABLE, 7_i64)]
+    );
+    writer.abort();
+}
+
+/// A row that waits in the log because the follower refuses it is named with the reason, and nothing else is said of it.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_never_clean_because_it_is_refused_is_named_with_the_reason() {
+    let world = World::refusing(|row| {
+        (row.0[1] == changeover::Value::from("NO")).then(|| ("state".to_owned(), "never".to_owned()))
+    });
+    world.fill(10);
+    let (backfill, _handle) =
+        Backfill::new(Arc::clone(&world.links), Side::New, 1, BackfillOptions::default());
+    backfill.run().await.unwrap();
+    let log = world.old.capture().unwrap();
+    log.install(CaptureOptions { bound: 1_000, overflow: true }).await.unwrap();
+    world.old.put(TABLE, row(3, "no", "m")).await.unwrap();
+    let report = verified(&world, options(Side::Old, 50)).await;
+    assert_eq!((report.tables[0].refused, report.tables[0].differences()), (1, 1), "{report:?}");
+    assert_eq!(report.differences[0].why.as_deref(), Some("never"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_row_that_cannot_be_mapped_is_named_and_the_gate_stays_shut() {
     let world = World::refusing(|row| {

@@ -7,6 +7,8 @@
 //! Where the authority has no log to ask, or nobody can say which side is the authority (a share of the keys has moved, and
 //! the two rows tell different slots), a difference counts when two looks see the same two rows.
 
+mod hot;
+
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -19,7 +21,7 @@ use crate::engine::sync::read_some;
 use crate::error::StoreError;
 use crate::rules::RowComparison;
 use crate::store::capture::CaptureLog;
-use crate::store::guard::{Change, Guarded, GuardedTx, Scope};
+use crate::store::guard::{Guarded, GuardedTx, Scope};
 use crate::store::{Image, Refusal, Rows, Store};
 use crate::value::{Key, Row};
 
@@ -117,32 +119,6 @@ impl<'a> Settler<'a> {
         Ok(())
     }
 
-    /// Keys that never come to rest, by as many at once as their guards are to be had for.
-    async fn settle_under_guard(
-        &self,
-        authority: Option<Side>,
-        mut keys: &[Key],
-        found: &mut Findings,
-    ) -> Result<(), StoreError> {
-        let (mut at_once, mut tried) = (GUARDED_KEYS, 0);
-        while !keys.is_empty() {
-            match self.compare_as_synced(authority, &keys[..keys.len().min(at_once)], found).await {
-                Ok(compared) => {
-                    keys = &keys[compared..];
-                    tried = 0;
-                }
-                // Of hot keys fewer are free at once than one by one.
-                Err(error) if error.retryable() && (at_once > 1 || tried < self.options.looks) => {
-                    tried += u32::from(at_once == 1);
-                    at_once = (at_once.min(keys.len()) / 2).max(1);
-                    tokio::time::sleep(self.options.look_wait.0).await;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
     /// One look, under the guard where the follower has one. Those that are dirty still are given back.
     async fn look_under_guard(
         &self,
@@ -189,7 +165,7 @@ impl<'a> Settler<'a> {
             None => (self.read(keys).await?, false),
         };
         let looked = seen.len();
-        let dirty = self.dirty(&keys[..looked]).await?;
+        let dirty = self.dirty(authority, &keys[..looked]).await?;
         drop(guard);
         for seen in self.weed(seen, found) {
             if dirty.contains(&seen.key) {
@@ -205,55 +181,6 @@ impl<'a> Settler<'a> {
             }
         }
         Ok(looked)
-    }
-
-    /// Keys that are never clean: what a sync makes of them is compared, and rolled back. Of the first of these keys, as many
-    /// as there is room for: how many those are.
-    async fn compare_as_synced(
-        &self,
-        authority: Option<Side>,
-        keys: &[Key],
-        found: &mut Findings,
-    ) -> Result<usize, StoreError> {
-        let Some((authority, follower)) = self.guarded(authority) else {
-            // Nothing can be proved of them, so they count.
-            let seen = self.read(keys).await?;
-            let compared = seen.len();
-            self.weed(seen, found).into_iter().for_each(|seen| self.count(seen, found));
-            return Ok(compared);
-        };
-        let mut tx = follower.begin(Scope::Keys(keys)).await?;
-        let store = self.link.store(authority).as_ref();
-        let rows = read_some(store, self.link.table(), keys, Image::Canonical, LOOK_BYTES).await?;
-        let keys = &keys[..rows.rows.len()];
-        let back = match authority {
-            Side::Old => vec![None; keys.len()],
-            Side::New => read_some(store, self.link.table(), keys, Image::Back, LOOK_BYTES).await?.rows,
-        };
-        let keys = &keys[..back.len()];
-        let refused: HashSet<&Key> = rows.refused.iter().map(|refusal| &refusal.key).collect();
-        let changes: Vec<Change> = keys
-            .iter()
-            .zip(&rows.rows)
-            .zip(back)
-            .filter(|((key, _), _)| !refused.contains(key))
-            .map(|((key, row), back)| Change { key: key.clone(), row: row.clone(), back })
-            .collect();
-        let applied = tx.apply(&changes).await?;
-        // Rows that want a unique value of another's are that row's story too: the mirror's set is larger than this one.
-        let wanting = !applied.joins.is_empty();
-        let follower_rows = tx.read_within(self.link.table(), keys, LOOK_BYTES).await?;
-        drop(tx);
-        let seen = self.pair(keys, by_side(authority, rows, follower_rows));
-        let compared = seen.len();
-        found.table.under_guard += compared as u64;
-        let differ = self.weed(seen, found);
-        if wanting {
-            found.table.transient += differ.len() as u64;
-        } else {
-            differ.into_iter().for_each(|seen| self.count(seen, found));
-        }
-        Ok(compared)
     }
 
     /// Both sides' rows of the first of these keys, as many as there is room for.
@@ -296,10 +223,11 @@ impl<'a> Settler<'a> {
             .collect()
     }
 
-    /// The keys that any log has an entry of, or may have.
-    async fn dirty(&self, keys: &[Key]) -> Result<HashSet<Key>, StoreError> {
+    /// The keys that the authority's log has an entry of, or may have; any log's where the authority isn't known. What is left
+    /// in a follower's explains nothing: nobody carries that out.
+    async fn dirty(&self, authority: Option<Side>, keys: &[Key]) -> Result<HashSet<Key>, StoreError> {
         let mut dirty = HashSet::new();
-        for (_, log) in &self.logs {
+        for (_, log) in self.logs.iter().filter(|(side, _)| authority.is_none_or(|of| of == *side)) {
             let entries = log.claim_keys(keys).await?;
             dirty.extend(keys.iter().filter(|key| entries.may_have(key)).cloned());
         }
