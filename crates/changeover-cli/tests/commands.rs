@@ -10,12 +10,7 @@
 
 mod support;
 
-use serde_json::Value;
-use support::{Place, Running, wait_for};
-
-fn is_settled(status: &Value) -> bool {
-    status["backfill"]["done"] == true && status["verification"]["counts"] == true
-}
+use support::{Place, Running, is_settled, wait_for};
 
 /// Forward so many phases.
 #[track_caller]

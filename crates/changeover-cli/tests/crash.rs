@@ -13,15 +13,7 @@
 mod support;
 
 use serde_json::Value;
-use support::{Place, wait_for};
-
-fn is_settled(status: &Value) -> bool {
-    let logs = status["logs"].as_array();
-    status["backfill"]["done"] == true
-        && status["verification"]["counts"] == true
-        && status["moving"].is_null()
-        && logs.is_some_and(|logs| logs.iter().all(|log| log["entries"] == 0))
-}
+use support::{Place, is_settled, wait_for};
 
 /// Starts a run that kills itself at this point, does `act` until it has, kills what is left of it, and starts one that
 /// lives.

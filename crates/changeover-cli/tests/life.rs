@@ -12,23 +12,7 @@
 mod support;
 
 use serde_json::Value;
-use support::{OLD_IMAGE, Place, SPEC, bookings, wait_for};
-
-/// The copy is made, a full verification that counts was clean, and nothing waits in a log.
-fn is_settled(status: &Value) -> bool {
-    status["backfill"]["done"] == true && status["verification"]["counts"] == true && is_drained(status)
-}
-
-fn is_drained(status: &Value) -> bool {
-    status["logs"].as_array().is_some_and(|logs| logs.iter().all(|log| log["entries"] == 0))
-}
-
-/// A move that should succeed; where it leads.
-#[track_caller]
-fn go(place: &Place, arguments: &[&str], phase: &str) {
-    let moved = place.json(arguments, 0);
-    assert_eq!(moved["phase"], phase, "{arguments:?}: {moved}");
-}
+use support::{NEW_WRITE, OLD_IMAGE, OLD_WRITE, Place, SPEC, bookings, is_drained, is_settled, wait_for};
 
 /// What an application is told that writes to a side whose fence is shut.
 #[track_caller]
@@ -38,9 +22,6 @@ fn refused(place: &Place, db: &str, sql: &str) -> String {
         Err(error) => error.to_string(),
     }
 }
-
-const OLD_WRITE: &str = "UPDATE bookings SET price = coalesce(price, 0) + 1 WHERE id % 10 = 0";
-const NEW_WRITE: &str = "UPDATE booking SET price = coalesce(price, 0) + 1 WHERE booking_id % 10 = 1";
 
 #[test]
 fn forward_back_forward_and_retired() {
@@ -52,38 +33,38 @@ fn forward_back_forward_and_retired() {
         (&"old".into(), &0.into(), &"shadow".into())
     );
 
-    go(&place, &["advance"], "shadow");
+    place.go(&["advance"], "shadow");
     place.sql("old.db", OLD_WRITE);
     place.sql("old.db", "DELETE FROM bookings WHERE id IN (3, 4)");
     run.until("copied and verified", is_settled);
     place.until_equal_sides();
     assert!(!refused(&place, "new.db", NEW_WRITE).is_empty(), "the follower is the mirror's alone");
 
-    go(&place, &["advance"], "reverse-shadow");
+    place.go(&["advance"], "reverse-shadow");
     let told = refused(&place, "old.db", OLD_WRITE);
     assert!(told.contains("changeover"), "a straggler is told by whom: {told}");
     place.sql("new.db", NEW_WRITE);
     place.sql("new.db", "INSERT INTO booking VALUES (5000, 'late', 'BOOKED', 5, NULL)");
     place.until_equal_sides();
 
-    go(&place, &["rollback"], "shadow");
+    place.go(&["rollback"], "shadow");
     place.sql("old.db", OLD_WRITE);
     place.until_equal_sides();
     run.until("verified", is_settled);
 
-    go(&place, &["advance"], "reverse-shadow");
+    place.go(&["advance"], "reverse-shadow");
     place.sql("new.db", NEW_WRITE);
     place.until_equal_sides();
     run.until("verified again", is_settled);
-    go(&place, &["advance"], "new");
+    place.go(&["advance"], "new");
     place.sql("new.db", NEW_WRITE);
     let status = place.json(&["status"], 0);
     assert_eq!(status["rollback"]["safe"], true, "the log of the way back holds every change: {status}");
 
-    go(&place, &["rollback"], "reverse-shadow");
+    place.go(&["rollback"], "reverse-shadow");
     place.until_equal_sides();
     run.until("verified again", is_settled);
-    go(&place, &["advance"], "new");
+    place.go(&["advance"], "new");
     place.sql("new.db", NEW_WRITE);
 
     let retired = place.json(&["retire", "--yes"], 0);
@@ -115,7 +96,7 @@ fn a_table_that_moved_in_part_keeps_its_name_and_that_is_told_once() {
     place.write("bookings.toml", SPEC.replace("set = {", "where = \"id <= 20\"\nset = {"));
     let run = place.run();
     for phase in ["shadow", "reverse-shadow", "new"] {
-        go(&place, &["advance"], phase);
+        place.go(&["advance"], phase);
         if phase != "new" {
             run.until("settled", is_settled);
         }
@@ -143,14 +124,14 @@ fn a_closed_gate_is_no_and_an_override_is_kept_in_the_audit() {
         SPEC.replace("reverse-shadow = \"0s\"", "shadow = \"1d\", reverse-shadow = \"0s\""),
     );
     let run = place.run();
-    go(&place, &["advance"], "shadow");
+    place.go(&["advance"], "shadow");
     run.until("copied and verified", is_settled);
     let ended = place.changeover(&["advance"]).expect(1);
     ended.says("bake-time");
     let status = place.json(&["status"], 0);
     let closed = status["next"]["gates"].as_array().expect("gates").iter().find(|gate| gate["open"] == false);
     assert_eq!(closed.map(|gate| &gate["gate"]), Some(&"bake-time".into()), "{status}");
-    go(&place, &["advance", "--override", "bake-time", "--reason", "a test system"], "reverse-shadow");
+    place.go(&["advance", "--override", "bake-time", "--reason", "a test system"], "reverse-shadow");
     let audit = place.changeover(&["audit"]).expect(0);
     let told = audit.out.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(told.contains("override") && told.contains("a test system"), "{}", audit.out);
@@ -160,7 +141,7 @@ fn a_closed_gate_is_no_and_an_override_is_kept_in_the_audit() {
 fn status_leads_with_what_a_person_needs() {
     let place = Place::with_bookings(10);
     let run = place.run();
-    go(&place, &["advance"], "shadow");
+    place.go(&["advance"], "shadow");
     run.until("copied and verified", is_settled);
     let status = place.changeover(&["status"]).expect(0).out;
     let lines: Vec<&str> = status.lines().collect();
@@ -178,18 +159,18 @@ fn status_leads_with_what_a_person_needs() {
 fn abort_leaves_nothing_behind_but_the_new_rows() {
     let place = Place::with_bookings(200);
     let run = place.run();
-    go(&place, &["advance"], "shadow");
+    place.go(&["advance"], "shadow");
     run.until("copied and verified", is_settled);
-    go(&place, &["abort", "--yes"], "old");
+    place.go(&["abort", "--yes"], "old");
     assert_eq!(place.installed("old.db").len() + place.installed("new.db").len(), 0);
     assert_eq!(place.number("new.db", "SELECT count(*) FROM booking"), 200);
     place.sql("old.db", OLD_WRITE);
     place.sql("new.db", NEW_WRITE);
     // And it may be begun again: the rows that were there are levelled.
-    go(&place, &["advance"], "shadow");
+    place.go(&["advance"], "shadow");
     run.until("copied and verified again", is_settled);
     place.until_equal_sides();
-    go(&place, &["advance"], "reverse-shadow");
+    place.go(&["advance"], "reverse-shadow");
     place.changeover(&["abort", "--yes"]).expect(1).says("rollback");
 }
 
@@ -212,7 +193,7 @@ fn the_simple_path_copies_with_writes_stopped() {
 fn pause_rests_the_copy_and_never_the_mirror() {
     let place = Place::with_bookings(50);
     let run = place.run();
-    go(&place, &["advance"], "shadow");
+    place.go(&["advance"], "shadow");
     run.until("copied", is_settled);
     place.changeover(&["pause"]).expect(0);
     run.until("paused", |status| status["paused"] == true);
@@ -230,7 +211,7 @@ fn the_flag_is_in_its_file_and_behind_its_path() {
     let run = place.run_with(&["--flag-file", "flag"], &[]);
     wait_for("the flag is there", || place.path("flag").exists());
     assert_eq!(place.read("flag").trim(), "0");
-    go(&place, &["advance"], "shadow");
+    place.go(&["advance"], "shadow");
     wait_for("the flag has followed", || place.read("flag").trim() == "1");
     let answer = get(&place, "flag", None);
     assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"flag\":1"), "{answer}");
@@ -241,7 +222,7 @@ fn the_flag_is_in_its_file_and_behind_its_path() {
 fn what_stays_installed_is_told_on_stop() {
     let place = Place::with_bookings(20);
     let run = place.run();
-    go(&place, &["advance"], "shadow");
+    place.go(&["advance"], "shadow");
     run.until("copied", is_settled);
     let (code, said) = run.stop();
     assert_eq!(code, Some(0), "{said}");
@@ -281,7 +262,7 @@ fn a_run_that_was_killed_goes_on_in_every_phase() {
         ("advance", "new", ("new.db", NEW_WRITE)),
         ("rollback", "reverse-shadow", ("new.db", NEW_WRITE)),
     ] {
-        go(&place, &[command], phase);
+        place.go(&[command], phase);
         run.kill();
         place.sql(write.0, write.1);
         run = place.run();
@@ -298,7 +279,7 @@ fn a_run_that_was_killed_goes_on_in_every_phase() {
 fn a_mapping_that_changed_in_mid_backfill_is_refused_and_nothing_is_lost() {
     let place = Place::with_bookings(100);
     let run = place.run();
-    go(&place, &["advance"], "shadow");
+    place.go(&["advance"], "shadow");
     run.kill();
     place.write("bookings.toml", SPEC.replace("upper(state)", "lower(state)"));
     let ended = place.changeover(&["run", "bookings.toml", "--listen", "127.0.0.1:0"]).expect(2);
@@ -313,7 +294,7 @@ fn a_mapping_that_changed_in_mid_backfill_is_refused_and_nothing_is_lost() {
 fn a_table_that_changes_while_it_runs_is_noticed() {
     let place = Place::with_bookings(100);
     let run = place.run();
-    go(&place, &["advance"], "shadow");
+    place.go(&["advance"], "shadow");
     run.until("settled", is_settled);
     place.sql("old.db", "ALTER TABLE bookings ADD COLUMN seat TEXT");
     wait_for("it is noticed, and an unclean event", || {
@@ -352,7 +333,7 @@ fn a_call_without_the_token_is_refused() {
 fn a_share_of_the_keys_needs_dual_write() {
     let place = Place::with_bookings(30);
     let run = place.run();
-    go(&place, &["advance"], "shadow");
+    place.go(&["advance"], "shadow");
     run.until("settled", is_settled);
     let ended = place.changeover(&["advance", "--share", "10%"]).expect(1);
     assert!(!ended.err.is_empty());
@@ -366,10 +347,10 @@ fn every_answer_is_json_where_that_is_asked_for() {
     for arguments in [&["status"][..], &["instances"], &["mismatches"], &["audit"], &["pause"], &["resume"]] {
         assert!(place.json(arguments, 0).is_object(), "{arguments:?}");
     }
-    go(&place, &["advance"], "shadow");
+    place.go(&["advance"], "shadow");
     run.until("settled", is_settled);
-    go(&place, &["rollback"], "old");
-    go(&place, &["abort", "--yes"], "old");
+    place.go(&["rollback"], "old");
+    place.go(&["abort", "--yes"], "old");
     for (arguments, code) in [(&["adopt", "--yes"][..], 1), (&["instances", "forget", "x", "--yes"], 1)] {
         let ended = place.changeover(&[arguments, &["--json"]].concat());
         assert!(ended.json().is_object());
@@ -424,7 +405,7 @@ fn after_a_kill_the_commands_say_that_it_is_gone() {
 fn rows_that_changed_behind_its_back_are_found_by_verify_while_it_runs() {
     let place = Place::with_bookings(200);
     let run = place.run();
-    go(&place, &["advance"], "shadow");
+    place.go(&["advance"], "shadow");
     run.until("settled", is_settled);
     // Someone with a tool that obeys no trigger.
     let tool = place.open("new.db");

@@ -11,30 +11,15 @@
 mod support;
 
 use serde_json::Value;
-use support::{Place, Running};
-
-const NEW_WRITE: &str = "UPDATE booking SET price = coalesce(price, 0) + 1 WHERE booking_id % 10 = 1";
-
-/// The copy is made, a full verification that counts was clean, and nothing waits in a log.
-fn is_settled(status: &Value) -> bool {
-    let drained = status["logs"].as_array().is_some_and(|logs| logs.iter().all(|log| log["entries"] == 0));
-    status["backfill"]["done"] == true && status["verification"]["counts"] == true && drained
-}
-
-/// A move that should succeed; where it leads.
-#[track_caller]
-fn go(place: &Place, arguments: &[&str], phase: &str) {
-    let moved = place.json(arguments, 0);
-    assert_eq!(moved["phase"], phase, "{arguments:?}: {moved}");
-}
+use support::{NEW_WRITE, Place, Running, is_settled};
 
 #[test]
 fn a_state_file_that_was_deleted_stops_it_until_the_databases_word_is_adopted() {
     let place = Place::with_bookings(100);
     let run = place.run();
-    go(&place, &["advance"], "shadow");
+    place.go(&["advance"], "shadow");
     run.until("settled", is_settled);
-    go(&place, &["advance"], "reverse-shadow");
+    place.go(&["advance"], "reverse-shadow");
     run.kill();
     std::fs::remove_dir_all(place.path(".changeover")).expect("the state");
     let run = place.run();
@@ -48,13 +33,13 @@ fn a_state_file_that_was_deleted_stops_it_until_the_databases_word_is_adopted() 
 fn a_state_file_from_a_backup_stops_it_until_the_databases_word_is_adopted() {
     let place = Place::with_bookings(100);
     let run = place.run();
-    go(&place, &["advance"], "shadow");
+    place.go(&["advance"], "shadow");
     run.until("settled", is_settled);
     assert_eq!(run.stop().0, Some(0));
     let backup = std::fs::read(place.path(".changeover/bookings.db")).expect("the state");
     let run = place.run();
     run.until("settled", is_settled);
-    go(&place, &["advance"], "reverse-shadow");
+    place.go(&["advance"], "reverse-shadow");
     run.kill();
     for ending in ["-wal", "-shm"] {
         let _ = std::fs::remove_file(place.path(&format!(".changeover/bookings.db{ending}")));

@@ -9,16 +9,7 @@
 
 mod support;
 
-use serde_json::Value;
-use support::{Place, Running};
-
-/// Copied, compared, nothing on its way.
-fn is_settled(status: &Value) -> bool {
-    status["moving"].is_null()
-        && status["backfill"]["done"] == true
-        && status["verification"]["counts"] == true
-        && status["logs"].as_array().is_some_and(|logs| logs.iter().all(|log| log["entries"] == 0))
-}
+use support::{Place, Running, is_settled};
 
 /// In `reverse-shadow`, with a run that keeps its state elsewhere and compares nothing by itself for now.
 fn reversed_with_a_state_elsewhere(place: &Place) -> Running<'_> {

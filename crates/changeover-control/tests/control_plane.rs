@@ -16,31 +16,12 @@ use changeover_api::{ClientError, ControlClient};
 use changeover_control::jobs;
 use changeover_control::{ControlError, Run, status_of_file};
 use changeover_protocol::{Phase, Share};
-use common::{World, forward, until};
+use common::{World, forward, post, until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// A request by hand: its status line and its body.
 async fn raw(run: &Run, head: &str) -> String {
-    let mut stream = tokio::net::TcpStream::connect(run.address()).await.unwrap();
-    stream.write_all(format!("{head}\r\nConnection: close\r\n\r\n").as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    answer
-}
-
-/// A post by hand, with the token.
-async fn post(run: &Run, rest: &str, body: &str) -> String {
-    let head = format!(
-        "POST /v1/migrations/bookings/{rest} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\
-         Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
-        run.token(),
-        body.len()
-    );
-    let mut stream = tokio::net::TcpStream::connect(run.address()).await.unwrap();
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    answer
+    common::exchange(run, &format!("{head}\r\nConnection: close\r\n\r\n")).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -148,62 +129,6 @@ async fn a_stop_says_what_stays_and_how_to_go_on() {
     {
         assert!(said.contains(part), "{part}: {said}");
     }
-}
-
-fn delete_state(world: &World) {
-    for suffix in ["", "-wal", "-shm"] {
-        let mut path = world.spec().state_path().into_os_string();
-        path.push(suffix);
-        let _ = std::fs::remove_file(path);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_state_that_was_deleted_stops_everything_until_the_databases_word_is_adopted() {
-    let world = World::new(200);
-    let run = world.run().await;
-    forward(run.conductor(), Phase::Shadow).await;
-    forward(run.conductor(), Phase::ReverseShadow).await;
-    run.stop().await;
-    delete_state(&world);
-    let run = world.run().await;
-    let problem = common::status(&run).await.stopped.unwrap();
-    assert!(problem.contains("state file was") && problem.contains("deleted"), "{problem}");
-    let error = run.conductor().advance(None, Share::ALL, &[]).await.unwrap_err();
-    assert!(error.to_string().contains("changeover adopt"), "{error}");
-    let adopted = run.conductor().adopt().await.unwrap();
-    assert_eq!(adopted.place.phase, Phase::ReverseShadow);
-    let status = common::status(&run).await;
-    assert_eq!((status.stopped, status.phase), (None, Phase::ReverseShadow));
-    world.open("new.db").execute("UPDATE booking SET seats = 99 WHERE booking_id = 7", []).unwrap();
-    until("the mirror goes on", async || world.rows("old")[&7].1 == 99).await;
-    run.conductor().rollback(None, Share::ALL, None).await.unwrap();
-    world.open("old.db").execute("UPDATE bookings SET seats = 98 WHERE id = 7", []).unwrap();
-    until("the mirror goes on, the other way", async || world.rows("new")[&7].1 == 98).await;
-    run.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_state_put_back_from_a_backup_is_not_believed() {
-    let world = World::new(200);
-    let run = world.run().await;
-    forward(run.conductor(), Phase::Shadow).await;
-    until("the copy is verified", async || common::status(&run).await.verification.counts).await;
-    run.stop().await;
-    let (state, backup) = (world.spec().state_path(), world.path("backup.db"));
-    std::fs::copy(&state, &backup).unwrap();
-    let run = world.run().await;
-    forward(run.conductor(), Phase::ReverseShadow).await;
-    run.stop().await;
-    delete_state(&world);
-    std::fs::copy(&backup, &state).unwrap();
-    let run = world.run().await;
-    let problem = common::status(&run).await.stopped.unwrap();
-    assert!(problem.contains("older"), "{problem}");
-    // Nothing was opened meanwhile: the old side still refuses.
-    assert!(world.open("old.db").execute("DELETE FROM bookings WHERE id = 1", []).is_err());
-    assert_eq!(run.conductor().adopt().await.unwrap().place.phase, Phase::ReverseShadow);
-    run.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

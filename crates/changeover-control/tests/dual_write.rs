@@ -229,20 +229,10 @@ async fn what_cannot_come_back_is_left_behind_in_a_file_and_both_sides_are_equal
 
 /// Counts an instance that never says another word.
 async fn ghost(run: &Run) {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let client = changeover_api::ControlClient::of_run(run.run_file()).unwrap();
     let version = client.target().await.unwrap().target.version;
     let body = format!("{{\"instance\":\"ghost\",\"expected\":{version}}}");
-    let head = format!(
-        "POST /v1/migrations/bookings/instances HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\
-         Content-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
-        run.token(),
-        body.len()
-    );
-    let mut stream = tokio::net::TcpStream::connect(run.address()).await.unwrap();
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
+    let answer = common::post(run, "instances", &body).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 

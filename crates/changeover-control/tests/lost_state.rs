@@ -32,6 +32,21 @@ async fn moved_with_a_write_on_the_new_side(world: &World) {
     world.open("new.db").execute("UPDATE booking SET seats = 4711 WHERE booking_id = 7", []).unwrap();
 }
 
+/// In `reverse-shadow`, with the state of the `shadow` before it.
+async fn moved_with_an_older_state(world: &World) {
+    let run = world.run().await;
+    forward(run.conductor(), Phase::Shadow).await;
+    until("the copy is verified", async || common::status(&run).await.verification.counts).await;
+    run.stop().await;
+    let (state, backup) = (world.spec().state_path(), world.path("backup.db"));
+    std::fs::copy(&state, &backup).unwrap();
+    let run = world.run().await;
+    forward(run.conductor(), Phase::ReverseShadow).await;
+    run.stop().await;
+    delete_state(world);
+    std::fs::copy(&backup, &state).unwrap();
+}
+
 async fn stays_stopped(world: &World, run: &Run) {
     let conductor = run.conductor();
     assert!(common::status(run).await.stopped.is_some());
@@ -85,18 +100,8 @@ async fn a_state_that_is_deleted_under_a_run_is_told() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_older_state_repairs_nothing_beside_databases_that_have_moved_on() {
     let world = World::new(50);
-    let run = world.run().await;
-    forward(run.conductor(), Phase::Shadow).await;
-    until("the copy is verified", async || common::status(&run).await.verification.counts).await;
-    run.stop().await;
-    let (state, backup) = (world.spec().state_path(), world.path("backup.db"));
-    std::fs::copy(&state, &backup).unwrap();
-    let run = world.run().await;
-    forward(run.conductor(), Phase::ReverseShadow).await;
-    run.stop().await;
+    moved_with_an_older_state(&world).await;
     world.open("new.db").execute("UPDATE booking SET seats = 4711 WHERE booking_id = 7", []).unwrap();
-    delete_state(&world);
-    std::fs::copy(&backup, &state).unwrap();
     let error = jobs::verify(&world.spec(), None, true, &mut |_| {}).await.unwrap_err();
     assert!(matches!(error, ControlError::Disagreement { .. }), "{error}");
     for _ in 0..2 {
@@ -249,4 +254,42 @@ async fn what_a_replaced_database_lacks_is_not_taken_from_the_other_side() {
         assert_eq!(world.rows("old"), before);
         run.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_that_was_deleted_stops_everything_until_the_databases_word_is_adopted() {
+    let world = World::new(200);
+    let run = world.run().await;
+    forward(run.conductor(), Phase::Shadow).await;
+    forward(run.conductor(), Phase::ReverseShadow).await;
+    run.stop().await;
+    delete_state(&world);
+    let run = world.run().await;
+    let problem = common::status(&run).await.stopped.unwrap();
+    assert!(problem.contains("state file was") && problem.contains("deleted"), "{problem}");
+    let error = run.conductor().advance(None, Share::ALL, &[]).await.unwrap_err();
+    assert!(error.to_string().contains("changeover adopt"), "{error}");
+    let adopted = run.conductor().adopt().await.unwrap();
+    assert_eq!(adopted.place.phase, Phase::ReverseShadow);
+    let status = common::status(&run).await;
+    assert_eq!((status.stopped, status.phase), (None, Phase::ReverseShadow));
+    world.open("new.db").execute("UPDATE booking SET seats = 99 WHERE booking_id = 7", []).unwrap();
+    until("the mirror goes on", async || world.rows("old")[&7].1 == 99).await;
+    run.conductor().rollback(None, Share::ALL, None).await.unwrap();
+    world.open("old.db").execute("UPDATE bookings SET seats = 98 WHERE id = 7", []).unwrap();
+    until("the mirror goes on, the other way", async || world.rows("new")[&7].1 == 98).await;
+    run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_put_back_from_a_backup_is_not_believed() {
+    let world = World::new(200);
+    moved_with_an_older_state(&world).await;
+    let run = world.run().await;
+    let problem = common::status(&run).await.stopped.unwrap();
+    assert!(problem.contains("older"), "{problem}");
+    // Nothing was opened meanwhile: the old side still refuses.
+    assert!(world.open("old.db").execute("DELETE FROM bookings WHERE id = 1", []).is_err());
+    assert_eq!(run.conductor().adopt().await.unwrap().place.phase, Phase::ReverseShadow);
+    run.stop().await;
 }

@@ -9,7 +9,6 @@ use changeover_control::{ControlError, Run};
 use changeover_protocol::gate::{Gate, Override};
 use changeover_protocol::{Phase, Share};
 use common::{World, forward, no_bake, until};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 async fn audit_says(run: &Run, what: &str) -> bool {
     let client = ControlClient::of_run(run.run_file()).unwrap();
@@ -80,16 +79,7 @@ async fn a_row_that_cannot_come_back_stops_a_rollback_by_name_and_can_be_left_be
 }
 
 async fn post_evidence(run: &Run, body: &str) {
-    let head = format!(
-        "POST /v1/migrations/bookings/instances/web-1/evidence HTTP/1.1\r\nHost: localhost\r\n\
-         Authorization: Bearer {}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
-        run.token(),
-        body.len()
-    );
-    let mut stream = tokio::net::TcpStream::connect(run.address()).await.unwrap();
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
+    let answer = common::post(run, "instances/web-1/evidence", body).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 

@@ -56,6 +56,24 @@ pub const OLD_IMAGE: &str = "SELECT id, name, upper(state), price, note FROM boo
 pub const NEW_IMAGE: &str =
     "SELECT booking_id, passenger, status, price, note FROM booking ORDER BY booking_id";
 
+/// Writes that an application does on the old side.
+pub const OLD_WRITE: &str = "UPDATE bookings SET price = coalesce(price, 0) + 1 WHERE id % 10 = 0";
+/// Writes that an application does on the new side.
+pub const NEW_WRITE: &str = "UPDATE booking SET price = coalesce(price, 0) + 1 WHERE booking_id % 10 = 1";
+
+/// Nothing waits in a log.
+pub fn is_drained(status: &Value) -> bool {
+    status["logs"].as_array().is_some_and(|logs| logs.iter().all(|log| log["entries"] == 0))
+}
+
+/// The copy is made, a full verification that counts was clean, nothing waits in a log, and nothing moves.
+pub fn is_settled(status: &Value) -> bool {
+    status["moving"].is_null()
+        && status["backfill"]["done"] == true
+        && status["verification"]["counts"] == true
+        && is_drained(status)
+}
+
 /// A folder for one test.
 pub struct Place {
     folder: tempfile::TempDir,
@@ -185,6 +203,13 @@ impl Place {
         let mut arguments = arguments.to_vec();
         arguments.push("--json");
         self.changeover(&arguments).expect(code).json()
+    }
+
+    /// A move that should succeed, and lead into that phase.
+    #[track_caller]
+    pub fn go(&self, arguments: &[&str], phase: &str) {
+        let moved = self.json(arguments, 0);
+        assert_eq!(moved["phase"], phase, "{arguments:?}: {moved}");
     }
 
     /// Starts `run` and waits until it can be reached.

@@ -14,6 +14,7 @@ use changeover_control::{Conductor, ControlError, Run, RunOptions};
 use changeover_protocol::gate::{Gate, Override};
 use changeover_protocol::{Phase, Share};
 use rusqlite::{Connection, OptionalExtension as _, params};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// A folder with both databases and the spec.
 pub(crate) struct World {
@@ -211,6 +212,26 @@ pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 /// One value of a query, if there is a row.
 pub(crate) fn one(connection: &Connection, sql: &str) -> Option<i64> {
     connection.query_row(sql, [], |row| row.get(0)).optional().unwrap()
+}
+
+/// A post by hand, with the token: the whole answer.
+pub(crate) async fn post(run: &Run, rest: &str, body: &str) -> String {
+    let head = format!(
+        "POST /v1/migrations/bookings/{rest} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        run.token(),
+        body.len()
+    );
+    exchange(run, &head).await
+}
+
+/// A request by hand, as it stands: the whole answer.
+pub(crate) async fn exchange(run: &Run, request: &str) -> String {
+    let mut stream = tokio::net::TcpStream::connect(run.address()).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
 }
 
 /// The status, over HTTP as a client has it.
