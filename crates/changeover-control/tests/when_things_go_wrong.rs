@@ -111,6 +111,39 @@ async fn mismatches_beyond_their_limit_after_a_move_send_the_migration_back_by_i
     run.stop().await;
 }
 
+/// The override would be void if the very evidence that was overridden sent the migration back a moment later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_accepted_by_an_override_sends_nothing_back_and_what_is_worse_does() {
+    let world = World::new(50);
+    let text = std::fs::read_to_string(world.path("bookings.toml")).unwrap();
+    let gate = "[gate]\nmismatch = { max = \"1 %\", over = 10 }\n";
+    std::fs::write(world.path("bookings.toml"), format!("{text}\n{gate}")).unwrap();
+    let run = world.run().await;
+    let compared = async |number: u64, cohort: &str, same: u64, other: u64| {
+        let operation = format!(
+            "{{\"operation\":\"booking.get\",\"cohort\":\"{cohort}\",\"matches\":{same},\"mismatches_persistent\":{other}}}"
+        );
+        post_evidence(&run, &format!("{{\"number\":{number},\"at_ms\":1,\"operations\":[{operation}]}}"))
+            .await;
+    };
+    forward(run.conductor(), Phase::Shadow).await;
+    until("the copy is verified", async || common::status(&run).await.verification.counts).await;
+    compared(1, "control", 900, 100).await;
+    let error = run.conductor().advance(None, Share::ALL, &no_bake()).await.unwrap_err();
+    assert!(error.to_string().contains("mismatches"), "{error}");
+    let mut overrides = no_bake();
+    overrides.push(Override { gate: Gate::Mismatches, reason: "a known one".to_owned() });
+    run.conductor().advance(None, Share::ALL, &overrides).await.unwrap();
+    compared(2, "treatment", 900, 100).await;
+    // Two looks of the watch, each of a second.
+    let looked_from = tokio::time::Instant::now();
+    until("it was looked at", async || looked_from.elapsed().as_secs() >= 3).await;
+    assert_eq!(common::status(&run).await.phase, Phase::ReverseShadow);
+    compared(3, "treatment", 100, 900).await;
+    until("it went back", async || common::status(&run).await.phase == Phase::Shadow).await;
+    run.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_is_locked_for_long_is_given_up_on_by_name_and_nothing_stays() {
     let world = World::new(20);

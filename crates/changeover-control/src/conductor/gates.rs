@@ -7,8 +7,8 @@ use changeover::Side;
 use changeover::evidence::{BUCKETS, Latencies};
 use changeover_protocol::Control;
 use changeover_protocol::gate::{
-    self, BackfillEvidence, Calls, Cohort, Comparisons, Evidence, Judgement, OldSide, Override, SideCalls,
-    Stuck,
+    self, Accepted, BackfillEvidence, Calls, Cohort, Comparisons, Evidence, Judgement, OldSide, Override,
+    SideCalls, Stuck,
 };
 use changeover_protocol::{Millis, Phase};
 
@@ -31,6 +31,11 @@ const WINDOW_MS: u64 = 5_000;
 
 /// The setting that says from which window on comparisons count: what caused those before was mended.
 pub(crate) const MENDED: &str = "mended_from_ms";
+
+/// The setting that keeps what was accepted by overriding the gates into a phase.
+fn accepted_into(phase: Phase) -> String {
+    format!("accepted {phase}")
+}
 
 /// The first window that lies after a moment as a whole.
 pub(crate) const fn window_after(at_ms: u64) -> u64 {
@@ -170,10 +175,25 @@ impl Conductor {
         gather(&*self.state, &control, self.clock.now(), chunks, stuck).await
     }
 
-    /// How the gates into a phase stand.
-    pub(crate) async fn judge(&self, into: Phase, overrides: &[Override]) -> Result<Judgement, ControlError> {
+    /// How the gates into a phase stand for a move: what its overrides accept is remembered for as long as that phase lasts.
+    pub(super) async fn judge(&self, into: Phase, overrides: &[Override]) -> Result<Judgement, ControlError> {
         let evidence = self.evidence().await?;
-        Ok(gate::judge(into, self.plan.settings.phases, &evidence, &self.plan.limits, overrides))
+        let judgement = gate::judge(into, self.plan.settings.phases, &evidence, &self.plan.limits, overrides);
+        if judgement.is_open() {
+            let accepted = Accepted::by(&judgement, &evidence);
+            let text = (!accepted.is_empty()).then(|| serde_json::json!(accepted).to_string());
+            self.state.set(&accepted_into(into), text.as_deref()).await?;
+        }
+        Ok(judgement)
+    }
+
+    /// Why what is seen in this phase says to go back, if it does.
+    pub(super) async fn reason_to_go_back(&self) -> Result<Option<String>, ControlError> {
+        let evidence = self.evidence().await?;
+        let accepted = self.state.setting(&accepted_into(evidence.place.phase)).await?;
+        // One that can't be read accepts nothing, which errs on the safe side.
+        let accepted = accepted.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        Ok(gate::reason_to_go_back(&evidence, &self.plan.limits, &accepted))
     }
 }
 

@@ -8,7 +8,6 @@ use changeover::store::Store;
 use changeover::store::capture::Depth;
 use changeover::store::fence::FenceState;
 use changeover_protocol::control::ControlEvent;
-use changeover_protocol::gate;
 use changeover_protocol::moves::{
     Mirror, RollbackFacts, RollbackKind, RollbackSafety, UncleanEvent, WayBack, rollback_safety,
 };
@@ -309,8 +308,7 @@ impl Conductor {
         if !moved || record.shift.is_some() || self.stopped().is_some() {
             return Ok(());
         }
-        let evidence = self.evidence().await?;
-        let Some(why) = gate::reason_to_go_back(&evidence, &self.plan.limits) else { return Ok(()) };
+        let Some(why) = self.reason_to_go_back().await? else { return Ok(()) };
         let safety = self.rollback_safety();
         if !self.plan.goes_back_by_itself || !safety.safe || safety.kind != RollbackKind::Instant {
             self.alert(format!("{why}; it does not go back by itself: {}", safety.because)).await;

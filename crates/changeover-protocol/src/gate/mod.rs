@@ -3,12 +3,14 @@
 //! A gate looks at evidence, never at hope: what isn't known closes it. Each says *because* of what it is
 //! closed and what it *needs*. Ways back wait for no gate.
 
+mod back;
 mod bound;
 mod evidence;
 
 use std::fmt;
 use std::str::FromStr;
 
+pub use back::{Accepted, reason_to_go_back};
 pub use bound::{lower, trials_needed, upper};
 pub use evidence::{
     BackfillEvidence, CallLimit, Calls, Cohort, Comparisons, Evidence, Limits, MismatchLimit, OldSide,
@@ -387,38 +389,6 @@ fn old_untouched(evidence: &Evidence, limits: &Limits) -> Verdict {
         None => format!("the old side has been watched for {}", evidence::duration(quiet)),
     };
     Verdict::closed(because, format!("{} without a touch", evidence::duration(limits.untouched_ms)))
-}
-
-/// So many hits at least make a rate that is acted on: the lower bound of fewer is not to be relied on.
-const FEWEST_HITS: u64 = 5;
-
-/// Whether what is seen *after* a move says to go back: a limit is certainly passed, not only perhaps. The
-/// reason, in words.
-#[must_use]
-pub fn reason_to_go_back(evidence: &Evidence, limits: &Limits) -> Option<String> {
-    if !matches!(evidence.place.phase, Phase::ReverseShadow | Phase::New) {
-        return None;
-    }
-    let mismatching = limits.mismatch.and_then(|limit| {
-        evidence.comparisons.iter().find_map(|c| {
-            let surely = lower(c.mismatches, c.compared());
-            (c.mismatches >= FEWEST_HITS && surely > limit.max_rate).then(|| {
-                let of = format!("`{}` ({})", c.operation, c.cohort);
-                format!("{of} mismatches in at least {:.3} % of its comparisons", surely * 100.0)
-            })
-        })
-    });
-    let failing = || {
-        let limit = limits.calls?;
-        evidence.calls.iter().filter(|c| c.new.calls >= limit.over.max(1)).find_map(|c| {
-            let surely = lower(c.new.errors, c.new.calls);
-            (c.new.errors >= FEWEST_HITS && surely > c.old.error_rate() + limit.more_errors).then(|| {
-                let of = format!("`{}` ({})", c.operation, c.cohort);
-                format!("{of} fails on the new side in at least {:.3} % of its calls", surely * 100.0)
-            })
-        })
-    };
-    mismatching.or_else(failing)
 }
 
 #[cfg(test)]

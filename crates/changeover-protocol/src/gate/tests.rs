@@ -231,11 +231,41 @@ fn going_back_needs_certainty_where_going_forward_needs_the_lack_of_doubt() {
     evidence.comparisons[0].matches = 1_000;
     evidence.comparisons[0].mismatches = 1;
     assert!(is_closed(Gate::Mismatches, &evidence));
-    assert_eq!(reason_to_go_back(&evidence, &limits()), None, "one mismatch may be chance");
+    assert_eq!(
+        reason_to_go_back(&evidence, &limits(), &Accepted::default()),
+        None,
+        "one mismatch may be chance"
+    );
     evidence.comparisons[0].mismatches = 30;
-    assert!(reason_to_go_back(&evidence, &limits()).unwrap().contains("booking.get"));
+    assert!(reason_to_go_back(&evidence, &limits(), &Accepted::default()).unwrap().contains("booking.get"));
     evidence.place = Place::whole(Phase::Shadow);
-    assert_eq!(reason_to_go_back(&evidence, &limits()), None, "there is nothing to go back from");
+    assert_eq!(
+        reason_to_go_back(&evidence, &limits(), &Accepted::default()),
+        None,
+        "there is nothing to go back from"
+    );
+}
+
+#[test]
+fn what_an_override_accepted_sends_nothing_back_and_what_is_worse_does() {
+    let mut evidence = clean(Phase::Shadow);
+    (evidence.comparisons[0].matches, evidence.comparisons[0].mismatches) = (970, 30);
+    let known = Override { gate: Gate::Mismatches, reason: "a known one".to_owned() };
+    let into = Phase::ReverseShadow;
+    let judged = |overrides: &[Override]| judge(into, Phases::ALL, &evidence, &limits(), overrides);
+    assert!(Accepted::by(&judged(&[]), &evidence).is_empty(), "nobody overrode anything");
+    let accepted = Accepted::by(&judged(&[known]), &evidence);
+    evidence.place = Place::whole(into);
+    assert!(reason_to_go_back(&evidence, &limits(), &Accepted::default()).is_some());
+    assert_eq!(reason_to_go_back(&evidence, &limits(), &accepted), None);
+    (evidence.comparisons[0].matches, evidence.comparisons[0].mismatches) = (900, 100);
+    assert!(
+        reason_to_go_back(&evidence, &limits(), &accepted).is_some(),
+        "it is worse than what was accepted"
+    );
+    evidence.comparisons[0].mismatches = 30;
+    evidence.comparisons[0].operation = "booking.list".to_owned();
+    assert!(reason_to_go_back(&evidence, &limits(), &accepted).is_some(), "another operation's");
 }
 
 /// Evidence is counted in windows, so that a place begins with a little of the cohort that was there before it. After a
