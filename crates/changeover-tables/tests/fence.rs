@@ -17,7 +17,7 @@ use changeover::store::{Image, Store};
 use changeover::{Side, StoreError};
 use changeover_tables::plan::{Mirroring, plan};
 use changeover_tables::sqlite::{
-    Ownership, OwnershipScope, SqliteDatabase, SqliteOptions, SqliteStore, installed, removal_sql, remove_all,
+    Ownership, OwnershipScope, SqliteDatabase, SqliteOptions, SqliteStore, installed, removal_sql,
 };
 use common::*;
 use rusqlite::Connection;
@@ -274,27 +274,50 @@ async fn both_sides_in_one_file_move_in_one_transaction() {
 }
 
 #[tokio::test]
-async fn all_that_is_installed_is_listed_and_goes_away_by_the_printed_sql_or_by_the_call() {
-    let pair = Pair::new(T, T);
-    let stores = pair.stores(&[mapping("t", "t")]).await;
-    for by_hand in [true, false] {
+async fn all_that_a_migration_installs_goes_away_by_the_sql_that_is_printed_before_and_after() {
+    for before in [true, false] {
+        let pair = Pair::new(T, T);
+        let stores = pair.stores(&[mapping("t", "t")]).await;
+        let database = shared(&stores.old);
+        let printed = async || removal_sql(&database, "move", &[&stores.old]).await.unwrap();
+        let early = printed().await;
         stores.old_log().install(CAPTURE).await.unwrap();
         stores.old_fence().set(FenceState::Shut, 1).await.unwrap();
-        let database = shared(&stores.old);
         let things = installed(&database).await.unwrap();
-        assert!(
-            things.len() >= 8 && things.iter().all(|thing| thing.name.starts_with("changeover_")),
-            "{things:?}"
-        );
-        if by_hand {
-            pair.old_app.execute_batch(&removal_sql(&things)).unwrap();
-        } else {
-            remove_all(&database).await.unwrap();
-        }
-        assert_eq!(installed(&database).await.unwrap(), []);
-        assert_eq!(ask(&pair.old_app, "SELECT name FROM sqlite_schema"), ["'t'"]);
+        assert!(things.len() >= 8, "{things:?}");
+        let late = printed().await;
+        pair.old_app.execute_batch(if before { &early } else { &late }).unwrap();
+        let left = ask(&pair.old_app, "SELECT name FROM sqlite_schema ORDER BY name");
+        let shared_tables = ["'changeover_fence'", "'changeover_meta'", "'t'"];
+        assert_eq!(left, if before { &shared_tables[..] } else { &shared_tables[2..] });
         pair.old_app.execute_batch("REPLACE INTO t VALUES (1,'free')").unwrap();
     }
+}
+
+/// Who removes one migration by hand must not take another's triggers, log or fence away.
+#[tokio::test]
+async fn the_printed_sql_leaves_another_migration_of_the_same_database_alone() {
+    let pair = Pair::new(T, T);
+    let stores = pair.stores(&[mapping("t", "t")]).await;
+    let database = shared(&stores.old);
+    let plan = pair.plan(&[mapping("t", "t")]).await;
+    let other = SqliteStore::new(Arc::clone(&database), "other", Side::Old, &plan).await.unwrap();
+    for store in [&stores.old, &other] {
+        store.capture().unwrap().install(CAPTURE).await.unwrap();
+        store.fence().unwrap().set(FenceState::Shut, 1).await.unwrap();
+    }
+    let of_other = async || {
+        let things = installed(&database).await.unwrap();
+        things.into_iter().filter(|thing| thing.name.contains(":other")).collect::<Vec<_>>()
+    };
+    let before = of_other().await;
+    let sql = removal_sql(&database, "move", &[&stores.old]).await.unwrap();
+    pair.old_app.execute_batch(&sql).unwrap();
+    assert_eq!(of_other().await, before);
+    assert!(other.capture().unwrap().installed().await.unwrap());
+    assert_eq!(other.fence().unwrap().look().await.unwrap().state, FenceState::Shut);
+    assert_eq!(stores.old_fence().look().await.unwrap().state, FenceState::Open);
+    refused(&pair.old_app, "INSERT INTO t VALUES (1,'fenced')");
 }
 
 #[tokio::test]

@@ -245,20 +245,6 @@ async fn types_that_change_and_do_not_come_back_are_told() {
 }
 
 #[tokio::test]
-async fn the_removal_by_hand_removes_what_will_be_installed() {
-    let pair = Pair::new(T, T);
-    let stores = pair.stores(&[mapping("t", "t")]).await;
-    let sql = stores.old.removal_sql();
-    stores.old_log().install(CAPTURE).await.unwrap();
-    stores.old_fence().set(changeover::store::fence::FenceState::Moved, 1).await.unwrap();
-    pair.old_app.execute_batch(&sql).unwrap();
-    assert_eq!(
-        ask(&pair.old_app, "SELECT name FROM sqlite_schema ORDER BY name"),
-        ["'changeover_fence'", "'changeover_meta'", "'t'"]
-    );
-}
-
-#[tokio::test]
 async fn the_rows_tell_what_does_not_fit_either_side_and_what_collides() {
     let old = "CREATE TABLE a (id TEXT PRIMARY KEY, email TEXT, n INTEGER); CREATE TABLE b (id TEXT PRIMARY KEY NOT NULL, email TEXT, n INTEGER);";
     let new = "CREATE TABLE t (id TEXT COLLATE NOCASE PRIMARY KEY NOT NULL, email TEXT UNIQUE, n INTEGER NOT NULL, src TEXT);";

@@ -8,7 +8,7 @@ use changeover_api::Spec;
 use changeover_tables::data::{Duplicates, TableData, check_data};
 use changeover_tables::plan::{Finding, Severity, TablePlan};
 use changeover_tables::proposal::proposed_table;
-use changeover_tables::sqlite::{SqliteStore, installed, removal_sql};
+use changeover_tables::sqlite::{SqliteStore, removal_sql};
 use changeover_tables::words::{self, ColumnWords};
 
 use super::locks::{LockWords, locks};
@@ -31,8 +31,8 @@ pub struct CheckReport {
     pub missing: Vec<(String, String)>,
     /// What the rows say, where they were asked.
     pub data: Vec<TableData>,
-    /// For each store, the SQL that removes by hand what is installed in it now; where nothing is, what this migration
-    /// may come to install.
+    /// For each store, the SQL that removes by hand what this migration has installed in it, and what it may come to
+    /// install.
     pub removal: BTreeMap<String, String>,
     /// Bytes of each store.
     pub bytes: BTreeMap<String, u64>,
@@ -113,7 +113,7 @@ pub async fn check(spec: &Spec, data: bool) -> Result<CheckReport, ControlError>
     } else {
         Vec::new()
     };
-    let removal = removal(&connected, &stores).await?;
+    let removal = removal(&connected, &stores, &spec.name).await?;
     Ok(CheckReport {
         locks: locks(spec.phases, tables.iter().map(|table| table.rows).sum()),
         tables,
@@ -143,22 +143,20 @@ async fn stores(
 async fn removal(
     connected: &Connected,
     stores: &BTreeMap<(String, Side), Arc<SqliteStore>>,
+    migration: &str,
 ) -> Result<BTreeMap<String, String>, ControlError> {
     let mut removal = BTreeMap::new();
     for (name, database) in &connected.databases {
-        let things = installed(database).await?;
-        let of_side = |side: Side| {
-            let is_used = connected.plan.tables.iter().any(|table| match side {
+        let used = |side: &Side| {
+            connected.plan.tables.iter().any(|table| match side {
                 Side::Old => table.old.store == *name,
                 Side::New => table.new.store == *name,
-            });
-            stores.get(&(name.clone(), side)).filter(|_| is_used).map(|store| store.removal_sql())
+            })
         };
-        let sql = if things.is_empty() {
-            [Side::Old, Side::New].into_iter().filter_map(of_side).collect()
-        } else {
-            removal_sql(&things)
-        };
+        let sides = [Side::Old, Side::New].into_iter().filter(used);
+        let sides: Vec<_> =
+            sides.filter_map(|side| stores.get(&(name.clone(), side))).map(|s| &**s).collect();
+        let sql = removal_sql(database, migration, &sides).await?;
         removal.insert(name.clone(), sql);
     }
     Ok(removal)

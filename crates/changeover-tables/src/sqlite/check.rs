@@ -10,7 +10,7 @@ use rusqlite::Connection;
 
 use super::errors;
 use super::fence;
-use super::install::{log_name, removal_of};
+use super::install::{Installed, log_name};
 use super::read::raw_key;
 use super::shape::SideTable;
 use super::sql::{expression, literal, name};
@@ -44,19 +44,21 @@ impl SqliteStore {
             .await
     }
 
-    /// The SQL that removes, by hand, all that this migration may ever install on this side. For before it is there; what
-    /// is there is told by [`installed`](super::installed).
-    #[must_use]
-    pub fn removal_sql(&self) -> String {
+    /// All of its own that this migration may ever install on this side.
+    pub(super) fn may_install(&self) -> Vec<Installed> {
         let inner = &self.inner;
-        let mut names = Vec::new();
+        let thing =
+            |kind: &str, name: String, on: &str| Installed { kind: kind.to_owned(), name, on: on.to_owned() };
+        let mut things = Vec::new();
         for table in &inner.tables {
-            names.extend(triggers::capture(table, &inner.migration).into_iter().map(|(name, _)| name));
-            names.extend(
-                fence::triggers(table, &inner.migration, FenceState::Moved).into_iter().map(|(name, _)| name),
-            );
+            let capture = triggers::capture(table, &inner.migration);
+            let fence = fence::triggers(table, &inner.migration, FenceState::Moved);
+            let names = capture.into_iter().chain(fence).map(|(name, _)| name);
+            things.extend(names.map(|name| thing("trigger", name, &table.table)));
         }
-        removal_of(&names, &log_name(&inner.migration, inner.info.side), &inner.migration)
+        let log = log_name(&inner.migration, inner.info.side);
+        things.push(thing("table", log.clone(), &log));
+        things
     }
 }
 

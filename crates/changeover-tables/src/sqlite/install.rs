@@ -2,6 +2,7 @@
 //!
 //! Every name begins with `changeover_`. Names of one migration end in `:MIGRATION` or `:MIGRATION:MAPPING`.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use changeover::{Side, StoreError};
@@ -9,10 +10,14 @@ use rusqlite::{Connection, params};
 
 use super::pool::SqliteDatabase;
 use super::sql::{name, text};
+use super::store::SqliteStore;
 use super::{chunks, fence};
 
 /// The table of what else there is to know: which options capture was installed with.
 pub(super) const META: &str = "changeover_meta";
+
+/// The tables that all migrations in a database share.
+const SHARED: [&str; 3] = [chunks::TABLE, fence::TABLE, META];
 
 /// Something that Changeover has put into a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,51 +70,56 @@ pub async fn installed(database: &Arc<SqliteDatabase>) -> Result<Vec<Installed>,
     database.read("listing what is installed", |session| list(&session.connection)).await
 }
 
-/// The SQL that removes these things by hand. Triggers go first: without the log, they would fail.
-#[must_use]
-pub fn removal_sql(installed: &[Installed]) -> String {
-    let mut sql = String::from("BEGIN IMMEDIATE;\n");
-    for kind in ["trigger", "table"] {
-        for thing in installed.iter().filter(|thing| thing.kind == kind) {
-            let word = kind.to_ascii_uppercase();
-            sql.push_str(&format!("DROP {word} IF EXISTS {};\n", name(&thing.name)));
-        }
-    }
-    sql.push_str("COMMIT;\n");
-    sql
-}
-
-/// The SQL that removes one side of one migration, by the names that its things will have.
-pub(super) fn removal_of(triggers: &[String], log: &str, migration: &str) -> String {
-    let mut sql = String::from("BEGIN IMMEDIATE;\n");
-    for trigger in triggers {
-        sql.push_str(&format!("DROP TRIGGER IF EXISTS {};\n", name(trigger)));
-    }
-    sql.push_str(&format!("DROP TABLE IF EXISTS {};\n", name(log)));
-    sql.push_str("COMMIT;\n");
-    sql.push_str("-- Shared by all migrations in this database; drop them when the last one is gone:\n");
-    for table in [chunks::TABLE, fence::TABLE, META] {
-        sql.push_str(&format!(
-            "-- DROP TABLE IF EXISTS {table}; -- or: DELETE FROM {table} WHERE migration = {};\n",
-            text(migration)
-        ));
-    }
-    sql
-}
-
-/// Removes all that Changeover has installed in the database, of all migrations, in one transaction. May be repeated.
+/// The SQL that removes by hand all that a migration has in a database, and what it may come to have there: these are its
+/// sides there. What is shared with other migrations stays to them.
 ///
 /// # Errors
 /// What the database says.
-pub async fn remove_all(database: &Arc<SqliteDatabase>) -> Result<(), StoreError> {
+pub async fn removal_sql(
+    database: &Arc<SqliteDatabase>,
+    migration: &str,
+    sides: &[&SqliteStore],
+) -> Result<String, StoreError> {
+    let mut things: Vec<Installed> = sides.iter().flat_map(|side| side.may_install()).collect();
+    let migration = migration.to_owned();
     database
-        .write("removing what was installed", |session| {
-            for thing in in_order(list(&session.connection)?) {
-                drop_one(&session.connection, &thing)?;
-            }
-            Ok(())
+        .read("listing what is installed", move |session| {
+            let there = list(&session.connection)?;
+            things.extend(there.into_iter().filter(|thing| is_of(thing, &migration)));
+            removal(&session.connection, in_order(things), &migration)
         })
         .await
+}
+
+/// Triggers go first: without the log, they would fail.
+fn removal(connection: &Connection, mut things: Vec<Installed>, migration: &str) -> rusqlite::Result<String> {
+    let mut seen = HashSet::new();
+    things.retain(|thing| seen.insert(thing.name.clone()));
+    let drops = things.iter().map(drop_sql).collect::<Vec<_>>();
+    let (mut now, mut later) = (String::new(), String::new());
+    for table in SHARED {
+        let of_ours = format!("DELETE FROM {table} WHERE migration = {}", text(migration));
+        if !exists(connection, table)? {
+            later.push_str(&format!("-- DROP TABLE IF EXISTS {table}; -- or: {of_ours};\n"));
+        } else if others_use(connection, table, migration)? {
+            now.push_str(&format!("{of_ours};\n"));
+        } else {
+            now.push_str(&format!("DROP TABLE IF EXISTS {table};\n"));
+        }
+    }
+    if !later.is_empty() {
+        later.insert_str(0, "-- Shared by all migrations in this database, and not there yet; drop them when the last one is gone:\n");
+    }
+    Ok(format!("BEGIN IMMEDIATE;\n{}{now}COMMIT;\n{later}", drops.concat()))
+}
+
+fn others_use(connection: &Connection, table: &str, migration: &str) -> rusqlite::Result<bool> {
+    connection.prepare(&format!("SELECT 1 FROM {table} WHERE migration <> ?1 LIMIT 1"))?.exists([migration])
+}
+
+/// Whether it is this migration's alone.
+fn is_of(thing: &Installed, migration: &str) -> bool {
+    thing.name.split(':').nth(1) == Some(migration)
 }
 
 fn in_order(mut things: Vec<Installed>) -> Vec<Installed> {
@@ -117,9 +127,8 @@ fn in_order(mut things: Vec<Installed>) -> Vec<Installed> {
     things
 }
 
-fn drop_one(connection: &Connection, thing: &Installed) -> rusqlite::Result<()> {
-    let word = if thing.kind == "trigger" { "TRIGGER" } else { "TABLE" };
-    connection.execute_batch(&format!("DROP {word} IF EXISTS {}", name(&thing.name)))
+fn drop_sql(thing: &Installed) -> String {
+    format!("DROP {} IF EXISTS {};\n", thing.kind.to_ascii_uppercase(), name(&thing.name))
 }
 
 /// Removes what one migration has installed on either side, and what is shared once nobody else uses it. The fence of the
@@ -130,23 +139,21 @@ pub(super) fn remove_of(
     fenced: Option<Side>,
 ) -> rusqlite::Result<()> {
     for thing in in_order(list(connection)?) {
-        let mut parts = thing.name.split(':');
-        let kind = parts.next().unwrap_or_default();
+        let kind = thing.name.split(':').next().unwrap_or_default();
         let stays = fenced.is_some_and(|side| fence::is_trigger(kind, side));
-        if parts.next() == Some(migration) && !stays {
-            drop_one(connection, &thing)?;
+        if is_of(&thing, migration) && !stays {
+            connection.execute_batch(&drop_sql(&thing))?;
         }
     }
-    for table in [chunks::TABLE, fence::TABLE, META] {
+    for table in SHARED {
         if exists(connection, table)? {
             let stays = match fenced {
                 Some(side) if table == fence::TABLE => format!(" AND side <> '{}'", side_name(side)),
                 _ => String::new(),
             };
             connection.execute(&format!("DELETE FROM {table} WHERE migration = ?1{stays}"), [migration])?;
-            let left: i64 =
-                connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?;
-            if left == 0 {
+            let left = connection.prepare(&format!("SELECT 1 FROM {table} LIMIT 1"))?.exists([])?;
+            if !left {
                 connection.execute_batch(&format!("DROP TABLE {table}"))?;
             }
         }
