@@ -116,7 +116,7 @@ fn columns_and_tables_that_are_not_there_point_at_the_spec_as_well() {
     for (right, wrong, place, message) in [
         ("flights:booking\"", "flights:bookin\"", "12:7", "booking"),
         ("status = \"upper(state)\"", "stat = \"upper(state)\"", "14:29", "stat"),
-        ("key = { id = ", "key = { idd = ", "13:9", "idd"),
+        ("key = { id = ", "key = { idd = ", "13:1", "idd"),
     ] {
         let test = Place::with_bookings(1);
         test.write("bookings.toml", SPEC.replacen(right, wrong, 1));
@@ -141,6 +141,25 @@ fn an_expression_that_can_not_be_computed_points_at_its_line() {
     }
     test.changeover(&["copy", "bookings.toml"]).expect(2).says("uper(state)");
     test.changeover(&["run", "bookings.toml", "--listen", "127.0.0.1:0"]).expect(2).says("uper(state)");
+}
+
+/// SQLite takes a name in double quotes that is no column's for a text: each row would get the word.
+#[test]
+fn what_is_no_expression_over_one_row_is_refused_with_its_place() {
+    for (right, wrong, place, why) in [
+        ("upper(state)", "upper(\\\"stat\\\")", "14:29", "no such column"),
+        ("upper(state)", "max(state)", "14:29", "misuse of aggregate"),
+        ("upper(state)", "?1", "14:29", "parameter"),
+        ("key = {", "where = \"count(*) > 1\"\nkey = {", "13:1", "misuse of aggregate"),
+        ("key = {", "where = '\"stae\" <> 1'\nkey = {", "13:1", "no such column"),
+    ] {
+        let test = Place::with_bookings(3);
+        test.write("bookings.toml", SPEC.replacen(right, wrong, 1));
+        let ended = test.changeover(&["check", "bookings.toml"]).expect(1);
+        assert!(ended.out.contains(&format!("bookings.toml:{place}: ")), "{wrong}: {}", ended.out);
+        assert!(ended.out.contains(why), "{wrong}: {}", ended.out);
+        test.changeover(&["copy", "bookings.toml"]).expect(2).says(why);
+    }
 }
 
 #[test]

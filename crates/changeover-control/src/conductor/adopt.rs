@@ -250,6 +250,8 @@ impl Conductor {
         self.put_right(phase, word, record.epoch).await?;
         self.sides.forget_generations_below(u64::MAX).await?;
         self.barrier.replace(record).await?;
+        // Before the mirror goes on: a row that it brought where the copy is still to come would be there already.
+        self.sides.cover(&self.barrier.record());
         self.state.set(DISAGREES, None).await?;
         // They are the right ones, then.
         self.note_identities().await?;

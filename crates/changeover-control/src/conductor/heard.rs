@@ -43,7 +43,9 @@ impl Conductor {
     /// Whether every instance that the record knew at the start has spoken, or had the time to.
     pub(crate) fn is_heard(&self) -> bool {
         let began_with = &self.began_with;
-        if self.plan.settings.mirror != Mirror::DualWrite || began_with.place.phase == Phase::Old {
+        // In `old` without anybody there is nobody to wait for: as when a migration begins.
+        let nobody = began_with.place.phase == Phase::Old && began_with.instances.is_empty();
+        if self.plan.settings.mirror != Mirror::DualWrite || nobody {
             return true;
         }
         if Instant::now() >= self.began + WITHIN {

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use changeover::store::fence::FenceState;
 use changeover::{Key, Side, StoreError};
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 
 use super::errors;
 use super::fence;
@@ -69,15 +70,16 @@ fn bad_expressions(connection: &Connection, table: &TablePlan, side: Side) -> Ve
     };
     let mut found = Vec::new();
     let mut check = |column: Option<&str>, place: &str, sql: &str| {
-        // A statement's end inside of the expression would be taken for the end of the whole.
-        let whole = format!("SELECT {} FROM {}", expression(sql), name(&info.name));
-        if let Err(error) = connection.prepare(&whole) {
+        if let Err(why) = of_one_row(connection, &info.name, sql) {
             found.push(Finding {
                 severity: Severity::Error,
                 table: table.name.clone(),
                 column: column.map(str::to_owned),
-                what: format!("`{place}`: SQLite doesn't understand `{sql}`: {}", errors::cause(&error)),
-                remedy: format!("write it in SQLite's SQL over the columns of {}", info.name),
+                what: format!("`{place}`: SQLite doesn't understand `{sql}`: {why}"),
+                remedy: format!(
+                    "write it in SQLite's SQL over the columns of {}; text stands in single quotes",
+                    info.name
+                ),
             });
         }
     };
@@ -101,6 +103,25 @@ fn bad_expressions(connection: &Connection, table: &TablePlan, side: Side) -> Ve
         }
     }
     found
+}
+
+/// Whether this is an expression over the columns of one row. A name in double quotes that is no column's would be taken for
+/// a text, and a misspelt column copied as its own name into every row: while it is looked at, that isn't allowed.
+fn of_one_row(connection: &Connection, table: &str, sql: &str) -> Result<(), String> {
+    // A statement's end inside of the expression would be taken for the end of the whole. Where a row is chosen, nothing
+    // can be meant that is computed of many.
+    let whole = format!("SELECT 1 FROM {} WHERE {} IS NOT NULL", name(table), expression(sql));
+    let strictly = |on: bool| connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, !on);
+    strictly(true).map_err(|error| errors::cause(&error))?;
+    let prepared = match connection.prepare(&whole) {
+        Ok(statement) if statement.parameter_count() > 0 => {
+            Err("it has a parameter, and nobody gives it one".to_owned())
+        }
+        Ok(_) => Ok(()),
+        Err(error) => Err(errors::cause(&error)),
+    };
+    strictly(false).map_err(|error| errors::cause(&error))?;
+    prepared
 }
 
 #[async_trait]

@@ -168,8 +168,24 @@ impl<'w> Reached<'w> {
         }
         drop(world.replace_state(last));
         let reached = reached.crash(random).await?;
+        // Somebody who came meanwhile knows what the older one's run published, and shows it to this one.
+        tokio::time::sleep(NOTICED).await;
+        if reached.run.conductor().stopped().is_some() {
+            reached.adopt().await?;
+        }
         reached.forget_the_gone().await;
         Ok(reached)
+    }
+
+    /// Takes the databases' word; where they don't tell, the phase that the right state says.
+    async fn adopt(&self) -> Result<(), String> {
+        let conductor = self.run.conductor();
+        let told = conductor.adopt().await;
+        let adopted = match told {
+            Err(ControlError::Refused(_)) => conductor.adopt_in(Some(self.run.record().place.phase)).await,
+            told => told,
+        };
+        adopted.map(drop).map_err(|error| format!("it can't be adopted: {error}"))
     }
 
     async fn forget_the_gone(&self) {
