@@ -12,7 +12,7 @@
 mod support;
 
 use serde_json::Value;
-use support::{NEW_WRITE, OLD_IMAGE, OLD_WRITE, Place, SPEC, bookings, is_drained, is_settled, wait_for};
+use support::{NEW_WRITE, OLD_IMAGE, OLD_WRITE, Place, SPEC, bookings, is_settled, wait_for};
 
 /// What an application is told that writes to a side whose fence is shut.
 #[track_caller]

@@ -116,7 +116,7 @@ fn columns_and_tables_that_are_not_there_point_at_the_spec_as_well() {
     for (right, wrong, place, message) in [
         ("flights:booking\"", "flights:bookin\"", "12:7", "booking"),
         ("status = \"upper(state)\"", "stat = \"upper(state)\"", "14:29", "stat"),
-        ("key = { id = ", "key = { idd = ", "13:1", "idd"),
+        ("key = { id = ", "key = { idd = ", "13:9", "idd"),
     ] {
         let test = Place::with_bookings(1);
         test.write("bookings.toml", SPEC.replacen(right, wrong, 1));

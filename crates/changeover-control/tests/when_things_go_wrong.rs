@@ -169,3 +169,51 @@ async fn a_missing_file_and_a_table_that_is_not_there_are_told_with_the_remedy()
     assert_eq!(error.class(), changeover_control::ErrorClass::OutOfReach, "{error}");
     assert!(error.to_string().contains("old.db"), "{error}");
 }
+
+/// A table that is rebuilt, as SQLite's own recipe for what ALTER TABLE can't do has it, takes its triggers along: whoever
+/// has an old flag could write to the side that follows, and be told that it is written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fence_that_goes_with_a_rebuilt_table_is_put_back_and_what_it_let_through_is_not_overwritten() {
+    let world = World::new(50);
+    let run = world.run().await;
+    forward(run.conductor(), Phase::Shadow).await;
+    forward(run.conductor(), Phase::ReverseShadow).await;
+    world
+        .open("old.db")
+        .execute_batch(
+            "BEGIN IMMEDIATE; CREATE TABLE rebuilt (id INTEGER PRIMARY KEY AUTOINCREMENT, state TEXT NOT NULL, \
+             seats INTEGER NOT NULL); INSERT INTO rebuilt SELECT * FROM bookings; DROP TABLE bookings; \
+             ALTER TABLE rebuilt RENAME TO bookings; UPDATE bookings SET seats = 4711 WHERE id = 7; COMMIT;",
+        )
+        .unwrap();
+    let refused = async || {
+        let error = world.open("old.db").execute("UPDATE bookings SET seats = 4712 WHERE id = 8", []);
+        error.is_err_and(|error| error.to_string().contains("changeover:"))
+    };
+    until("it is put back", refused).await;
+    let told = async || {
+        let alerts = common::status(&run).await.alerts;
+        alerts.iter().any(|alert| alert.text.contains("the fence of the old side was removed"))
+    };
+    until("it is an alert", told).await;
+    let shown =
+        async || common::status(&run).await.verification.last.is_some_and(|last| last.differences > 0);
+    until("the rows that differ are found", shown).await;
+    // Nor does what repairs by itself at other times.
+    run.conductor().forget("nobody").await.unwrap_err();
+    world.open("new.db").execute_batch("DROP TRIGGER \"changeover_update_new:bookings:bookings\"").unwrap();
+    until("the capture is put back", async || audit_says(&run, "its capture was removed").await).await;
+    let before = common::status(&run).await.verification.last.map(|last| last.began_ms);
+    let again = async || {
+        let last = common::status(&run).await.verification.last;
+        last.is_some_and(|last| Some(last.began_ms) > before)
+    };
+    until("it was verified again", again).await;
+    assert_eq!(world.rows("old")[&7].1, 4711, "what only one side has is nobody's to overwrite");
+    let error = run.conductor().advance(Some(Phase::New), Share::ALL, &no_bake()).await.unwrap_err();
+    assert!(error.to_string().contains("verification"), "{error}");
+    run.conductor().ask_verification(true).await.unwrap();
+    until("it is repaired when a person says so", async || world.rows("old")[&7].1 == 7).await;
+    forward(run.conductor(), Phase::New).await;
+    run.stop().await;
+}

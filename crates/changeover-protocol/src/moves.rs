@@ -70,6 +70,11 @@ pub enum UncleanEvent {
         /// The operation's name.
         operation: String,
     },
+    /// What refuses the application's writes to the side that follows was removed: others may have written there.
+    FenceRemoved {
+        /// The side.
+        side: Side,
+    },
     /// A rollback left keys behind.
     LeftBehind {
         /// How many are known; nothing where the log that would say so can't be read.
@@ -89,6 +94,7 @@ impl UncleanEvent {
             Self::LogOverflowed { .. } => "log-overflowed",
             Self::JournalUnwritable { .. } => "journal-unwritable",
             Self::KeysUnknown { .. } => "keys-unknown",
+            Self::FenceRemoved { .. } => "fence-removed",
             Self::LeftBehind { .. } => "left-behind",
         }
     }
@@ -112,6 +118,11 @@ impl fmt::Display for UncleanEvent {
             Self::KeysUnknown { instance, operation } => write!(
                 f,
                 "instance {instance} died in `{operation}` before the keys it wrote were in its journal"
+            ),
+            Self::FenceRemoved { side } => write!(
+                f,
+                "the fence of the {side} side was removed from outside, as by a table that was rebuilt: what others wrote there \
+                 until it was put back is on no other side"
             ),
             Self::LeftBehind { keys: Some(keys) } => write!(f, "a rollback left {keys} known keys behind"),
             Self::LeftBehind { keys: None } => {

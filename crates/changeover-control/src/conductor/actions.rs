@@ -109,7 +109,7 @@ impl Conductor {
                     jobs.check = Some(tokio::spawn(async move { this.check_sync(version).await }));
                 }
             }
-            ControlAction::Unclean(event) => self.unclean(&event),
+            ControlAction::Unclean(event) => self.unclean(&event).await,
             ControlAction::Report(report) => {
                 end(&mut jobs.after).await;
                 jobs.after = Some(tokio::spawn(async move { this.after_report(report).await }));
@@ -326,7 +326,7 @@ impl Conductor {
     }
 
     /// The last verification is void: the next begins now, and where keys may have been missed it repairs.
-    fn unclean(&self, event: &UncleanEvent) {
+    async fn unclean(&self, event: &UncleanEvent) {
         let repairs = match event {
             UncleanEvent::LogOverflowed { .. }
             | UncleanEvent::TableChanged { .. }
@@ -335,9 +335,11 @@ impl Conductor {
             | UncleanEvent::JournalUnwritable { .. }
             | UncleanEvent::KeysUnknown { .. }
             | UncleanEvent::Forgotten { .. } => true,
-            // The rows that were left behind are for a person to look at, before they are overwritten.
-            UncleanEvent::LeftBehind { .. } => false,
+            UncleanEvent::LeftBehind { .. } | UncleanEvent::FenceRemoved { .. } => false,
         };
+        if !repairs {
+            self.leave_to_a_person().await;
+        }
         self.verify_now.send_modify(|due| *due = due.sooner(Due { now: true, repairs }));
     }
 }

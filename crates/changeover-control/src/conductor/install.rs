@@ -235,6 +235,27 @@ pub(super) async fn check_capture(sides: &[Arc<dyn Store>]) -> Result<(), Contro
     Ok(())
 }
 
+/// That whoever is refused by the fences is refused by them.
+///
+/// # Errors
+/// [`ControlError::Refused`] if one was taken away; it is put back between moves.
+pub(super) async fn check_fences(sides: &Sides) -> Result<(), ControlError> {
+    for side in [Side::Old, Side::New] {
+        for store in sides.of(side) {
+            if let Some(fence) = store.fence()
+                && !fence.is_whole().await?
+            {
+                return Err(ControlError::Refused(format!(
+                    "store {}: the fence was removed or changed, so others may have written to the {side} side: it is put back \
+                     in a moment; look at what the next verification finds",
+                    store.info().name
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
 pub(super) async fn remove_capture(sides: &Sides, side: Side) -> Result<(), ControlError> {
     for store in sides.of(side) {
         if let Some(log) = store.capture()

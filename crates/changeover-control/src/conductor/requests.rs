@@ -136,6 +136,7 @@ impl Conductor {
             let why = Some(reason.to_owned());
             self.keep(NewAudit { why, ..self.line(AuditKind::Override, text) }).await;
         }
+        install::check_fences(&self.sides).await?;
         self.prepare(to).await?;
         self.pass_preconditions(record.place.phase, to).await?;
         if to == Phase::Retired {

@@ -39,6 +39,10 @@ impl Due {
 /// The setting that a repair is due by: it outlives the process.
 const REPAIR_DUE: &str = "repair-due";
 
+/// The setting that says that what differs is for a person to look at before it is overwritten: one side may have rows that
+/// no other has. Until a verification finds no difference, or a person asks for the repair.
+const FOR_A_PERSON: &str = "differences-for-a-person";
+
 /// Whether there is something to verify: both sides are kept in step, no move is under way, and the copy is made.
 pub(crate) fn authority_to_verify(migration: &str, record: &Control) -> Option<Authority> {
     let mirrored = record.target.assignments.iter().all(|slots| slots.step.is_mirrored());
@@ -64,7 +68,9 @@ impl Conductor {
             }
             let asked = self.take_due(&mut due);
             // Whoever wasn't heard may know better than this state which side is right: shown is what differs, not written.
-            let repairs = self.remember_repair(asked.repairs).await && self.nobody_is_unheard();
+            let repairs = self.remember_repair(asked.repairs).await
+                && self.nobody_is_unheard()
+                && !self.is_for_a_person().await;
             let began = tokio::time::Instant::now();
             // It may be another by now.
             if self.to_verify(&self.barrier.record()).as_ref() != Some(&authority) {
@@ -77,7 +83,11 @@ impl Conductor {
                     if repairs {
                         self.forget_repair().await;
                     }
-                    record.evidence.differences == 0 && record.evidence.refused == 0
+                    let clean = record.evidence.differences == 0 && record.evidence.refused == 0;
+                    if clean && let Err(error) = self.state.set(FOR_A_PERSON, None).await {
+                        self.trouble("state", &error.to_string()).await;
+                    }
+                    clean
                 }
                 // The phase moved on meanwhile.
                 Ok(None) => continue,
@@ -136,6 +146,23 @@ impl Conductor {
             return true;
         }
         matches!(self.state.setting(REPAIR_DUE).await, Ok(Some(_)))
+    }
+
+    /// From now on nothing that differs is overwritten by itself.
+    pub(super) async fn leave_to_a_person(&self) {
+        if let Err(error) = self.state.set(FOR_A_PERSON, Some("yes")).await {
+            self.trouble("state", &error.to_string()).await;
+        }
+    }
+
+    async fn is_for_a_person(&self) -> bool {
+        // Where it isn't known, nothing is overwritten.
+        !matches!(self.state.setting(FOR_A_PERSON).await, Ok(None))
+    }
+
+    /// A person has looked, and asks for the repair.
+    pub(super) async fn left_by_a_person(&self) -> Result<(), ControlError> {
+        self.state.set(FOR_A_PERSON, None).await
     }
 
     async fn forget_repair(&self) {

@@ -55,17 +55,18 @@ impl Conductor {
             return Ok(());
         }
         self.look_at_logs().await?;
+        // First the fences: what a rebuilt table took along decides whether what differs there may be overwritten.
+        self.look_at_fences().await?;
+        self.look_at_databases().await?;
         self.look_at_evidence().await?;
         if round.is_multiple_of(RARELY) {
             if let Some(problem) = self.state.lost() {
                 self.alert(problem).await;
             }
             self.pay_fence().await?;
-            self.look_at_databases().await?;
             if let Some(why) = self.plan_outdated().await? {
                 self.alert(why).await;
             }
-            self.look_at_fences().await?;
         }
         if round.is_multiple_of(COMPACT) {
             let now = self.clock.now().0;
@@ -257,6 +258,33 @@ impl Conductor {
             // The record may have moved on while the databases were asked.
             if self.barrier.record().revision == record.revision {
                 self.stop(&problem).await;
+            }
+            return Ok(());
+        }
+        self.put_fences_back(&record).await
+    }
+
+    /// A fence whose triggers are gone, as with a table that somebody rebuilt, lets everybody write to the side that follows.
+    async fn put_fences_back(&self, record: &Control) -> Result<(), ControlError> {
+        let Ok(_nobody_moves) = self.moving.try_lock() else { return Ok(()) };
+        if self.barrier.record().revision != record.revision {
+            return Ok(());
+        }
+        for side in [Side::Old, Side::New] {
+            for store in self.sides.of(side) {
+                let Some(fence) = store.fence() else { continue };
+                if fence.is_whole().await? {
+                    continue;
+                }
+                let at = fence.look().await?;
+                install::patiently(|| fence.set(at.state, at.epoch)).await?;
+                self.tell(ControlEvent::Unclean(UncleanEvent::FenceRemoved { side })).await;
+                self.alert(format!(
+                    "{}: the rows that differ now are shown by `changeover verify SPEC`, and nothing overwrites them before \
+                     you say `--repair`",
+                    UncleanEvent::FenceRemoved { side }
+                ))
+                .await;
             }
         }
         Ok(())

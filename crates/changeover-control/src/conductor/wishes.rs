@@ -61,6 +61,9 @@ impl Conductor {
         }
         let what = if repairs { "a full verification, with repair" } else { "a full verification" };
         self.state.append_audit(&self.line(AuditKind::Request, what.to_owned())).await?;
+        if repairs {
+            self.left_by_a_person().await?;
+        }
         self.verify_now.send_modify(|due| *due = due.sooner(Due { now: true, repairs }));
         Ok(())
     }

@@ -35,6 +35,17 @@ impl Fence for SqliteStore {
             .await
     }
 
+    async fn is_whole(&self) -> Result<bool, StoreError> {
+        let inner = Arc::clone(&self.inner);
+        self.inner
+            .database
+            .read("looking at the fence", move |session| {
+                let at = look(&session.connection, &inner)?;
+                install::has_triggers(&session.connection, &wanted(&inner, at.state))
+            })
+            .await
+    }
+
     async fn set(&self, state: FenceState, epoch: u64) -> Result<(), StoreError> {
         let inner = Arc::clone(&self.inner);
         self.inner
@@ -130,17 +141,20 @@ pub(super) fn set(
         "INSERT OR REPLACE INTO changeover_fence VALUES (?1, ?2, ?3, ?4)",
         params![inner.migration, side_name(inner.info.side), word, i64::try_from(epoch).unwrap_or(i64::MAX)],
     )?;
-    let mut wanted = Vec::new();
-    if state != FenceState::Open {
-        for table in &inner.tables {
-            wanted.extend(triggers(table, &inner.migration, state));
-        }
-    }
+    let wanted = wanted(inner, state);
     if wanted.is_empty() || !install::has_triggers(connection, &wanted)? {
         install::drop_triggers(connection, &KINDS, &inner.migration, inner.info.side)?;
     }
     install::put_triggers(connection, &wanted)?;
     Ok(())
+}
+
+/// The triggers that there must be in a state.
+fn wanted(inner: &Inner, state: FenceState) -> Vec<(String, String)> {
+    if state == FenceState::Open {
+        return Vec::new();
+    }
+    inner.tables.iter().flat_map(|table| triggers(table, &inner.migration, state)).collect()
 }
 
 /// Whether a trigger whose name begins so, up to the migration, is of this side's fence.

@@ -48,6 +48,7 @@ async fn a_fence_that_is_not_open_refuses_every_write(subject: &Subject) {
     for (epoch, state) in [(1, FenceState::Shut), (2, FenceState::Moved)] {
         subject.fence().set(state, epoch).await.unwrap();
         assert_eq!(subject.fence().look().await.unwrap(), FenceAt { state, epoch });
+        assert!(subject.fence().is_whole().await.unwrap());
         for write in [AppWrite::Put(item(3, "c")), AppWrite::Put(item(1, "x")), AppWrite::Delete(2)] {
             let said = subject.app.write(Side::Old, std::slice::from_ref(&write)).await.unwrap_err();
             assert!(!said.is_empty(), "{write:?}");

@@ -54,6 +54,12 @@ impl Fence for MemoryStore {
         Ok(self.state().fence)
     }
 
+    async fn is_whole(&self) -> Result<bool, StoreError> {
+        self.shared.suffer("look").await?;
+        // It is a state, and nothing else that somebody could take away.
+        Ok(true)
+    }
+
     async fn set(&self, state: FenceState, epoch: u64) -> Result<(), StoreError> {
         self.shared.suffer("set").await?;
         {

@@ -37,6 +37,10 @@ pub trait Fence: Send + Sync {
     /// The fence as it stands; open at epoch 0 where none was ever installed.
     async fn look(&self) -> Result<FenceAt, StoreError>;
 
+    /// Whether all that refuses writers is there, as [`look`](Self::look) says: a table that somebody rebuilds may take it
+    /// along, and [`set`](Self::set) to the same state puts it back.
+    async fn is_whole(&self) -> Result<bool, StoreError>;
+
     /// Sets the fence if its epoch is at most `epoch`; else [`StoreError::Conflict`]. In a transaction of its own, with a
     /// short lock time-out. Installs what it needs.
     async fn set(&self, state: FenceState, epoch: u64) -> Result<(), StoreError>;
