@@ -12,7 +12,6 @@
 
 mod support;
 
-use serde_json::Value;
 use support::{Place, is_settled, wait_for};
 
 /// Starts a run that kills itself at this point, does `act` until it has, kills what is left of it, and starts one that

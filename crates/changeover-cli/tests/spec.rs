@@ -150,8 +150,8 @@ fn what_is_no_expression_over_one_row_is_refused_with_its_place() {
         ("upper(state)", "upper(\\\"stat\\\")", "14:29", "no such column"),
         ("upper(state)", "max(state)", "14:29", "misuse of aggregate"),
         ("upper(state)", "?1", "14:29", "parameter"),
-        ("key = {", "where = \"count(*) > 1\"\nkey = {", "13:1", "misuse of aggregate"),
-        ("key = {", "where = '\"stae\" <> 1'\nkey = {", "13:1", "no such column"),
+        ("key = {", "where = \"count(*) > 1\"\nkey = {", "13:9", "misuse of aggregate"),
+        ("key = {", "where = '\"stae\" <> 1'\nkey = {", "13:9", "no such column"),
     ] {
         let test = Place::with_bookings(3);
         test.write("bookings.toml", SPEC.replacen(right, wrong, 1));

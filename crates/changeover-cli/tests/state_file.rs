@@ -10,7 +10,6 @@
 
 mod support;
 
-use serde_json::Value;
 use support::{NEW_WRITE, Place, Running, is_settled};
 
 #[test]

@@ -114,3 +114,20 @@ fn what_waits_in_the_log_of_the_way_back_is_told_apart_from_what_is_equal() {
         .says("2 rows of these compared with the changes");
     run.stop();
 }
+
+/// The log's changes are carried by a run alone: without one, nobody may take the sides for equal.
+#[test]
+fn what_waits_for_a_run_that_is_not_there_is_not_equal() {
+    let place = Place::with_bookings(100);
+    let run = place.run();
+    place.changeover(&["advance"]).expect(0);
+    run.until("copied and verified", is_settled);
+    assert_eq!(run.stop().0, Some(0));
+    place.sql("old.db", "UPDATE bookings SET price = 4711 WHERE id IN (3, 4)");
+    place.changeover(&["verify", "bookings.toml"]).expect(1).says("changeover run bookings.toml");
+    let report = place.json(&["verify", "bookings.toml"], 1);
+    assert_eq!((&report["clean"], &report["waiting"]), (&false.into(), &2.into()), "{report}");
+    let run = place.run();
+    run.until("it is carried", is_settled);
+    assert_eq!(place.json(&["verify", "bookings.toml"], 0)["waiting"], 0);
+}

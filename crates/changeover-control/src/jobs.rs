@@ -79,13 +79,15 @@ pub struct JobReport {
     pub kept_in: Option<PathBuf>,
     /// What of the mapping is another than the one that the migration's run goes by.
     pub spec_changed: Vec<String>,
+    /// Rows that are equal only with changes that wait in the log, and that no run is there to carry.
+    pub waiting: u64,
 }
 
 impl JobReport {
-    /// Whether both sides are equal, every row could be carried, and nothing changed meanwhile.
+    /// Whether both sides are equal, every row could be carried, and nothing changed meanwhile or waits for a run.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        !self.changed_meanwhile && self.tables.iter().all(|table| table.wrong() == 0)
+        !self.changed_meanwhile && self.waiting == 0 && self.tables.iter().all(|table| table.wrong() == 0)
     }
 }
 

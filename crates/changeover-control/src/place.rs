@@ -16,7 +16,9 @@ pub fn place_of(finding: &Finding, spec: &Spec) -> Location {
                     return spec.locate(&format!("{path}.{side}"));
                 }
             }
-            spec.locate(&path)
+            // What it says of a field begins with the field's name.
+            let field = if finding.what.starts_with("`where`") { ".where" } else { "" };
+            spec.locate(&format!("{path}{field}"))
         }
     }
 }

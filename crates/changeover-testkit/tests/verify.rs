@@ -192,6 +192,30 @@ async fn a_key_that_is_never_clean_because_it_is_refused_is_named_with_the_reaso
     assert_eq!(report.differences[0].why.as_deref(), Some("never"));
 }
 
+/// What waits in the log is compared as a sync would leave it; with a value that another row keeps, it would leave nothing so.
+#[tokio::test(start_paused = true)]
+async fn a_row_that_waits_for_a_unique_value_is_equal_only_if_it_is_to_be_had() {
+    let world = World::unique_on_the_new_side();
+    world.fill(10);
+    let (backfill, _handle) =
+        Backfill::new(Arc::clone(&world.links), Side::New, 1, BackfillOptions::default());
+    backfill.run().await.unwrap();
+    let log = world.old.capture().unwrap();
+    log.install(CaptureOptions { bound: 1_000, overflow: true }).await.unwrap();
+    // Exchanged, three ways.
+    for (id, mail) in [(1, "mail-2"), (2, "mail-3"), (3, "mail-1")] {
+        world.old.put(TABLE, row(id, "booked", mail)).await.unwrap();
+    }
+    let report = verified(&world, options(Side::Old, 50)).await;
+    assert!(report.is_clean(), "{report:?}");
+    // Row 8 keeps it, on both sides.
+    world.old.put(TABLE, row(7, "booked", "mail-8")).await.unwrap();
+    let report = verified(&world, options(Side::Old, 50)).await;
+    let found: Vec<_> = report.differences.iter().map(|d| (d.key.clone(), d.kind)).collect();
+    assert_eq!(found, [(Key::new(TABLE, 7_i64), DifferenceKind::Refused)], "{report:?}");
+    assert!(report.differences[0].why.is_some());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_row_that_cannot_be_mapped_is_named_and_the_gate_stays_shut() {
     let world = World::refusing(|row| {

@@ -189,6 +189,8 @@ pub trait Store: Send + Sync + 'static {
 pub struct Identity {
     /// The server or the file.
     pub server: String,
+    /// Whether its content is older than what was seen of it before, as of one that was put back from a backup. Told once.
+    pub older: bool,
     /// Each mapping's table definition, in a form that changes when it does, by the mapping's name.
     pub tables: Vec<(TableName, String)>,
 }

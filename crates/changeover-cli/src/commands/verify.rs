@@ -67,6 +67,11 @@ pub(crate) async fn answer(args: &VerifyArgs, terminal: &Terminal) -> Result<Exi
             terminal.say(format_args!("{} written anew.", words::counted(repaired, "row")));
         }
         match report.wrong() {
+            0 if report.waiting > 0 => {
+                let rows = words::counted(report.waiting, "row");
+                terminal
+                    .say(paint.bad(format_args!("Both sides are equal but for {rows}. {}.", report.speed())));
+            }
             0 => terminal.say(paint.good(format_args!("Both sides are equal. {}.", report.speed()))),
             n => {
                 terminal.say(paint.bad(format_args!("{} on both sides. {}.", rows_are(n), report.speed())));
@@ -77,7 +82,13 @@ pub(crate) async fn answer(args: &VerifyArgs, terminal: &Terminal) -> Result<Exi
             }
         }
         let on_their_way: u64 = report.tables.iter().map(|table| table.on_their_way).sum();
-        if on_their_way > 0 {
+        if report.waiting > 0 {
+            terminal.say(format_args!(
+                "{} changed since: the changes wait in the log, and no run is there to carry them. Start it: changeover run {}",
+                words::counted(report.waiting, "row"),
+                args.spec.display()
+            ));
+        } else if on_their_way > 0 {
             terminal.say(format_args!(
                 "{} of these compared with the changes that are on their way still, or wait in the log.",
                 words::counted(on_their_way, "row")

@@ -54,13 +54,24 @@ pub(crate) struct Report {
     /// What of the mapping is another than the one that the migration's run goes by.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) spec_changed: Vec<String>,
+    /// Rows that are equal only with changes that wait in the log, and that no run is there to carry.
+    pub(crate) waiting: u64,
 }
 
 impl Report {
     /// What programs get of a job's report.
     pub(crate) fn of(migration: &str, job: JobReport) -> Self {
         let clean = job.is_clean();
-        let JobReport { mut tables, took, copy_took, bytes, changed_meanwhile, kept_in, spec_changed } = job;
+        let JobReport {
+            mut tables,
+            took,
+            copy_took,
+            bytes,
+            changed_meanwhile,
+            kept_in,
+            spec_changed,
+            waiting,
+        } = job;
         let copied: u64 = tables.iter().map(|table| table.rows_copied).sum();
         let compared: u64 = tables.iter().map(|table| table.rows_compared).sum();
         let (rows, time) = if copy_took.is_zero() { (compared, took) } else { (copied, copy_took) };
@@ -79,6 +90,7 @@ impl Report {
             peak_memory_bytes: memory::peak_bytes(),
             kept_in,
             spec_changed,
+            waiting,
         }
     }
 

@@ -211,7 +211,7 @@ impl Conductor {
     pub(super) async fn note_identities(&self) -> Result<(), ControlError> {
         for side in [Side::Old, Side::New] {
             for store in self.sides.of(side) {
-                let (name, now) = identity(&**store, side).await?;
+                let (name, now, _) = identity(&**store, side).await?;
                 self.state.set(&name, Some(&now.to_string())).await?;
             }
         }
@@ -219,16 +219,17 @@ impl Conductor {
     }
 
     async fn look_at_identity(&self, store: &dyn Store, side: Side) -> Result<(), ControlError> {
-        let (name, now) = identity(store, side).await?;
+        let (name, now, older) = identity(store, side).await?;
         let known = self.state.setting(&name).await?.and_then(|text| serde_json::from_str(&text).ok());
         let Some(known): Option<serde_json::Value> = known else {
             return self.state.set(&name, Some(&now.to_string())).await;
         };
-        if known == now {
+        if known == now && !older {
             return Ok(());
         }
         let record = self.barrier.record();
-        if known["server"] != now["server"] && is_authority(&record, side) {
+        let is_another = older || known["server"] != now["server"];
+        if is_another && is_authority(&record, side) {
             // The move may have come between.
             if self.barrier.record().revision == record.revision {
                 self.stop(&replaced(store, side)).await;
@@ -236,8 +237,9 @@ impl Conductor {
             return Ok(());
         }
         self.state.set(&name, Some(&now.to_string())).await?;
-        let event = if known["server"] != now["server"] {
-            let detail = format!("{}, expected {}", now["server"], known["server"]);
+        let event = if is_another {
+            let older = if older { ", with an older content" } else { "" };
+            let detail = format!("{}{older}, expected {}", now["server"], known["server"]);
             UncleanEvent::ServerChanged { side, detail }
         } else {
             let table =
@@ -362,13 +364,13 @@ fn changed_tables(known: &serde_json::Value, now: &serde_json::Value) -> String 
     names.join(", ")
 }
 
-/// The setting that a store's identity is kept by, and the identity.
-async fn identity(store: &dyn Store, side: Side) -> Result<(String, serde_json::Value), ControlError> {
+/// The setting that a store's identity is kept by, the identity, and whether its content is older than it was.
+async fn identity(store: &dyn Store, side: Side) -> Result<(String, serde_json::Value, bool), ControlError> {
     let seen = store.identity().await?;
     let tables: Vec<_> =
         seen.tables.iter().map(|(table, is)| (table.as_str().to_owned(), is.clone())).collect();
     let now = serde_json::json!({ "server": seen.server, "tables": tables });
-    Ok((format!("identity {} {side}", store.info().name), now))
+    Ok((format!("identity {} {side}", store.info().name), now, seen.older))
 }
 
 /// Whether this side answers for any key.
@@ -399,7 +401,7 @@ pub(super) async fn replaced_authority(
     }
     for side in [Side::Old, Side::New].into_iter().filter(|side| is_authority(record, *side)) {
         for store in sides.of(side) {
-            let (name, now) = identity(&**store, side).await?;
+            let (name, now, _) = identity(&**store, side).await?;
             let known = state.setting(&name).await?;
             let known: Option<serde_json::Value> = known.and_then(|text| serde_json::from_str(&text).ok());
             if known.is_some_and(|known| known["server"] != now["server"]) {

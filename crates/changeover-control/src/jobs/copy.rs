@@ -60,6 +60,7 @@ pub async fn copy(spec: &Spec, told: Told<'_>) -> Result<JobReport, ControlError
         changed_meanwhile,
         kept_in: None,
         spec_changed: Vec::new(),
+        waiting: 0,
     })
 }
 

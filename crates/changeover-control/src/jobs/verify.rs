@@ -1,12 +1,14 @@
 //! `verify`: a comparison of both sides as they are, beside a service and a run or without them; and repair.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use changeover::Side;
 use changeover::engine::{Authority, VerifyOptions};
 use changeover_api::spec::{Changed, Effect};
 use changeover_api::{RunFile, Spec};
-use changeover_protocol::{Control, Millis};
+use changeover_protocol::moves::Mirror;
+use changeover_protocol::{Control, Millis, Phase};
 use changeover_tables::plan::Mirroring;
 use tokio::time::Instant;
 
@@ -57,15 +59,29 @@ pub async fn verify(
         Some(known) => known.keep(spec, &tables).await?,
         None => None,
     };
+    let on_their_way = tables.iter().map(|table| table.on_their_way).sum();
+    let waiting = match &known {
+        Some(known) if known.wants_a_run() && !a_run_is_there(spec).await => on_their_way,
+        _ => 0,
+    };
     Ok(JobReport {
         bytes: tables.iter().map(|table| table.bytes).sum(),
         tables,
         took: began.elapsed(),
-        copy_took: std::time::Duration::ZERO,
+        copy_took: Duration::ZERO,
         changed_meanwhile: false,
         kept_in,
         spec_changed,
+        waiting,
     })
+}
+
+/// Whether somebody answers where the run file says that the run is. What is asked of it, nobody needs here.
+async fn a_run_is_there(spec: &Spec) -> bool {
+    const WITHIN: Duration = Duration::from_secs(1);
+    let Ok(run) = RunFile::read(&RunFile::path_of(spec.folder(), &spec.name)) else { return false };
+    let connected = tokio::time::timeout(WITHIN, tokio::net::TcpStream::connect(&run.address)).await;
+    matches!(connected, Ok(Ok(_)))
 }
 
 /// What the migration's state says at the beginning of a comparison.
@@ -106,6 +122,12 @@ impl Known {
                 path.display()
             ))),
         }
+    }
+
+    /// Whether nobody but a run carries changes: triggers log them. What waits in `new` is for a way back.
+    fn wants_a_run(&self) -> bool {
+        self.record.settings.mirror == Mirror::Capture
+            && matches!(self.record.place.phase, Phase::Shadow | Phase::ReverseShadow)
     }
 
     /// What of the mapping is another than when the migration's run began.

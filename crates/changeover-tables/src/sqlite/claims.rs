@@ -19,6 +19,14 @@ use super::value::{self, stored};
 /// How many of the newest entries are looked through for given keys.
 const LOOKED_THROUGH: usize = 4_096;
 
+/// How far a log has come.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Newest {
+    /// A name that was made up for this log alone: one that is made again begins anew.
+    pub(super) log: Option<String>,
+    pub(super) id: i64,
+}
+
 /// A side's log.
 pub(super) struct Log<'i> {
     pub(super) inner: &'i Inner,
@@ -46,6 +54,8 @@ impl<'i> Log<'i> {
     pub(super) fn install(&self, options: CaptureOptions) -> rusqlite::Result<()> {
         if !self.exists()? {
             self.connection.execute_batch(&triggers::log_sql(&self.raw_name(), self.keys))?;
+            let log: String = self.connection.query_row("SELECT hex(randomblob(8))", [], |row| row.get(0))?;
+            install::put_note(self.connection, &self.inner.migration, &self.log_key(), &log)?;
             // An emptied entry from the beginning, so that there is always a newest one.
             self.connection.execute_batch(&format!("INSERT INTO {} (id) VALUES (1)", self.table))?;
         }
@@ -63,11 +73,10 @@ impl<'i> Log<'i> {
         let (migration, side) = (&self.inner.migration, self.inner.info.side);
         install::drop_triggers(self.connection, &triggers::KINDS, migration, side)?;
         self.connection.execute_batch(&format!("DROP TABLE IF EXISTS {}", self.table))?;
-        self.inner.forget_newest();
         if install::exists(self.connection, install::META)? {
             self.connection.execute(
-                "DELETE FROM changeover_meta WHERE migration = ?1 AND key = ?2",
-                [migration, &self.note_key()],
+                "DELETE FROM changeover_meta WHERE migration = ?1 AND key IN (?2, ?3)",
+                [migration, &self.note_key(), &self.log_key()],
             )?;
         }
         Ok(())
@@ -84,6 +93,21 @@ impl<'i> Log<'i> {
 
     fn note_key(&self) -> String {
         format!("capture_{}", install::side_name(self.inner.info.side))
+    }
+
+    fn log_key(&self) -> String {
+        format!("log_{}", install::side_name(self.inner.info.side))
+    }
+
+    /// Which log it is, and its newest entry; `None` without one.
+    pub(super) fn newest(&self) -> rusqlite::Result<Option<Newest>> {
+        if !self.exists()? {
+            return Ok(None);
+        }
+        let log = install::note(self.connection, &self.inner.migration, &self.log_key())?;
+        let newest = format!("SELECT coalesce(max(id), 0) FROM {}", self.table);
+        let id = self.connection.prepare_cached(&newest)?.query_row([], |row| row.get(0))?;
+        Ok(Some(Newest { log, id }))
     }
 
     /// Whether the log and every trigger are there, just as they were made.
@@ -238,12 +262,11 @@ impl<'i> Log<'i> {
              (SELECT id FROM {0} WHERE mapping IS NOT NULL ORDER BY id DESC LIMIT 1) \
              - (SELECT id FROM {0} WHERE id > 0 AND mapping IS NOT NULL ORDER BY id LIMIT 1), \
              EXISTS (SELECT 1 FROM {0} WHERE id = -1), \
-             julianday('now'), (SELECT coalesce(max(id), 0) FROM {0})",
+             julianday('now')",
             self.table
         );
         self.connection.prepare_cached(&sql)?.query_row([], |row| {
             let unsigned = |n: i64| u64::try_from(n).unwrap_or_default();
-            self.inner.saw_newest(row.get(5)?);
             let oldest: Option<f64> = row.get(1)?;
             let now: f64 = row.get(4)?;
             Ok(Depth {

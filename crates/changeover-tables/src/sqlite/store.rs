@@ -1,7 +1,7 @@
 //! One side of a migration in one SQLite database, as the engine sees it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::AtomicI64;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use changeover::keyed::slot_text;
@@ -15,6 +15,7 @@ use changeover::store::{
 use changeover::{Key, Side, Slot, StoreError, TableName, Value};
 use rusqlite::Connection;
 
+use super::claims::{Log, Newest};
 use super::pool::{SqliteDatabase, SqliteOptions};
 use super::shape::SideTable;
 use super::{catalog, install, scan, sql};
@@ -37,23 +38,21 @@ pub(super) struct Inner {
     pub(super) migration: String,
     pub(super) info: StoreInfo,
     pub(super) tables: Vec<SideTable>,
-    /// The newest entry of the log that was ever seen: one that is older means that an older file was put in its place.
-    newest_seen: AtomicI64,
-    restored: AtomicBool,
+    /// The log and its newest entry as they were seen last.
+    seen: Mutex<Option<Newest>>,
     slots: Slots,
 }
 
 impl Inner {
-    /// Notes the log's newest entry. Ids never fall, unless an older state of the file came back.
-    pub(super) fn saw_newest(&self, id: i64) {
-        if self.newest_seen.fetch_max(id, Ordering::Relaxed) > id {
-            self.restored.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// The log begins anew, by our own doing.
-    pub(super) fn forget_newest(&self) {
-        self.newest_seen.store(i64::MIN, Ordering::Relaxed);
+    /// Whether the log's newest entry is older than the one seen last. Ids never fall within one log, unless an older state of
+    /// the file came back.
+    fn is_older(&self, connection: &Connection) -> rusqlite::Result<bool> {
+        // Held while it is read: of two looks the one that read first would else be taken for the later.
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Log::new(self, connection).newest()?;
+        let older = matches!((&*seen, &now), (Some(before), Some(now)) if before.log == now.log && before.id > now.id);
+        *seen = now;
+        Ok(older)
     }
 
     /// The mapping with this name.
@@ -100,8 +99,7 @@ impl SqliteStore {
                 info: StoreInfo { name, kind: "sqlite", side },
                 tables,
                 slots: Slots::new(migration),
-                newest_seen: AtomicI64::new(i64::MIN),
-                restored: AtomicBool::new(false),
+                seen: Mutex::new(None),
             }),
         })
     }
@@ -187,14 +185,15 @@ impl Store for SqliteStore {
 
     async fn identity(&self) -> Result<Identity, StoreError> {
         let inner = Arc::clone(&self.inner);
-        let tables = self
+        let (tables, older) = self
             .inner
             .database
             .read("reading the tables' definitions", move |session| {
                 let definition = |table: &SideTable| {
                     Ok((table.name().clone(), catalog::definition(&session.connection, &table.info.name)?))
                 };
-                inner.tables.iter().map(definition).collect::<rusqlite::Result<Vec<_>>>()
+                let tables = inner.tables.iter().map(definition).collect::<rusqlite::Result<Vec<_>>>()?;
+                Ok((tables, inner.is_older(&session.connection)?))
             })
             .await?;
         let path = self.inner.database.path().to_path_buf();
@@ -202,9 +201,7 @@ impl Store for SqliteStore {
             tokio::task::spawn_blocking(move || file_identity(&path)).await.ok().and_then(Result::ok);
         let place = &self.inner.database.place;
         let server = server.ok_or_else(|| place.gone("looking at the file", "it is no longer there"))?;
-        let restored =
-            if self.inner.restored.load(Ordering::Relaxed) { ", with an older content" } else { "" };
-        Ok(Identity { server: format!("{server}{restored}"), tables })
+        Ok(Identity { server, older, tables })
     }
 
     async fn read_within(

@@ -43,6 +43,12 @@ impl World {
         Self::of(table().ordered(collation), MemoryStore::new(Side::New, vec![table()]))
     }
 
+    /// With a mail that is unique on the new side alone.
+    pub(crate) fn unique_on_the_new_side() -> Self {
+        let new = MemoryTable::new(mapping()).unique(&[2]);
+        Self::of(MemoryTable::new(mapping()), MemoryStore::new(Side::New, vec![new]))
+    }
+
     /// The new side refuses some rows.
     pub(crate) fn refusing(
         refuses: impl Fn(&Row) -> Option<(String, String)> + Send + Sync + 'static,

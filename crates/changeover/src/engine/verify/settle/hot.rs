@@ -1,17 +1,29 @@
 //! Keys that are dirty at every look: what a sync would make of them is compared within the guard's transaction, and rolled
-//! back. A row and its write-back image are two reads, and such a key may change between them: it is tried again by itself.
+//! back. Such a key may change while it is compared: then it is tried again by itself.
 
 use std::collections::HashSet;
 
 use changeover_protocol::Side;
 
-use super::{GUARDED_KEYS, LOOK_BYTES, Settler, by_side};
-use crate::engine::sync::read_some;
+use super::{GUARDED_KEYS, LOOK_BYTES, Seen, Settler, by_side};
+use crate::engine::sync::{read_some, refusal};
 use crate::engine::verify::report::Findings;
 use crate::error::StoreError;
 use crate::store::guard::{Change, Scope};
-use crate::store::{Image, Refusal, Store};
+use crate::store::{Image, Refusal, Rows};
 use crate::value::Key;
+
+/// How often rows that hold a wanted value join those that want it, and how many may.
+const JOIN_ROUNDS: usize = 16;
+const JOINED_MAX: usize = 1_024;
+
+/// What came of comparing keys as a sync would leave them.
+enum Settled {
+    /// Of the first of them, as many as there was room for, and those that changed meanwhile.
+    Compared(usize, Vec<Key>),
+    /// Some want a unique value of a row that doesn't give it up, or of too many.
+    Wanting,
+}
 
 impl Settler<'_> {
     /// Keys that never come to rest, by as many at once as their guards are to be had for.
@@ -23,11 +35,19 @@ impl Settler<'_> {
     ) -> Result<(), StoreError> {
         let (mut at_once, mut tried) = (GUARDED_KEYS, 0);
         let mut moving = Vec::new();
-        while !keys.is_empty() {
-            match self.compare_as_synced(authority, &keys[..keys.len().min(at_once)], found).await {
-                Ok((compared, moved)) => {
+        while let Some(first) = keys.first() {
+            let some = &keys[..keys.len().min(at_once)];
+            match self.compare_as_synced(authority, some, found).await {
+                Ok(Settled::Compared(compared, moved)) => {
                     keys = &keys[compared..];
                     moving.extend(moved);
+                    tried = 0;
+                }
+                // Which of them it is shows one by one.
+                Ok(Settled::Wanting) if some.len() > 1 => at_once = 1,
+                Ok(Settled::Wanting) => {
+                    found.refuse(wanting(first));
+                    keys = &keys[1..];
                     tried = 0;
                 }
                 // Of hot keys fewer are free at once than one by one.
@@ -56,7 +76,11 @@ impl Settler<'_> {
         let mut tried = 0;
         while tried < self.options.looks {
             match self.compare_as_synced(authority, std::slice::from_ref(key), found).await {
-                Ok((_, moved)) if moved.is_empty() => return Ok(()),
+                Ok(Settled::Compared(_, moved)) if moved.is_empty() => return Ok(()),
+                Ok(Settled::Wanting) => {
+                    found.refuse(wanting(key));
+                    return Ok(());
+                }
                 Err(error) if !error.retryable() || tried + 1 == self.options.looks => return Err(error),
                 Ok(_) | Err(_) => tokio::time::sleep(self.options.look_wait.0).await,
             }
@@ -66,77 +90,103 @@ impl Settler<'_> {
         Ok(())
     }
 
-    /// Keys that are never clean: what a sync makes of them is compared, and rolled back. Of the first of these keys, as many
-    /// as there is room for: how many those are, and which of them changed meanwhile.
-    ///
-    /// A row and its write-back image are two reads. A change between them looks like a row that the old side refuses.
+    /// Keys that are never clean: what a sync makes of them is compared, and rolled back. Rows that hold a unique value which
+    /// they want are synced with them, as the mirror does it.
     async fn compare_as_synced(
         &self,
         authority: Option<Side>,
         keys: &[Key],
         found: &mut Findings,
-    ) -> Result<(usize, Vec<Key>), StoreError> {
+    ) -> Result<Settled, StoreError> {
         let Some((authority, follower)) = self.guarded(authority) else {
             // Nothing can be proved of them, so they count.
             let seen = self.read(keys).await?;
             let compared = seen.len();
             self.weed(seen, found).into_iter().for_each(|seen| self.count(seen, found));
-            return Ok((compared, Vec::new()));
+            return Ok(Settled::Compared(compared, Vec::new()));
         };
-        let mut tx = follower.begin(Scope::Keys(keys)).await?;
-        let store = self.link.store(authority).as_ref();
-        let rows = read_some(store, self.link.table(), keys, Image::Canonical, LOOK_BYTES).await?;
-        let keys = &keys[..rows.rows.len()];
-        let back = match authority {
-            Side::Old => vec![None; keys.len()],
-            Side::New => read_some(store, self.link.table(), keys, Image::Back, LOOK_BYTES).await?.rows,
-        };
-        let keys = &keys[..back.len()];
+        let mut joined: Vec<Key> = Vec::new();
+        for _ in 0..JOIN_ROUNDS {
+            let set = [keys, &joined].concat();
+            let mut tx = follower.begin(Scope::Keys(&set)).await?;
+            let (rows, mut changes) = self.as_they_are(authority, keys).await?;
+            let keys = &keys[..rows.rows.len()];
+            changes.extend(self.as_they_are(authority, &joined).await?.1);
+            let applied = tx.apply(&changes).await?;
+            if applied.joins.is_empty() {
+                let follower_rows = tx.read_within(self.link.table(), keys, LOOK_BYTES).await?;
+                drop(tx);
+                let moved = self.moved(authority, &changes, &applied.refused).await?;
+                let seen = self.pair(keys, by_side(authority, rows, follower_rows));
+                let compared = seen.len();
+                self.count_as_synced(seen, &moved, applied.refused, found);
+                return Ok(Settled::Compared(compared, moved.into_iter().collect()));
+            }
+            drop(tx);
+            // Another mapping's row would have to be read by that mapping.
+            let here = |key: &Key| key.table == *self.link.table() && !set.contains(key);
+            let before = joined.len();
+            joined.extend(applied.joins.into_iter().filter(here));
+            if joined.len() == before || joined.len() > JOINED_MAX {
+                break;
+            }
+        }
+        Ok(Settled::Wanting)
+    }
+
+    /// The authority's rows, as many as there is room for, and what makes the follower's so.
+    async fn as_they_are(&self, authority: Side, keys: &[Key]) -> Result<(Rows, Vec<Change>), StoreError> {
+        let (store, table) = (self.link.store(authority).as_ref(), self.link.table());
+        let mut rows = read_some(store, table, keys, Image::Canonical, LOOK_BYTES).await?;
+        let mut back = vec![None; rows.rows.len()];
+        if authority == Side::New {
+            let images = read_some(store, table, &keys[..rows.rows.len()], Image::Back, LOOK_BYTES).await?;
+            rows.rows.truncate(images.rows.len());
+            rows.refused.extend(images.refused);
+            back = images.rows;
+        }
         let refused: HashSet<&Key> = rows.refused.iter().map(|refusal| &refusal.key).collect();
-        let changes: Vec<Change> = keys
-            .iter()
-            .zip(&rows.rows)
-            .zip(back)
-            .filter(|((key, _), _)| !refused.contains(key))
-            .map(|((key, row), back)| Change { key: key.clone(), row: row.clone(), back })
-            .collect();
-        let mut applied = tx.apply(&changes).await?;
-        let moved = self.moved(store, &changes, &applied.refused).await?;
-        applied.refused.retain(|refusal| !moved.contains(&refusal.key));
-        // Rows that want a unique value of another's are that row's story too: the mirror's set is larger than this one.
-        let wanting = !applied.joins.is_empty();
-        let follower_rows = tx.read_within(self.link.table(), keys, LOOK_BYTES).await?;
-        drop(tx);
-        let mut seen = self.pair(keys, by_side(authority, rows, follower_rows));
-        let compared = seen.len();
+        let changes = keys.iter().zip(&rows.rows).zip(back).filter(|((key, _), _)| !refused.contains(key));
+        let changes = changes.map(|((key, row), back)| Change { key: key.clone(), row: row.clone(), back });
+        let changes = changes.collect();
+        Ok((rows, changes))
+    }
+
+    fn count_as_synced(
+        &self,
+        mut seen: Vec<Seen>,
+        moved: &HashSet<Key>,
+        refused: Vec<Refusal>,
+        found: &mut Findings,
+    ) {
         seen.retain(|seen| !moved.contains(&seen.key));
-        for refusal in applied.refused {
-            if let Some(seen) = seen.iter_mut().find(|seen| seen.key == refusal.key) {
-                seen.refusal.get_or_insert(refusal);
+        for refusal in refused.into_iter().filter(|refusal| !moved.contains(&refusal.key)) {
+            match seen.iter_mut().find(|seen| seen.key == refusal.key) {
+                Some(seen) => {
+                    seen.refusal.get_or_insert(refusal);
+                }
+                // One that only joined: the walk has seen it as it was before.
+                None => found.refuse(refusal),
             }
         }
         found.table.under_guard += seen.len() as u64;
-        let differ = self.weed(seen, found);
-        if wanting {
-            found.table.transient += differ.len() as u64;
-        } else {
-            differ.into_iter().for_each(|seen| self.count(seen, found));
-        }
-        Ok((compared, moved.into_iter().collect()))
+        self.weed(seen, found).into_iter().for_each(|seen| self.count(seen, found));
     }
 
-    /// Of the rows that were refused, those that aren't any more what they were when they were read.
+    /// Of the rows that were refused, those that aren't any more what they were when they were read: a row and its write-back
+    /// image are two reads, and a change between them looks like a row that the old side refuses.
     async fn moved(
         &self,
-        store: &dyn Store,
+        authority: Side,
         changes: &[Change],
         refused: &[Refusal],
     ) -> Result<HashSet<Key>, StoreError> {
+        let (store, table) = (self.link.store(authority).as_ref(), self.link.table());
         let mut moved = HashSet::new();
         for change in changes {
             if refused.iter().any(|refusal| refusal.key == change.key) {
                 let key = std::slice::from_ref(&change.key);
-                let now = read_some(store, self.link.table(), key, Image::Canonical, LOOK_BYTES).await?;
+                let now = read_some(store, table, key, Image::Canonical, LOOK_BYTES).await?;
                 if now.rows.first() != Some(&change.row) {
                     moved.insert(change.key.clone());
                 }
@@ -144,4 +194,11 @@ impl Settler<'_> {
         }
         Ok(moved)
     }
+}
+
+fn wanting(key: &Key) -> Refusal {
+    refusal(
+        key,
+        "it wants a unique value that other rows hold, which don't give it up when they are synced with it",
+    )
 }
