@@ -49,7 +49,9 @@ impl Inner {
     fn is_older(&self, connection: &Connection) -> rusqlite::Result<bool> {
         // Held while it is read: of two looks the one that read first would else be taken for the later.
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Log::new(self, connection).newest()?;
+        // One snapshot, begun under the lock.
+        let transaction = connection.unchecked_transaction()?;
+        let now = Log::new(self, &transaction).newest()?;
         let older = matches!((&*seen, &now), (Some(before), Some(now)) if before.log == now.log && before.id > now.id);
         *seen = now;
         Ok(older)
