@@ -11,7 +11,7 @@ use crate::error::ControlError;
 pub(crate) enum Readers {
     /// Its owner alone: it holds a secret.
     Owner,
-    /// Whoever the process's mask allows.
+    /// Whoever could read the file that is there; whoever the process's mask allows, where there is none.
     All,
 }
 
@@ -19,6 +19,7 @@ pub(crate) enum Readers {
 /// time; the file beside it has one name, so that what a process that was killed leaves there is the next one's to replace.
 pub(crate) fn write(path: &Path, content: &[u8], readers: Readers) -> Result<(), ControlError> {
     let fail = |cause: std::io::Error| ControlError::file(path, "it can't be written", &cause);
+    let path = &if readers == Readers::All { behind_links(path) } else { path.to_owned() };
     let mut beside = path.as_os_str().to_owned();
     beside.push(".part");
     let beside = PathBuf::from(beside);
@@ -36,6 +37,10 @@ pub(crate) fn write(path: &Path, content: &[u8], readers: Readers) -> Result<(),
         }
         let mut file = options.open(&beside)?;
         file.write_all(content)?;
+        if readers == Readers::All && !is_as_before(path, &file)? {
+            fs::remove_file(&beside)?;
+            return in_place(path, content);
+        }
         file.sync_all()?;
         fs::rename(&beside, path)
     };
@@ -43,6 +48,42 @@ pub(crate) fn write(path: &Path, content: &[u8], readers: Readers) -> Result<(),
         let _ = fs::remove_file(&beside);
         fail(cause)
     })
+}
+
+/// The file that is meant, where the path is a link: in the link's own place others would never see it.
+fn behind_links(path: &Path) -> PathBuf {
+    if let Ok(file) = fs::canonicalize(path) {
+        return file;
+    }
+    // A link to what isn't there yet.
+    match fs::read_link(path) {
+        Ok(to) => path.parent().unwrap_or(Path::new("")).join(to),
+        Err(_) => path.to_owned(),
+    }
+}
+
+/// Gives the new file the owner and the mode of the one that it is to replace. Whether it could.
+fn is_as_before(path: &Path, file: &fs::File) -> std::io::Result<bool> {
+    let Ok(before) = fs::metadata(path) else { return Ok(true) };
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{MetadataExt as _, fchown};
+        let now = file.metadata()?;
+        let same = (before.uid(), before.gid()) == (now.uid(), now.gid());
+        if !same && fchown(file, Some(before.uid()), Some(before.gid())).is_err() {
+            return Ok(false);
+        }
+    }
+    file.set_permissions(before.permissions())?;
+    Ok(true)
+}
+
+/// Another's file that we may write but not give back to them: a few bytes are written over at once.
+fn in_place(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let mut file = fs::OpenOptions::new().write(true).open(path)?;
+    file.write_all(content)?;
+    file.set_len(content.len() as u64)?;
+    file.sync_all()
 }
 
 /// Removes a file; one that isn't there is as good as removed.
@@ -122,6 +163,27 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         remove(&path).unwrap();
         remove(&path).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_others_read_stays_theirs_to_read_and_is_found_behind_a_link() {
+        use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+        let folder = tempfile::tempdir().unwrap();
+        let (real, link) = (folder.path().join("shared.flag"), folder.path().join("bookings.flag"));
+        symlink("shared.flag", &link).unwrap();
+        write(&link, b"0\n", Readers::All).unwrap();
+        fs::set_permissions(&real, fs::Permissions::from_mode(0o664)).unwrap();
+        // Only root may give a file away; for anybody else it is theirs already.
+        let _ = std::os::unix::fs::chown(&real, Some(1234), Some(1234));
+        let owner = fs::metadata(&real).unwrap().uid();
+        write(&link, b"1\n", Readers::All).unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read(&real).unwrap(), b"1\n");
+        let after = fs::metadata(&real).unwrap();
+        assert_eq!((after.permissions().mode() & 0o777, after.uid()), (0o664, owner));
+        in_place(&real, b"2\n").unwrap();
+        assert_eq!(fs::read(&link).unwrap(), b"2\n");
     }
 
     #[test]
