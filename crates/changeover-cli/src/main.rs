@@ -15,6 +15,7 @@ mod memory;
 mod patience;
 mod remote;
 mod show;
+mod signals;
 mod terminal;
 mod who;
 

@@ -10,7 +10,7 @@
 mod support;
 
 use serde_json::Value;
-use support::Place;
+use support::{Place, wait_for};
 
 #[track_caller]
 fn number(report: &Value, name: &str) -> u64 {
@@ -47,4 +47,49 @@ fn the_whole_way_under_traffic_and_its_proof() {
         assert!(names.iter().any(|there| there.contains(name)), "{name}: {names:?}");
     }
     assert!(phases.iter().all(|phase| phase["seconds"].as_f64().is_some()), "{report}");
+}
+
+/// The run of a demo that is under way.
+#[cfg(unix)]
+fn run_of_a_demo(place: &Place) -> (std::process::Child, std::path::PathBuf, changeover_api::RunFile) {
+    let mut command = place.command(&["demo", "--rows", "1000", "--seconds", "30", "--instances", "2"]);
+    let demo = command
+        .env("TMPDIR", place.path(""))
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let folder = place.path(&format!("changeover-demo-{}", demo.id()));
+    let file = changeover_api::RunFile::path_of(&folder, "cancellations");
+    wait_for("its run is up", || file.exists());
+    let run = changeover_api::RunFile::read(&file).expect("a run file");
+    (demo, folder, run)
+}
+
+#[cfg(unix)]
+fn is_reachable(run: &changeover_api::RunFile) -> bool {
+    std::net::TcpStream::connect(&run.address).is_ok()
+}
+
+#[cfg(unix)]
+#[test]
+fn a_demo_that_is_stopped_leaves_no_process_and_no_folder() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let place = Place::empty();
+    let (demo, folder, run) = run_of_a_demo(&place);
+    kill_process(Pid::from_child(&demo), Signal::TERM).expect("it is there");
+    let ended = demo.wait_with_output().expect("it ends");
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&ended.stderr).contains("Stopped before its end"), "{ended:?}");
+    assert!(!is_reachable(&run));
+    assert!(!folder.exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_demo_that_is_killed_takes_its_run_along() {
+    let place = Place::empty();
+    let (mut demo, _folder, run) = run_of_a_demo(&place);
+    demo.kill().expect("it is there");
+    demo.wait().expect("it ends");
+    wait_for("its run has ended", || !is_reachable(&run));
 }

@@ -12,11 +12,11 @@ use changeover_control::supervisor::{Ended, Supervised, Watchdog, Word, stop_req
 use changeover_control::{Clock, DEFAULT_LISTEN, Run, RunOptions};
 use clap::Args;
 use serde_json::json;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::error::{CliError, Exit};
 use crate::show;
+use crate::signals::Signals;
 use crate::terminal::Terminal;
 
 /// The hidden command that makes this binary a worker.
@@ -48,6 +48,10 @@ pub(crate) struct RunArgs {
     /// Where the state is kept. Default: .changeover/NAME.db beside the spec
     #[arg(long, value_name = "FILE")]
     pub(crate) state: Option<String>,
+
+    /// Stop when the standard input ends: for a program that starts this one, and may die
+    #[arg(long, hide = true)]
+    pub(crate) until_stdin_ends: bool,
 }
 
 /// A file, or `sqlite:PATH`. Other places are for fleets with several replicas, which this version doesn't run.
@@ -85,8 +89,17 @@ pub(crate) async fn answer(args: &RunArgs, terminal: &Terminal) -> Result<Exit, 
     };
     let supervised = supervise(&worker, stopped, told);
     tokio::pin!(supervised);
+    let starter_gone = async {
+        if !args.until_stdin_ends || stop_requested().wait_for(|ended| *ended).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
     let ended = tokio::select! {
         ended = &mut supervised => ended?,
+        () = starter_gone => {
+            stop.send_replace(true);
+            supervised.await?
+        }
         () = signals.next() => {
             terminal.say("Stopping in good order; once more to kill it.");
             stop.send_replace(true);
@@ -188,31 +201,6 @@ fn worker_arguments(own: impl Iterator<Item = OsString>) -> Vec<OsString> {
         argument
     })
     .collect()
-}
-
-/// Ctrl-C, and what a service manager sends.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Self, CliError> {
-        let listen = |kind| {
-            signal(kind).map_err(|cause| CliError::Machine {
-                doing: "listening to signals",
-                cause: cause.to_string(),
-            })
-        };
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
 }
 
 #[cfg(test)]

@@ -18,13 +18,28 @@ const UP_WITHIN: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(180);
 /// After so long the story says what it waits for.
 const SAY_WHY_AFTER: Duration = Duration::from_secs(12);
+/// A run whose demo ends before its end is killed after this time.
+const GONE_WITHIN: Duration = Duration::from_secs(3);
 /// Between two looks at the status.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// A run and its client.
 pub(super) struct Plane {
-    process: Child,
+    process: Process,
     client: ControlClient,
+}
+
+/// The run's process. Where the demo ends before its end, so does this, in good order, before its folder goes.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let until = Instant::now() + GONE_WITHIN;
+        while Instant::now() < until && matches!(self.0.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
 }
 
 impl Plane {
@@ -35,17 +50,18 @@ impl Plane {
         let log = world.folder.join("run.log");
         let log_file = std::fs::File::create(&log).map_err(|e| format!("{}: {e}", log.display()))?;
         let out = log_file.try_clone().map_err(|e| format!("{}: {e}", log.display()))?;
-        let mut process = Command::new(binary)
+        let process = Command::new(binary)
             .arg("run")
             .arg(world.spec())
-            .args(["--listen", "127.0.0.1:0"])
+            .args(["--listen", "127.0.0.1:0", "--until-stdin-ends"])
             .current_dir(&world.folder)
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(out)
             .stderr(log_file)
             .kill_on_drop(true)
             .spawn()
             .map_err(|e| format!("`changeover run` can't be started: {e}"))?;
+        let mut process = Process(process);
         let file = RunFile::path_of(&world.folder, NAME);
         let until = Instant::now() + UP_WITHIN;
         loop {
@@ -55,7 +71,7 @@ impl Plane {
                 let client = client.by("demo").map_err(|e| e.to_string())?;
                 return Ok(Self { process, client });
             }
-            let ended = process.try_wait().map_err(|e| e.to_string())?;
+            let ended = process.0.try_wait().map_err(|e| e.to_string())?;
             if ended.is_some() || Instant::now() > until {
                 let said = std::fs::read_to_string(&log).unwrap_or_default();
                 return Err(format!("`changeover run` doesn't answer. It said:\n{}", said.trim()));
@@ -179,11 +195,12 @@ impl Plane {
 
     /// Ends the run, orderly.
     pub(super) async fn stop(mut self) -> Result<(), String> {
-        if let Some(pid) = self.process.id().and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed()))
+        if let Some(pid) =
+            self.process.0.id().and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed()))
         {
             rustix::process::kill_process(pid, rustix::process::Signal::INT).map_err(|e| e.to_string())?;
         }
-        match tokio::time::timeout(UP_WITHIN, self.process.wait()).await {
+        match tokio::time::timeout(UP_WITHIN, self.process.0.wait()).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(format!("`changeover run`: {error}")),
             Err(_) => Err(format!("`changeover run` didn't end within {} s", UP_WITHIN.as_secs())),

@@ -29,6 +29,7 @@ use self::report::Report;
 use self::story::Story;
 use self::world::World;
 use crate::error::{CliError, Exit};
+use crate::signals::Signals;
 use crate::terminal::Terminal;
 
 /// The hidden command that makes this binary a process of the demo's service.
@@ -69,7 +70,16 @@ pub(crate) async fn answer(args: DemoArgs, terminal: &Terminal) -> Result<Exit, 
         let hint = "Name another folder with --keep, or remove what an earlier demo has left there.";
         return Err(CliError::usage(format!("{} is there already", there.display()), hint));
     }
-    match run(args, terminal.json).await {
+    let mut signals = Signals::listen()?;
+    let ran = tokio::select! {
+        ran = run(args, terminal.json) => ran,
+        // What it has started is ended, and its folder removed, as it is dropped.
+        () = signals.next() => {
+            terminal.say("Stopped before its end, so nothing is known.");
+            return Ok(Exit::No);
+        }
+    };
+    match ran {
         Ok(true) => Ok(Exit::Done),
         Ok(false) => Ok(Exit::No),
         Err(cause) => Err(CliError::Machine { doing: "running the demo", cause }),
