@@ -61,6 +61,34 @@ async fn inserts_updates_deletes_and_changed_keys_are_logged_and_drained() {
     assert_eq!(log.depth().await.unwrap().entries, 0);
 }
 
+/// Such a row is found by no key. Taken for one that is gone, its entry would be discarded, and an acknowledged write be on no
+/// other side.
+#[tokio::test]
+async fn a_row_that_no_key_finds_stays_dirty_and_is_named_until_it_is_mended() {
+    let text = "CREATE TABLE t (k TEXT PRIMARY KEY, n TEXT);";
+    let number = "CREATE TABLE t (k INTEGER PRIMARY KEY, n TEXT);";
+    for (new, stray, why) in [(text, "NULL", "is NULL"), (number, "'007'", "becomes another value")] {
+        let (pair, stores) = captured(text, new, &[mapping("t", "t")]).await;
+        pair.old_app.execute_batch("INSERT INTO t VALUES ('7','seven'), ('5','five')").unwrap();
+        stores.drain(Side::Old).await;
+        pair.old_app
+            .execute_batch(&format!(
+                "INSERT INTO t VALUES ({stray},'a'); UPDATE t SET k = {stray}, n = 'b' WHERE k = '5' AND {stray} IS NULL;"
+            ))
+            .unwrap();
+        let keys = logged(stores.old_log()).await;
+        let refused = stores.level(Side::Old, &keys).await.refused;
+        assert!(!refused.is_empty(), "{stray}");
+        assert!(refused.iter().all(|refusal| refusal.why.contains(why)), "{refused:?}");
+        assert_eq!(ask(&pair.new_app, "SELECT n FROM t WHERE k = 7"), ["'seven'"], "{stray}");
+        // Mended, or deleted, there is nothing left to carry.
+        pair.old_app.execute_batch(&format!("DELETE FROM t WHERE k IS {stray}")).unwrap();
+        let refused = stores.level(Side::Old, &keys).await.refused;
+        assert!(refused.is_empty(), "{refused:?}");
+        assert_eq!(ask(&pair.new_app, "SELECT n FROM t WHERE k = 7"), ["'seven'"], "{stray}");
+    }
+}
+
 #[tokio::test]
 async fn the_mirrors_own_writes_are_not_logged_nor_fenced() {
     let (pair, stores) = captured(T, T, &[mapping("t", "t")]).await;

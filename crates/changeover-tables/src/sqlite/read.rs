@@ -6,6 +6,7 @@ use rusqlite::{Connection, Row as SqlRow, Statement};
 
 use super::errors;
 use super::shape::{ImageColumn, ImageSql, KeyColumn, SideTable};
+use super::sql::name;
 use super::value::{self, bind, stored};
 
 /// What a row of SQLite's became.
@@ -42,7 +43,11 @@ impl SideTable {
             if size >= bytes {
                 break;
             }
-            answer.rows.push(match self.read_one(connection, &mut statement, image, key) {
+            let found = match self.without_key(connection, key)? {
+                Some(refusal) => Ok(Some(Made::Refused(refusal))),
+                None => self.read_one(connection, &mut statement, image, key),
+            };
+            answer.rows.push(match found {
                 Ok(Some(Made::Row(row))) => Some(row),
                 Ok(Some(Made::Refused(refusal))) => {
                     answer.refused.push(refusal);
@@ -75,14 +80,45 @@ impl SideTable {
         let mut rows = statement.raw_query();
         while let Some(row) = rows.next()? {
             let raw = raw_key(row, self.key.len())?;
-            // A row that has no canonical key isn't the one with this.
-            if let Ok(found) = self.canonical_key(connection, &raw)?
-                && found == key.values()
-            {
-                return self.image_of(connection, image, row, found, Row::default()).map(Some);
+            match self.canonical_key(connection, &raw)? {
+                Ok(found) if found == key.values() => {
+                    return self.image_of(connection, image, row, found, Row::default()).map(Some);
+                }
+                // It has no canonical key, and was logged by what it is here.
+                Err(why) if raw == key.values() => {
+                    return Ok(Some(Made::Refused(Refusal {
+                        key: key.clone(),
+                        column: None,
+                        value: None,
+                        why,
+                    })));
+                }
+                Ok(_) | Err(_) => {}
             }
         }
         Ok(None)
+    }
+
+    /// A row with a NULL in its key, which no comparison finds: it can't be carried, and mustn't be taken for one that is gone.
+    fn without_key(&self, connection: &Connection, key: &Key) -> rusqlite::Result<Option<Refusal>> {
+        if !key.values().iter().any(Value::is_null) || key.values().len() != self.key.len() {
+            return Ok(None);
+        }
+        let parts =
+            self.key.iter().enumerate().map(|(n, part)| format!("{} IS ?{}", name(&part.name), n + 1));
+        let sql = format!(
+            "SELECT 1 FROM {} WHERE {}{} LIMIT 1",
+            self.table,
+            parts.collect::<Vec<_>>().join(" AND "),
+            self.and_scope()
+        );
+        let mut statement = connection.prepare_cached(&sql)?;
+        bind(&mut statement, 1, key.values())?;
+        if statement.raw_query().next()?.is_none() {
+            return Ok(None);
+        }
+        let why = self.canonical_key(connection, key.values())?.err().unwrap_or_default();
+        Ok(Some(Refusal { key: key.clone(), column: None, value: None, why }))
     }
 
     /// Makes a row of the image out of SQLite's; `raw` is its key as it is stored, `used` a row whose memory may be used.
@@ -156,15 +192,12 @@ impl SideTable {
         Ok(Ok(key))
     }
 
-    /// The canonical form of a key from the log, whether or not a row could be found by it.
+    /// The canonical form of a key from the log, whether or not a row could be found by it; a key that has none as it is: by
+    /// another's a row would be taken for gone.
     pub(super) fn logged_key(&self, connection: &Connection, raw: Vec<Value>) -> rusqlite::Result<Key> {
         let mut values = Vec::with_capacity(raw.len());
         for (column, raw) in self.key.iter().zip(raw) {
-            values.push(if column.own == column.canonical {
-                raw
-            } else {
-                stored(connection, column.canonical, raw)?
-            });
+            values.push(canonical(connection, column, &raw)?.unwrap_or(raw));
         }
         Ok(Key::composite(self.name().clone(), values))
     }
