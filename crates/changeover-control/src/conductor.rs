@@ -109,7 +109,7 @@ impl Conductor {
     pub(crate) async fn tell(&self, event: ControlEvent) {
         let what = format!("{event:?}");
         match self.barrier.apply(event, None).await {
-            Ok(_) => {}
+            Ok(_) => self.well("barrier").await,
             Err(ControlError::Protocol(refusal)) => tracing::debug!(what, %refusal, "overtaken"),
             Err(error) => self.trouble("barrier", &error.to_string()).await,
         }
@@ -124,12 +124,11 @@ impl Conductor {
     /// Writes this line to the audit, and to the log.
     pub(crate) async fn keep(&self, entry: NewAudit) {
         tracing::info!(kind = entry.kind.name(), who = entry.who, "{}", entry.text);
-        if let Err(error) = self.state.append_audit(&entry).await {
-            tracing::error!(%error, "the audit can't be written");
-            self.progress.send_modify(|progress| {
-                progress.set_trouble("audit", Some(error.to_string()), entry.at_ms);
-            });
+        let trouble = self.state.append_audit(&entry).await.err().map(|error| error.to_string());
+        if let Some(error) = &trouble {
+            tracing::error!(error, "the audit can't be written");
         }
+        self.progress.send_if_modified(|progress| progress.set_trouble("audit", trouble, entry.at_ms));
     }
 
     /// A part of the run fails, for this reason: shown by `status` until [`Conductor::well`], and told once to the audit.

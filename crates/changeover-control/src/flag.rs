@@ -133,7 +133,9 @@ impl Conductor {
                 "{error}. Services that read it would not follow, and be refused at every write: nothing moves before it can be \
                  written, or the run is started with another --flag-file"
             ))
-        })
+        })?;
+        self.well("flag file").await;
+        Ok(())
     }
 
     /// Waits until the file says what the target says; why it doesn't, if it doesn't.

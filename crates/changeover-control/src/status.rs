@@ -189,7 +189,7 @@ fn assemble(facts: Facts<'_>) -> Status {
             .iter()
             .map(|ghost| Ghost { id: ghost.instance.to_string(), until_ms: ghost.until.0 })
             .collect(),
-        backfill: backfill(control, &facts.progress),
+        backfill: backfill(control, &facts),
         verification: verification(&facts),
         logs: logs(control, &facts.progress),
         comparisons: evidence
@@ -239,6 +239,7 @@ fn next(facts: &Facts<'_>) -> Option<Next> {
     let judgement = gate::judge(phase, phases, facts.evidence, &plan.limits, &[]);
     // What isn't carried forward is no matter for the end, which carries nothing.
     let refused = facts.outdated.clone().filter(|_| phase != Phase::Retired);
+    let refused = refused.or_else(|| facts.progress.obstacle_forward(facts.now.0));
     Some(Next { phase, gates: judgement.gates.into_iter().map(GateStatus::from).collect(), refused })
 }
 
@@ -258,7 +259,10 @@ fn rollback(facts: &Facts<'_>) -> RollbackStatus {
         because: facts.safety.because.clone(),
         takes_ms: facts.takes_ms,
         to,
-        command: to.map(|_| "changeover rollback".to_owned()),
+        command: to.map(|_| {
+            let leaves_behind = facts.safety.kind == RollbackKind::LeavesBehind;
+            format!("changeover rollback{}", if leaves_behind { " --leave-behind FILE" } else { "" })
+        }),
     }
 }
 
@@ -307,9 +311,19 @@ fn instances(control: &Control, now: Millis) -> Vec<InstanceStatus> {
         .collect()
 }
 
-fn backfill(control: &Control, progress: &Progress) -> Option<BackfillStatus> {
+fn backfill(control: &Control, facts: &Facts<'_>) -> Option<BackfillStatus> {
     let backfill = control.backfill?;
-    let copy = progress.copy.clone().unwrap_or_default();
+    let progress = &facts.progress;
+    let mut copy = progress.copy.clone().unwrap_or_default();
+    // What a copy couldn't carry, and a full verification after it finds carried, isn't refused any more.
+    let verified = facts.verification.as_ref().map(|record| &record.evidence);
+    if let (Some(found), Some(done_ms)) = (verified, copy.done_ms)
+        && found.began.0 >= done_ms
+        && found.refused == 0
+    {
+        copy.refused = 0;
+        copy.tables.iter_mut().for_each(|table| table.refused = 0);
+    }
     Some(BackfillStatus {
         generation: backfill.generation.0,
         toward: backfill.toward,

@@ -35,6 +35,12 @@ async fn a_move_has_arrived_when_the_file_says_so_and_none_begins_while_it_canno
     let error = run.conductor().advance(None, Share::ALL, &no_bake()).await.unwrap_err();
     assert!(error.to_string().contains("nothing moves before it can be written"), "{error}");
     assert_eq!(common::status(&run).await.phase, Phase::Shadow);
+    let told = async || {
+        let status = common::status(&run).await;
+        let refused = status.next.and_then(|next| next.refused).unwrap_or_default();
+        refused.contains("bookings.flag") && !status.rollback.safe
+    };
+    until("the status says so too", told).await;
     std::fs::rename(world.path("elsewhere"), &folder).unwrap();
     run.conductor().advance(None, Share::ALL, &no_bake()).await.unwrap();
     assert_eq!(says(&flag), "2");

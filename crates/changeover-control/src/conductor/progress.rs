@@ -101,6 +101,12 @@ const ALERTS: usize = 20;
 /// And for how long after it was so last.
 const ALERT_KEPT_MS: u64 = 3_600_000;
 
+/// The parts that any move needs; forward it is also to be known how things are.
+const NEEDED_TO_MOVE: [&str; 6] = ["flag file", "barrier", "state", "audit", "fence", "mirror"];
+const NEEDED_FORWARD: &str = "watch";
+/// After this time a failure is none that passes by itself.
+const LASTING_MS: u64 = 2_000;
+
 impl Progress {
     /// Sets or clears a part's trouble; whether that is news.
     pub(crate) fn set_trouble(&mut self, part: &'static str, why: Option<String>, now_ms: u64) -> bool {
@@ -115,6 +121,23 @@ impl Progress {
             },
             None => self.troubles.remove(part).is_some(),
         }
+    }
+
+    /// Why a move would come to nothing, or leave something behind, if it was begun now: what it needs fails, and not only for
+    /// a moment.
+    pub(crate) fn obstacle(&self, now_ms: u64) -> Option<String> {
+        NEEDED_TO_MOVE.iter().find_map(|part| self.lasting(part, now_ms))
+    }
+
+    /// The same of a move forward.
+    pub(crate) fn obstacle_forward(&self, now_ms: u64) -> Option<String> {
+        self.obstacle(now_ms).or_else(|| self.lasting(NEEDED_FORWARD, now_ms))
+    }
+
+    fn lasting(&self, part: &str, now_ms: u64) -> Option<String> {
+        let trouble = self.troubles.get(part)?;
+        let lasts = now_ms.saturating_sub(trouble.since_ms) >= LASTING_MS;
+        lasts.then(|| format!("{part}: {}", trouble.why))
     }
 
     /// Keeps an alert; whether it is news: nothing like it was told within the hour.

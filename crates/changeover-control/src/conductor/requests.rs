@@ -126,6 +126,13 @@ impl Conductor {
         if to != Phase::Retired {
             self.check_plan().await?;
         }
+        self.check_flag_file().await?;
+        let now = self.clock.now().0;
+        if let Some(why) = self.progress.borrow().obstacle_forward(now) {
+            return Err(ControlError::Refused(format!(
+                "{why}. Nothing moves forward before it is well again"
+            )));
+        }
         let judgement = self.judge(to, overrides).await?;
         if !judgement.is_open() {
             return Err(ControlError::Gates { into: to.to_string(), blocked: blocked(&judgement) });

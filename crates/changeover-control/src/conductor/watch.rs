@@ -13,7 +13,7 @@ use changeover_protocol::moves::{
 };
 use changeover_protocol::{Control, Millis, Phase, Share};
 
-use super::{Conductor, install};
+use super::{Conductor, Progress, install};
 use crate::asked::{Asked, for_them};
 use crate::error::ControlError;
 use crate::state::AuditKind;
@@ -30,6 +30,9 @@ const HOUR_MS: u64 = 3_600_000;
 /// Windows of a minute are kept for so long, of an hour for so long.
 const MINUTES_KEPT_MS: u64 = 2 * HOUR_MS;
 const HOURS_KEPT_MS: u64 = 90 * 24 * HOUR_MS;
+
+/// A setting that is written only to see whether one can be.
+const TRIED: &str = "tried";
 
 /// So many keys are synced within a hold's budget, where no rate was seen yet: for telling whether a rollback is safe.
 const RATE: f64 = 2_000.0;
@@ -50,6 +53,7 @@ impl Conductor {
     }
 
     async fn look(&self, round: u64) -> Result<(), ControlError> {
+        self.try_the_state_again().await;
         // What the record says must be there is no word to go by, nor to put things right by.
         if self.stopped().is_some() {
             return Ok(());
@@ -74,6 +78,21 @@ impl Conductor {
             self.state.compact_evidence(minutes, hours).await?;
         }
         Ok(())
+    }
+
+    /// A state that couldn't be written may be by now: its disk has room again.
+    async fn try_the_state_again(&self) {
+        let fails = |progress: &Progress| {
+            ["state", "audit", "barrier"].iter().any(|part| progress.troubles.contains_key(part))
+        };
+        if !fails(&self.progress.borrow()) {
+            return;
+        }
+        if self.state.set(TRIED, None).await.is_ok() {
+            self.well("state").await;
+            self.well("audit").await;
+            self.well("barrier").await;
+        }
     }
 
     /// A person should look at this; told once.
@@ -302,6 +321,11 @@ impl Conductor {
         if progress.stopped.is_some() {
             let because = "state and databases disagree: where it would go back from isn't known".to_owned();
             return RollbackSafety { safe: false, kind: RollbackKind::Slow, since: record.since, because };
+        }
+        if record.place.phase != Phase::Old
+            && let Some(because) = progress.obstacle(now.0)
+        {
+            return RollbackSafety { safe: false, kind: RollbackKind::Waits, since: now, because };
         }
         let authority = record.place.phase.step().authority();
         rollback_safety(&RollbackFacts {
