@@ -116,6 +116,15 @@ impl CliError {
         Self::Usage { message: message.into(), hint: hint.into() }
     }
 
+    /// Whether it says only that no run answers.
+    pub(crate) fn is_no_answer(&self) -> bool {
+        match self {
+            Self::Client(error) => matches!(**error, ClientError::Unreachable { .. }),
+            Self::NotRunning { .. } => true,
+            _ => false,
+        }
+    }
+
     /// The exit code.
     pub(crate) fn exit(&self) -> Exit {
         match self {

@@ -135,13 +135,8 @@ pub(crate) async fn ask_or_read<A>(
         Ok(remote) => ask(remote).await,
         Err(not_running) => Err(not_running),
     };
-    let is_gone = match &asked {
-        Err(CliError::Client(error)) => matches!(**error, ClientError::Unreachable { .. }),
-        Err(CliError::NotRunning { .. }) => true,
-        _ => false,
-    };
     match asked {
-        Err(gone) if is_gone => read().await?.ok_or(gone),
+        Err(gone) if gone.is_no_answer() => read().await?.ok_or(gone),
         answer => answer,
     }
 }

@@ -417,3 +417,38 @@ fn rows_that_changed_behind_its_back_are_found_by_verify_while_it_runs() {
     place.changeover(&["verify", "bookings.toml", "--repair"]).expect(0);
     place.until_equal_sides();
 }
+
+/// No run starts without the new side's database; the old one would stay shut to everybody.
+#[test]
+fn with_the_new_database_gone_and_no_run_there_it_still_goes_back() {
+    let place = Place::with_bookings(50);
+    let flag = place.path("bookings.flag");
+    let run = place.run_with(&["--flag-file", "bookings.flag"], &[]);
+    place.go(&["advance"], "shadow");
+    run.until("settled", is_settled);
+    place.go(&["advance"], "reverse-shadow");
+    place.sql("new.db", NEW_WRITE);
+    run.kill();
+    // Not while there is a better way.
+    let file = ["rollback", "--leave-behind", "left.jsonl", "--reason", "the disk died"];
+    place.changeover(&file).expect(1).says("start `changeover run");
+    for ending in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(place.path(&format!("new.db{ending}")));
+    }
+    place.changeover(&["run", "bookings.toml", "--listen", "127.0.0.1:0"]).expect(3).says("new.db");
+    refused(&place, "old.db", OLD_WRITE);
+    place.go(&file, "old");
+    place.sql("old.db", OLD_WRITE);
+    assert_eq!(std::fs::read_to_string(&flag).expect("the flag"), "0\n");
+    assert!(place.read("left.jsonl").contains("exposure"));
+    let audit = place.changeover(&["audit"]).expect(0).out;
+    assert!(audit.contains("the disk died"), "{audit}");
+    // Once more is a way back from nothing; and with a new database it begins anew.
+    place.changeover(&["rollback", "--leave-behind", "more.jsonl"]).expect(1).says("nothing has to go back");
+    place.sql("new.db", support::NEW);
+    let run = place.run();
+    place.go(&["advance"], "shadow");
+    run.until("settled", is_settled);
+    place.go(&["advance"], "reverse-shadow");
+    place.assert_equal_sides();
+}

@@ -190,7 +190,7 @@ impl Barrier {
 
 /// The version by which a run that goes on tells the present target anew: later than any that another run has published,
 /// also one that went on from this record before, and whose state was lost. No run publishes one in each millisecond.
-fn first_version(control: &Control, now: Millis) -> Version {
+pub(crate) fn first_version(control: &Control, now: Millis) -> Version {
     Version(now.0).max(control.target.version.next())
 }
 

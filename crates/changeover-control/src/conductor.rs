@@ -13,7 +13,7 @@ mod fence;
 mod gates;
 mod heard;
 mod install;
-mod left_behind;
+pub(crate) mod left_behind;
 mod lives;
 mod mirror;
 mod plan;
@@ -36,6 +36,7 @@ use changeover_protocol::control::ControlEvent;
 use changeover_protocol::{Control, Version};
 use tokio::sync::watch as channel;
 
+pub(crate) use self::actions::FENCE_OWED;
 pub(crate) use self::gates::{Chunks, gather, window};
 use self::heard::Spoken;
 pub(crate) use self::install::raise_counters_to;

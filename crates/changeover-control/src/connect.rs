@@ -211,7 +211,7 @@ fn add(tables: &mut Vec<(String, OwnershipScope)>, table: &str, scope: Ownership
     tables.push((table.to_owned(), scope));
 }
 
-fn sqlite_path(url: &StoreUrl) -> Result<PathBuf, ControlError> {
+pub(crate) fn sqlite_path(url: &StoreUrl) -> Result<PathBuf, ControlError> {
     match url {
         StoreUrl::Sqlite { path } => Ok(path.clone()),
         other => Err(ControlError::Spec(format!("{other}: this build opens SQLite databases"))),

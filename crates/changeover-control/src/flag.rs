@@ -66,6 +66,28 @@ fn write(path: &Path, phase: Phase) -> Result<(), ControlError> {
     files::write(path, format!("{}\n", phase.flag()).as_bytes(), Readers::All)
 }
 
+/// Writes the file that the last run kept, where none is there. What a person should know of it.
+///
+/// # Errors
+/// If the state can't be read.
+pub(crate) async fn write_remembered(
+    state: &dyn StateStore,
+    phase: Phase,
+) -> Result<Vec<String>, ControlError> {
+    let Some(path) = state.setting(SETTING).await?.map(PathBuf::from) else {
+        return Ok(vec![format!(
+            "Services that ask the run for the flag don't reach it: tell them that it is {}",
+            phase.flag()
+        )]);
+    };
+    Ok(match write(&path, phase) {
+        Ok(()) => vec![format!("The flag file {} says {}", path.display(), phase.flag())],
+        Err(error) => {
+            vec![format!("{error}. Services that read it are refused until it says {}", phase.flag())]
+        }
+    })
+}
+
 fn says(path: &Path, phase: Phase) -> bool {
     std::fs::read(path).is_ok_and(|text| text == format!("{}\n", phase.flag()).as_bytes())
 }

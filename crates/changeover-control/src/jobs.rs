@@ -3,6 +3,7 @@
 //! Each takes a callback for its progress and answers with a report. None installs anything on the old side; a run of the
 //! same migration that is at work is refused where the two would meet.
 
+mod abandon;
 mod check;
 mod copy;
 mod locks;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use changeover::{Side, StoreError};
 
+pub use self::abandon::abandon;
 pub use self::check::{CheckReport, CheckedTable, check};
 pub use self::copy::copy;
 pub use self::locks::LockWords;

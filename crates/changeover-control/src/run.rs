@@ -184,7 +184,7 @@ impl Run {
 }
 
 /// One run for a state file at a time. Whoever was just killed gives it up in a moment.
-async fn lock_state(state: &Path, own: &str) -> Result<FileLock, ControlError> {
+pub(crate) async fn lock_state(state: &Path, own: &str) -> Result<FileLock, ControlError> {
     let mut path = state.as_os_str().to_owned();
     path.push(".lock");
     let path = PathBuf::from(path);

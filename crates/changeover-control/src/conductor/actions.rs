@@ -29,7 +29,7 @@ pub(super) const AGAIN_LAST: Duration = Duration::from_secs(5);
 const WAY_BACK_REST: u64 = 1_000;
 
 /// The setting that says which side's fence is still to be shut, and by which epoch.
-const FENCE_OWED: &str = "fence-owed";
+pub(crate) const FENCE_OWED: &str = "fence-owed";
 
 /// The jobs that are under way, one of a kind.
 #[derive(Default)]

@@ -65,7 +65,7 @@ pub(super) fn check(path: &Path) -> Result<(), ControlError> {
 ///
 /// # Errors
 /// If the file can't be written.
-pub(super) fn exposure(path: &Path, side: Side, why: &str) -> Result<(), ControlError> {
+pub(crate) fn exposure(path: &Path, side: Side, why: &str) -> Result<(), ControlError> {
     let object = json!({
         "side": side.name(),
         "exposure": "the side that was left is out of reach: which of its last writes weren't synced isn't known",

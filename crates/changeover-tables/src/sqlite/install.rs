@@ -8,7 +8,7 @@ use std::sync::Arc;
 use changeover::{Side, StoreError};
 use rusqlite::{Connection, params};
 
-use super::pool::SqliteDatabase;
+use super::pool::{Session, SqliteDatabase};
 use super::sql::{name, text};
 use super::store::SqliteStore;
 use super::{chunks, fence};
@@ -120,6 +120,17 @@ fn others_use(connection: &Connection, table: &str, migration: &str) -> rusqlite
 /// Whether it is this migration's alone.
 fn is_of(thing: &Installed, migration: &str) -> bool {
     thing.name.split(':').nth(1) == Some(migration)
+}
+
+/// Removes what a migration has installed in a database, on either side: for when there is no plan to make a store by. May be
+/// repeated.
+///
+/// # Errors
+/// What the database says.
+pub async fn remove_migration(database: &Arc<SqliteDatabase>, migration: &str) -> Result<(), StoreError> {
+    let migration = migration.to_owned();
+    let remove = move |session: &mut Session| Ok(remove_of(&session.connection, &migration, None)?);
+    database.write("removing what was installed", remove).await
 }
 
 fn in_order(mut things: Vec<Installed>) -> Vec<Installed> {
