@@ -452,3 +452,32 @@ fn with_the_new_database_gone_and_no_run_there_it_still_goes_back() {
     place.go(&["advance"], "reverse-shadow");
     place.assert_equal_sides();
 }
+
+/// By another name it is another migration, which would begin in `old` and take for missing what was written since.
+#[test]
+fn a_spec_whose_name_changed_in_the_midst_begins_nothing() {
+    let place = Place::with_bookings(50);
+    let run = place.run_with(&["--flag-file", "bookings.flag"], &[]);
+    place.go(&["advance"], "shadow");
+    run.until("settled", is_settled);
+    place.go(&["advance"], "reverse-shadow");
+    assert_eq!(run.stop().0, Some(0));
+    place.sql("new.db", NEW_WRITE);
+    place.write("bookings.toml", SPEC.replacen("name = \"bookings\"", "name = \"renamed\"", 1));
+    let run = ["run", "bookings.toml", "--listen", "127.0.0.1:0", "--flag-file", "bookings.flag"];
+    for command in [
+        &run[..],
+        &["copy", "bookings.toml"],
+        &["verify", "bookings.toml", "--repair"],
+        &["rehearse", "bookings.toml"],
+    ] {
+        place.changeover(command).expect(1).says("the migration `bookings`").says("name = \"bookings\"");
+    }
+    let told = place.changeover(&["check", "bookings.toml"]).expect(1).out;
+    assert!(told.contains("the migration `bookings` has capture or a fence on the table"), "{told}");
+    assert_eq!(place.read("bookings.flag"), "2\n");
+    place.write("bookings.toml", SPEC);
+    let run = place.run();
+    run.until("it goes on", is_settled);
+    place.assert_equal_sides();
+}

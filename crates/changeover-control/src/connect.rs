@@ -132,21 +132,7 @@ impl Connected {
         let mut owned = Vec::new();
         let mut files: Vec<&Path> = Vec::new();
         for (name, database) in &self.databases {
-            let mut tables: Vec<(String, OwnershipScope)> = Vec::new();
-            for table in &self.plan.tables {
-                if table.old.store == *name {
-                    let scope = table.where_.clone().map_or(OwnershipScope::Whole, OwnershipScope::Some);
-                    add(&mut tables, &table.old.table, scope);
-                }
-                if table.new.store == *name {
-                    let scope = if table.scope.is_empty() {
-                        OwnershipScope::Whole
-                    } else {
-                        OwnershipScope::Some(format!("{:?}", table.scope))
-                    };
-                    add(&mut tables, &table.new.table, scope);
-                }
-            }
+            let tables = self.worked_on(name);
             // The migration's own lock is for each file: two stores of the spec may be one.
             if files.contains(&database.path()) {
                 continue;
@@ -163,6 +149,28 @@ impl Connected {
             })?);
         }
         Ok(owned)
+    }
+}
+
+impl Connected {
+    /// The tables of a store that the migration works on, each with which of its rows.
+    pub(crate) fn worked_on(&self, store: &str) -> Vec<(String, OwnershipScope)> {
+        let mut tables: Vec<(String, OwnershipScope)> = Vec::new();
+        for table in &self.plan.tables {
+            if table.old.store == store {
+                let scope = table.where_.clone().map_or(OwnershipScope::Whole, OwnershipScope::Some);
+                add(&mut tables, &table.old.table, scope);
+            }
+            if table.new.store == store {
+                let scope = if table.scope.is_empty() {
+                    OwnershipScope::Whole
+                } else {
+                    OwnershipScope::Some(format!("{:?}", table.scope))
+                };
+                add(&mut tables, &table.new.table, scope);
+            }
+        }
+        tables
     }
 }
 

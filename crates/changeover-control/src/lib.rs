@@ -29,6 +29,7 @@ mod evidence;
 mod files;
 mod flag;
 pub mod jobs;
+mod neighbours;
 mod over;
 mod place;
 mod redaction;

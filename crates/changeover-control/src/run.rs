@@ -22,6 +22,7 @@ use crate::connect::{Connected, Elsewhere, mirroring};
 use crate::error::ControlError;
 use crate::files::{self, FileLock, Taken};
 use crate::flag::FlagFile;
+use crate::neighbours;
 use crate::over::over;
 use crate::rights;
 use crate::secret;
@@ -109,6 +110,7 @@ impl Run {
         connected.check()?;
         rights::check(&connected)?;
         let owned = own(&connected, &plan.name, &holder).await?;
+        neighbours::check(&connected, &plan.name).await?;
         let sides = connected.sides(&plan.name).await?;
         let state = Arc::new(SqliteState::open(&state_path, &plan.name).await?);
         let token = secret::random_hex(32)?;

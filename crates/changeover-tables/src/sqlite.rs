@@ -29,7 +29,7 @@ mod unique;
 mod value;
 mod writer;
 
-pub use self::install::{Installed, installed, removal_sql, remove_migration};
+pub use self::install::{Installed, installed, removal_sql, remove_migration, strangers};
 pub use self::links::links;
 pub use self::own::{Ownership, Scope as OwnershipScope};
 pub use self::pool::{SqliteDatabase, SqliteOptions};

@@ -15,6 +15,7 @@ use super::locks::{LockWords, locks};
 use crate::conductor::what_becomes_of;
 use crate::connect::{Connected, Elsewhere, mirroring};
 use crate::error::ControlError;
+use crate::neighbours;
 use crate::rights;
 use crate::shares;
 
@@ -70,6 +71,7 @@ pub async fn check(spec: &Spec, data: bool) -> Result<CheckReport, ControlError>
     let mut findings = connected.plan.findings.clone();
     findings.extend(shares::findings(spec, &connected.plan));
     findings.extend(rights::findings(&connected));
+    findings.extend(neighbours::findings(&connected, &spec.name).await?);
     let mut tables = Vec::new();
     let stores = stores(&connected, &spec.name).await?;
     for store in stores.values() {

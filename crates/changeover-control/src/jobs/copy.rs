@@ -14,6 +14,7 @@ use crate::comparison::{Comparison, walked};
 use crate::conductor::{Sides, raise_counters_to};
 use crate::connect::{Connected, Elsewhere};
 use crate::error::ControlError;
+use crate::neighbours;
 
 /// The generation that a copy's chunk marks have. A run's begin anew with another number, and forget them.
 const GENERATION: u64 = 1;
@@ -32,6 +33,7 @@ pub async fn copy(spec: &Spec, told: Told<'_>) -> Result<JobReport, ControlError
     let holder = format!("changeover copy of `{}`, process {}", spec.name, std::process::id());
     let _owned = connected.own(&spec.name, &holder).await?;
     let sides = connected.sides(&spec.name).await?;
+    neighbours::check(&connected, &spec.name).await?;
     refuse_beside_a_run(&sides, &spec.name).await?;
     let mut before = sides.occupied().await?;
     let watch = Watch::begin(&connected)?;

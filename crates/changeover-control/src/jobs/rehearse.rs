@@ -21,6 +21,7 @@ use crate::conductor::{Conducting, Conductor, Moved, Parts, Plan};
 use crate::connect::{Connected, Elsewhere, mirroring};
 use crate::error::ControlError;
 use crate::flag::FlagFile;
+use crate::neighbours;
 use crate::state::SqliteState;
 use crate::supervisor::Watchdog;
 
@@ -76,6 +77,7 @@ pub async fn rehearse(spec: &Spec, folder: &Path, told: Told<'_>) -> Result<Rehe
     // The copies are made as a run wants them; what `run` would refuse in the real ones is refused here.
     let real = Connected::open(spec, mirroring(spec), &Elsewhere::new()).await?;
     real.check()?;
+    neighbours::check(&real, &spec.name).await?;
     if let Some((side, what)) = super::installed_by_a_run(&real.sides(&spec.name).await?).await? {
         return Err(ControlError::Refused(format!(
             "a run of `{}` has begun: {what} is installed on the {side} side. A rehearsal is made before; now \

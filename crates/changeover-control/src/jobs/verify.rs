@@ -21,6 +21,7 @@ use crate::comparison::{Comparison, TableReport};
 use crate::conductor::{Sides, authority_to_verify, disagreement, spec_of_run};
 use crate::connect::{Connected, Elsewhere};
 use crate::error::ControlError;
+use crate::neighbours;
 use crate::state::{AuditKind, NewAudit, SqliteState, StateStore};
 use crate::verified;
 
@@ -41,6 +42,9 @@ pub async fn verify(
     let connected = Connected::open(spec, Mirroring::CopyOnly, &Elsewhere::new()).await?;
     connected.check()?;
     let sides = connected.sides(&spec.name).await?;
+    if repair {
+        neighbours::check(&connected, &spec.name).await?;
+    }
     let known = Known::find(spec, state, &sides).await?;
     let spec_changed = match &known {
         Some(known) => known.spec_changes(spec, repair).await?,

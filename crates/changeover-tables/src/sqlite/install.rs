@@ -8,6 +8,7 @@ use std::sync::Arc;
 use changeover::{Side, StoreError};
 use rusqlite::{Connection, params};
 
+use super::own::Scope;
 use super::pool::{Session, SqliteDatabase};
 use super::sql::{name, text};
 use super::store::SqliteStore;
@@ -68,6 +69,45 @@ pub(super) fn list(connection: &Connection) -> rusqlite::Result<Vec<Installed>> 
 /// What the database says.
 pub async fn installed(database: &Arc<SqliteDatabase>) -> Result<Vec<Installed>, StoreError> {
     database.read("listing what is installed", |session| list(&session.connection)).await
+}
+
+/// Other migrations that have triggers on these tables, where they can't be at work on other rows: each table with its
+/// migration.
+///
+/// # Errors
+/// What the database says.
+pub async fn strangers(
+    database: &Arc<SqliteDatabase>,
+    migration: &str,
+    tables: &[(String, Scope)],
+) -> Result<Vec<(String, String)>, StoreError> {
+    let (migration, tables) = (migration.to_owned(), tables.to_vec());
+    database
+        .read("looking for other migrations", move |session| {
+            let mut select = session.connection.prepare(
+                "SELECT name, tbl_name, sql FROM sqlite_schema WHERE type = 'trigger' \
+                 AND name LIKE 'changeover\\_%' ESCAPE '\\' ORDER BY name",
+            )?;
+            let mut rows = select.query([])?;
+            let mut found = Vec::new();
+            while let Some(row) = rows.next()? {
+                let (name, on, sql): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+                let mut parts = name.split(':');
+                let (Some(kind), Some(other)) = (parts.next(), parts.next()) else { continue };
+                let Some((table, scope)) = tables.iter().find(|(table, _)| table.eq_ignore_ascii_case(&on))
+                else {
+                    continue;
+                };
+                // Two may share a table, each with rows of its own. A fence over all rows has no condition.
+                let over_all = kind.starts_with("changeover_fence_") && !sql.contains(" WHEN ");
+                let pair = (table.clone(), other.to_owned());
+                if other != migration && (*scope == Scope::Whole || over_all) && !found.contains(&pair) {
+                    found.push(pair);
+                }
+            }
+            Ok(found)
+        })
+        .await
 }
 
 /// The SQL that removes by hand all that a migration has in a database, and what it may come to have there: these are its
