@@ -32,6 +32,9 @@ use crate::supervisor::Watchdog;
 /// Where the API listens unless told otherwise.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:7400";
 
+/// How often is looked whether the run file is there.
+const LOOK_FOR_RUN_FILE: Duration = Duration::from_secs(2);
+
 /// How long a run waits for the rights of one that is just ending: a worker whose parent was killed.
 const OWN_WITHIN: Duration = Duration::from_secs(10);
 
@@ -82,6 +85,8 @@ pub struct Run {
     run_file: PathBuf,
     ending: watch::Sender<bool>,
     tasks: JoinSet<()>,
+    /// Those that keep files in place.
+    keeping: JoinSet<()>,
     _owned: Vec<Ownership>,
     _state_lock: FileLock,
 }
@@ -124,7 +129,8 @@ impl Run {
         let of_api = token.clone();
         tasks.spawn(async move { api::serve(bound, &host, of_api, api).await });
         conducting.conductor.show_flag().await?;
-        tasks.spawn(Arc::clone(&conducting.conductor).keep_flag());
+        let mut keeping = JoinSet::new();
+        keeping.spawn(Arc::clone(&conducting.conductor).keep_flag());
         let written = RunFile {
             address: address.to_string(),
             token: Secret::new(token.clone()),
@@ -132,6 +138,7 @@ impl Run {
             state: Some(std::path::absolute(&state_path).unwrap_or(state_path)),
         };
         written.write(&run_file).map_err(|cause| ControlError::file(&run_file, "the run file", &cause))?;
+        keeping.spawn(keep(written, run_file.clone()));
         Ok(Self {
             conducting,
             token,
@@ -139,6 +146,7 @@ impl Run {
             run_file,
             ending,
             tasks,
+            keeping,
             _owned: owned,
             _state_lock: state_lock,
         })
@@ -173,6 +181,7 @@ impl Run {
         let farewell = Farewell::of(self.conductor()).await;
         self.conductor().note(AuditKind::Run, "the run ends, because it was told to").await;
         self.ending.send_replace(true);
+        self.keeping.shutdown().await;
         if let Err(error) = files::remove(&self.run_file) {
             tracing::warn!(%error, "the run file stays");
         }
@@ -182,6 +191,18 @@ impl Run {
         }
         self.conducting.end().await;
         farewell
+    }
+}
+
+/// Puts the run file back where somebody deleted it: commands would say that nothing runs here.
+async fn keep(run: RunFile, path: PathBuf) {
+    loop {
+        tokio::time::sleep(LOOK_FOR_RUN_FILE).await;
+        if !path.exists()
+            && let Err(error) = run.write(&path)
+        {
+            tracing::warn!(%error, "the run file can't be put back");
+        }
     }
 }
 
@@ -245,6 +266,13 @@ impl Farewell {
         }
         lines.push("This stays installed:".to_owned());
         lines.extend(installed);
+        if record.place.phase == Phase::Retired {
+            lines.push(format!(
+                "It is over, and this is still to be removed: changeover run {spec} goes on with that"
+            ));
+            lines.push(format!("Or by hand: the SQL that `changeover check {spec}` prints"));
+            return Self { lines };
+        }
         lines.extend(fills(conductor));
         lines.push(format!("To go on from here: changeover run {spec}"));
         lines.push(match record.place.phase {

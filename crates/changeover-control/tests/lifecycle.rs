@@ -239,6 +239,26 @@ async fn a_snapshot_from_before_the_fence_cannot_write_after_it_in_either_direct
     run.stop().await;
 }
 
+/// The spec's bound counts from the next start on, in whatever phase that is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bound_of_the_way_back_that_is_changed_in_new_is_taken_in() {
+    let world = World::new(20);
+    let text = std::fs::read_to_string(world.path("bookings.toml")).unwrap();
+    let run = world.run().await;
+    for phase in [Phase::Shadow, Phase::ReverseShadow, Phase::New] {
+        forward(run.conductor(), phase).await;
+    }
+    let bound = async |run: &Run| common::status(run).await.logs.first().map(|log| log.bound);
+    until("the log is looked at", async || bound(&run).await.is_some()).await;
+    let before = bound(&run).await;
+    run.stop().await;
+    let bounds = "[capture]\nway_back = { size = \"1 MB\" }\n";
+    std::fs::write(world.path("bookings.toml"), format!("{text}\n{bounds}")).unwrap();
+    let run = world.run().await;
+    until("it is another", async || bound(&run).await.is_some_and(|now| Some(now) < before)).await;
+    run.stop().await;
+}
+
 /// Past the way back the old side is filled anew: what the new side lacks is deleted there, what changed comes along.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn past_the_way_back_a_rollback_fills_the_old_side_anew() {

@@ -76,7 +76,7 @@ pub(crate) async fn answer(args: &VerifyArgs, terminal: &Terminal) -> Result<Exi
             n => {
                 terminal.say(paint.bad(format_args!("{} on both sides. {}.", rows_are(n), report.speed())));
                 // A row that can't be carried isn't mended by being written anew.
-                if !args.repair && report.wrong() > report.refused() {
+                if !args.repair && report.spec_changed.is_empty() && report.wrong() > report.refused() {
                     terminal.say("To write the follower's rows anew: add --repair");
                 }
             }

@@ -213,6 +213,11 @@ impl Conductor {
     /// # Errors
     /// The same; and if the databases do tell.
     pub async fn adopt_in(&self, said: Option<Phase>) -> Result<Moved, ControlError> {
+        if self.stopped().is_none() {
+            return Err(ControlError::Refused(
+                "the state and the databases say the same: there is nothing to adopt".to_owned(),
+            ));
+        }
         // By then every instance has spoken, and said which version it knows: the record's must be a later one.
         tokio::time::sleep_until(self.began + HEARD_WITHIN).await;
         let word = ask(&self.sides).await?;

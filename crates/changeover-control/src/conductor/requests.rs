@@ -102,6 +102,12 @@ impl Conductor {
             return Ok(self.still_under_way("it is there already"));
         }
         if record.shift.is_none() && Some(to) != next {
+            if phases.list().take_while(|phase| *phase != record.place.phase).any(|phase| phase == to) {
+                return Err(ControlError::Refused(format!(
+                    "the migration is in {}, and {to} lies behind it: `changeover rollback --to {to}`",
+                    record.place
+                )));
+            }
             // Said before any gate is: it isn't what is next.
             let next = next.map_or_else(|| "nothing".to_owned(), |next| next.to_string());
             return Err(ControlError::Refused(format!(

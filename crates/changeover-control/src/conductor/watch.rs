@@ -40,9 +40,15 @@ const RATE: f64 = 2_000.0;
 impl Conductor {
     /// Watches until it is dropped.
     pub(crate) async fn watch(self: Arc<Self>) {
-        let mut round: u64 = 0;
+        let (mut round, mut bounded): (u64, bool) = (0, false);
         loop {
-            let looked = self.look(round).await;
+            let mut looked = self.look(round).await;
+            if looked.is_ok() && !bounded {
+                match self.bound_logs().await {
+                    Ok(done) => bounded = done,
+                    Err(error) => looked = Err(error),
+                }
+            }
             match looked {
                 Ok(()) => self.well("watch").await,
                 Err(error) => self.trouble("watch", &error.to_string()).await,
@@ -133,6 +139,19 @@ impl Conductor {
             }
         }
         Ok(())
+    }
+
+    /// The bounds that the spec gives may be others than when the logs were installed. Whether they are these now.
+    async fn bound_logs(&self) -> Result<bool, ControlError> {
+        let Ok(_nobody_moves) = self.moving.try_lock() else { return Ok(false) };
+        let record = self.barrier.record();
+        if record.shift.is_some() || self.stopped().is_some() {
+            return Ok(false);
+        }
+        for side in [Side::Old, Side::New].into_iter().filter(|side| must_capture(&record, *side)) {
+            install::capture(&self.sides, side, self.plan.bounds).await?;
+        }
+        Ok(true)
     }
 
     fn note_depth(&self, side: Side, depth: Option<Depth>) {
