@@ -9,10 +9,12 @@ use changeover::engine::verify::{self, ColumnDifference, TableReport as Found, V
 use changeover::engine::{
     Difference, DifferenceKind, Links, Verification, VerifyHandle, VerifyOptions, VerifyProgress,
 };
-use changeover::{Key, Side, StoreError, Value};
+use changeover::{Key, StoreError, Value};
 use changeover_api::spec::EvidenceSpec;
 use serde::Serialize;
 use tokio::sync::watch;
+
+use crate::redaction;
 
 /// How often a comparison is gone on with that comes no further, and the first pause before that, which doubles.
 const TRIES: u32 = 5;
@@ -221,19 +223,11 @@ impl Comparison<'_> {
     }
 
     fn value(&self, table: &str, column: &str, value: &Value) -> String {
-        if self.redact.redacts(table, column) { "(redacted)".to_owned() } else { value.to_string() }
+        redaction::value(self.redact, table, column, value)
     }
 
-    /// A key, redacted where its columns are.
     fn key(&self, key: &Key) -> String {
-        let Ok(link) = self.links.link(&key.table) else { return key.to_string() };
-        let shape = link.shape(Side::New);
-        let columns = shape.key.iter().map(|&at| shape.columns[at].as_str());
-        let values: Vec<String> = columns
-            .zip(key.values())
-            .map(|(column, value)| self.value(key.table.as_str(), column, value))
-            .collect();
-        values.join(", ")
+        redaction::key_values(self.redact, self.links, key)
     }
 }
 

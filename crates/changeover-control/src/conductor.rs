@@ -32,6 +32,7 @@ mod wishes;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use changeover::Key;
 use changeover_protocol::control::ControlEvent;
 use changeover_protocol::{Control, Version};
 use tokio::sync::watch as channel;
@@ -52,6 +53,7 @@ use crate::barrier::Barrier;
 use crate::clock::Clock;
 use crate::error::ControlError;
 use crate::flag::FlagFile;
+use crate::redaction;
 use crate::state::{AuditKind, NewAudit, StateStore};
 use crate::supervisor::Watchdog;
 
@@ -152,6 +154,11 @@ impl Conductor {
         if was {
             self.note(AuditKind::Run, format!("{part}: well again")).await;
         }
+    }
+
+    /// A key as it may be shown.
+    pub(crate) fn shown(&self, key: &Key) -> String {
+        redaction::key(&self.plan.spec.evidence, &self.sides.links, key)
     }
 
     /// Why nothing is done until `adopt`, if so.

@@ -1,9 +1,35 @@
-//! Whether `redact` names columns that there are: a slip there would show what was to be hidden.
+//! Whether `redact` names columns that there are: a slip there would show what was to be hidden. And keys, as they may be shown.
 
+use changeover::engine::Links;
+use changeover::{Key, Side, Value};
 use changeover_api::Spec;
-use changeover_api::spec::{Redacted, nearest};
+use changeover_api::spec::{EvidenceSpec, Redacted, nearest};
 use changeover_protocol::moves::Mirror;
 use changeover_tables::plan::{Finding, Plan, Severity, TablePlan};
+
+/// A value as it may be shown.
+pub(crate) fn value(redact: &EvidenceSpec, table: &str, column: &str, value: &Value) -> String {
+    if redact.redacts(table, column) { "(redacted)".to_owned() } else { value.to_string() }
+}
+
+/// The values of a key as they may be shown.
+pub(crate) fn key_values(redact: &EvidenceSpec, links: &Links, key: &Key) -> String {
+    let table = key.table.as_str();
+    let values: Vec<String> = match links.link(&key.table) {
+        Ok(link) => {
+            let shape = link.shape(Side::New);
+            let columns = shape.key.iter().map(|&at| shape.columns[at].as_str());
+            columns.zip(key.values()).map(|(column, of)| value(redact, table, column, of)).collect()
+        }
+        Err(_) => key.values().iter().map(ToString::to_string).collect(),
+    };
+    values.join(", ")
+}
+
+/// A key with its table, as it may be shown.
+pub(crate) fn key(redact: &EvidenceSpec, links: &Links, key: &Key) -> String {
+    format!("{}({})", key.table, key_values(redact, links, key))
+}
 
 /// What `redact` names and no mapping has, on either side.
 pub(crate) fn findings(spec: &Spec, plan: &Plan) -> Vec<Finding> {

@@ -217,3 +217,27 @@ async fn a_fence_that_goes_with_a_rebuilt_table_is_put_back_and_what_it_let_thro
     forward(run.conductor(), Phase::New).await;
     run.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_is_redacted_is_in_no_message() {
+    let world = World::new(0);
+    world
+        .open("old.db")
+        .execute_batch(
+            "DROP TABLE bookings; CREATE TABLE bookings (id INTEGER PRIMARY KEY AUTOINCREMENT, state TEXT NOT NULL,
+             seats INTEGER NOT NULL CHECK (seats < 1000)); INSERT INTO bookings VALUES (1, 'booked', 1), (4711, 'booked', 2);",
+        )
+        .unwrap();
+    let text = std::fs::read_to_string(world.path("bookings.toml")).unwrap();
+    std::fs::write(world.path("bookings.toml"), format!("{text}\n[evidence]\nredact = [\"id\"]\n")).unwrap();
+    let run = world.run().await;
+    forward(run.conductor(), Phase::Shadow).await;
+    forward(run.conductor(), Phase::ReverseShadow).await;
+    world.open("new.db").execute("UPDATE booking SET seats = 5000 WHERE booking_id = 4711", []).unwrap();
+    until("the row is named", async || !common::status(&run).await.alerts.is_empty()).await;
+    let error = run.conductor().rollback(None, Share::ALL, None).await.unwrap_err().to_string();
+    assert!(error.contains("bookings((redacted)) can't be carried"), "{error}");
+    let status = serde_json::to_string(&common::status(&run).await).unwrap();
+    assert!(status.contains("(redacted)") && !status.contains("4711"), "{status}");
+    run.stop().await;
+}

@@ -359,6 +359,7 @@ impl Conductor {
             links: &self.sides.links,
             watchdog: &self.watchdog,
             drains: &self.drains,
+            redact: &self.plan.spec.evidence,
         }
     }
 }

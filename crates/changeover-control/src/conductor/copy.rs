@@ -131,7 +131,7 @@ impl Conductor {
     async fn copied(&self, report: &BackfillReport, began_ms: u64) {
         self.show_copy(&report.progress, began_ms);
         for refusal in report.refusals.iter().take(10) {
-            self.alert(format!("{} can't be carried: {}", refusal.key, refusal.why)).await;
+            self.alert(format!("{} can't be carried: {}", self.shown(&refusal.key), refusal.why)).await;
         }
     }
 

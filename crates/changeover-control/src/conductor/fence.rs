@@ -15,7 +15,8 @@ use changeover::faults::fault_point;
 use changeover::store::capture::CaptureOptions;
 use changeover::store::fence::{Fence, FenceAt, FenceLock, FenceState};
 use changeover::store::{Refusal, Store};
-use changeover::{Side, StoreError, TableName};
+use changeover::{Key, Side, StoreError, TableName};
+use changeover_api::spec::EvidenceSpec;
 use changeover_protocol::control::Epoch;
 use changeover_protocol::fault::FaultPoint;
 use changeover_protocol::fence::{self, FenceAction, FenceEvent, SideFence};
@@ -26,6 +27,7 @@ use super::left_behind::{self, LEFT_BATCH};
 use super::mirror::Drains;
 use super::watched::{Watched, lock_patiently};
 use crate::error::ControlError;
+use crate::redaction;
 use crate::supervisor::Watchdog;
 
 /// How one move's fence is driven.
@@ -50,6 +52,7 @@ pub(super) struct FenceDriver<'c> {
     pub(super) links: &'c Links,
     pub(super) watchdog: &'c Watchdog,
     pub(super) drains: &'c Drains,
+    pub(super) redact: &'c EvidenceSpec,
 }
 
 /// What [`FenceDriver::start`] came to.
@@ -68,6 +71,10 @@ pub(super) enum Started {
 type Locks<'c> = Vec<(&'c dyn Store, Watched)>;
 
 impl<'c> FenceDriver<'c> {
+    fn shown(&self, key: &Key) -> String {
+        redaction::key(self.redact, self.links, key)
+    }
+
     const fn stores(&self, side: Side) -> &'c [Arc<dyn Store>] {
         match side {
             Side::Old => self.old,
@@ -248,8 +255,12 @@ impl<'c> FenceDriver<'c> {
                 Ok(Ok(outcome)) => {
                     refused.clone_from(&outcome.refused);
                     match (outcome.refused.first(), outcome.deferred.first()) {
-                        (Some(refusal), _) => format!("{} can't be carried: {}", refusal.key, refusal.why),
-                        (None, Some(key)) => format!("{key} is in a chunk that isn't copied yet"),
+                        (Some(refusal), _) => {
+                            format!("{} can't be carried: {}", self.shown(&refusal.key), refusal.why)
+                        }
+                        (None, Some(key)) => {
+                            format!("{} is in a chunk that isn't copied yet", self.shown(key))
+                        }
                         (None, None) => "the log could not be drained within the hold's budget".to_owned(),
                     }
                 }

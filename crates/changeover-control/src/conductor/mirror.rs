@@ -187,10 +187,10 @@ impl Conductor {
             }
             stuck.keys += status.refused;
             if let (None, Some(refusal)) = (&stuck.first, status.refusals.first()) {
-                stuck.first = Some(format!("{}: {}", refusal.key, refusal.why));
+                stuck.first = Some(format!("{}: {}", self.shown(&refusal.key), refusal.why));
             }
             for refusal in status.refusals.iter().take(10) {
-                let text = format!("{} {STAYS_DIRTY}: {}", refusal.key, refusal.why);
+                let text = format!("{} {STAYS_DIRTY}: {}", self.shown(&refusal.key), refusal.why);
                 still.push(text.clone());
                 self.alert(text).await;
             }
