@@ -381,7 +381,7 @@ impl Mirror for Dirty {
         Ok(())
     }
 
-    async fn leave_dirty(&self, _: Option<Ticket>, _: &[Key], _: Duration) {}
+    async fn leave_dirty(&self, _: Side, _: Option<Ticket>, _: &[Key], _: Duration) {}
 
     fn dirty(&self) -> u64 {
         self.0.load(SeqCst)

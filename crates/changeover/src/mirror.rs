@@ -31,10 +31,17 @@ pub trait Mirror: Send + Sync + 'static {
     /// Takes the keys of a ticket out of the journal: the follower has them.
     async fn clear(&self, ticket: Ticket) -> Result<(), StoreError>;
 
-    /// Leaves a ticket's keys in the journal as dirty, to be synced by whoever comes by. `settle_after`: the authority may
+    /// Leaves a ticket's keys in the journal as dirty, to be synced by whoever comes by, from the side that was written.
+    /// `settle_after`: the authority may
     /// still carry the write out until then, so they must be synced (again) afterwards; nothing, if its outcome is known.
     /// `None` for the ticket: the journal couldn't be written, and this is all that is known of the keys.
-    async fn leave_dirty(&self, ticket: Option<Ticket>, keys: &[Key], settle_after: Duration);
+    async fn leave_dirty(
+        &self,
+        authority: Side,
+        ticket: Option<Ticket>,
+        keys: &[Key],
+        settle_after: Duration,
+    );
 
     /// Whether the key is known not to be level: a comparison that finds a difference takes it for transient.
     async fn is_dirty(&self, key: &Key) -> bool {

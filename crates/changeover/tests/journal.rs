@@ -176,38 +176,41 @@ async fn a_write_left_dirty_is_repaired_when_the_follower_is_well_again() {
 /// The key doesn't tell its slot, and a share of the keys has moved: only the write knew which side had it.
 #[tokio::test]
 async fn a_key_left_dirty_while_a_share_is_moved_is_levelled_from_the_side_that_was_written() {
-    let folder = tempfile::tempdir().unwrap();
-    let stores = Stores::new();
-    stores.put(Side::Old, 1, 5);
-    stores.put(Side::New, 1, 5);
-    stores.mood(Mood::Fails);
-    let mirror = opened(&folder.path().join("journal"), &stores).await;
-    let customer = Slots::new("bookings").slot(b"42");
-    let mut partial = common::target(1, Step::Shadow);
-    partial.assignments =
-        assignments(|slot| if slot == customer { Step::ReverseShadow } else { Step::Shadow });
-    let builder = Migration::builder("bookings")
-        .clock(RuntimeClock::start())
-        .sync_deadline(Duration::from_millis(20))
-        .route("booking", RouteBy::Given)
-        .dual_write(Arc::clone(&mirror) as Arc<dyn Mirror>);
-    let sent = builder.now();
-    let (migration, _switch) = builder.register(InstanceId::new("a"), partial, sent).unwrap();
-    let written = Arc::clone(&stores);
-    let write = migration.write("booking.put", ("booking", 1_i64)).route_by(42_i64);
-    let put = move |side| async move {
-        assert_eq!(side, Side::New);
-        written.put(side, 1, 7);
-        Ok::<(), common::Failed>(())
-    };
-    write.run(put).await.unwrap();
-    assert_eq!(migration.vitals().dirty_keys, 1);
-    tokio::spawn(Arc::clone(&mirror).repair(migration.clone()));
-    stores.mood(Mood::Well);
-    until("level", || stores.is_level() && migration.vitals().dirty_keys == 0).await;
-    assert_eq!(
-        stores.get(Side::New, 1),
-        Some(7),
-        "the repair put the old side's value over an acknowledged write"
-    );
+    for journal_fails in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let stores = Stores::new();
+        *stores.journal_fails.lock().unwrap() = journal_fails;
+        stores.put(Side::Old, 1, 5);
+        stores.put(Side::New, 1, 5);
+        stores.mood(Mood::Fails);
+        let mirror = opened(&folder.path().join("journal"), &stores).await;
+        let customer = Slots::new("bookings").slot(b"42");
+        let mut partial = common::target(1, Step::Shadow);
+        partial.assignments =
+            assignments(|slot| if slot == customer { Step::ReverseShadow } else { Step::Shadow });
+        let builder = Migration::builder("bookings")
+            .clock(RuntimeClock::start())
+            .sync_deadline(Duration::from_millis(20))
+            .route("booking", RouteBy::Given)
+            .dual_write(Arc::clone(&mirror) as Arc<dyn Mirror>);
+        let sent = builder.now();
+        let (migration, _switch) = builder.register(InstanceId::new("a"), partial, sent).unwrap();
+        let written = Arc::clone(&stores);
+        let write = migration.write("booking.put", ("booking", 1_i64)).route_by(42_i64);
+        let put = move |side| async move {
+            assert_eq!(side, Side::New);
+            written.put(side, 1, 7);
+            Ok::<(), common::Failed>(())
+        };
+        write.run(put).await.unwrap();
+        assert_eq!(migration.vitals().dirty_keys, 1);
+        tokio::spawn(Arc::clone(&mirror).repair(migration.clone()));
+        stores.mood(Mood::Well);
+        until("level", || stores.is_level() && migration.vitals().dirty_keys == 0).await;
+        assert_eq!(
+            stores.get(Side::New, 1),
+            Some(7),
+            "the repair put the old side's value over an acknowledged write"
+        );
+    }
 }

@@ -64,8 +64,14 @@ impl Mirror for DoomedMirror {
         self.life.or_never(self.inner.clear(ticket)).await
     }
 
-    async fn leave_dirty(&self, ticket: Option<Ticket>, keys: &[Key], settle_after: Duration) {
-        self.life.or_never(self.inner.leave_dirty(ticket, keys, settle_after)).await;
+    async fn leave_dirty(
+        &self,
+        authority: Side,
+        ticket: Option<Ticket>,
+        keys: &[Key],
+        settle_after: Duration,
+    ) {
+        self.life.or_never(self.inner.leave_dirty(authority, ticket, keys, settle_after)).await;
     }
 
     async fn is_dirty(&self, key: &Key) -> bool {

@@ -98,7 +98,7 @@ impl Mirror for TableMirror {
     }
 
     /// Nothing to do: the entries are in the log, or come into it when the authority carries the write out.
-    async fn leave_dirty(&self, _ticket: Option<Ticket>, _keys: &[Key], _settle_after: Duration) {}
+    async fn leave_dirty(&self, _: Side, _: Option<Ticket>, _: &[Key], _: Duration) {}
 
     /// As the logs say; one that can't be asked, or is too deep to be looked through, says that it is, so that no difference
     /// is believed meanwhile.

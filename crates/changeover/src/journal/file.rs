@@ -137,11 +137,6 @@ impl Journal {
         keys
     }
 
-    /// The side that an open ticket's write goes to.
-    pub(super) fn side_of(&self, ticket: Ticket) -> Option<Side> {
-        self.shared.open().get(&ticket).map(|(side, _)| *side)
-    }
-
     pub(super) fn stats(&self) -> JournalStats {
         let shared = &self.shared;
         let groups = shared.groups.load(Relaxed);

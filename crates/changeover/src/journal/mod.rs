@@ -103,8 +103,8 @@ pub struct JournaledMirror {
 struct Dirty {
     ticket: Option<Ticket>,
     keys: Vec<Key>,
-    /// The side that was written, where that is known: while a share of the keys is moved, not every key tells it.
-    authority: Option<Side>,
+    /// The side that was written: while a share of the keys is moved, not every key tells it.
+    authority: Side,
     /// When they may be synced next.
     due: Instant,
     /// A sync before then may be overtaken by the write itself, so it doesn't count.
@@ -144,7 +144,7 @@ impl JournaledMirror {
                 dirty.push(Dirty {
                     ticket: Some(ticket),
                     keys,
-                    authority: Some(side),
+                    authority: side,
                     due: settled,
                     settled,
                     wait: repair::WAIT_FIRST,
@@ -226,12 +226,18 @@ impl Mirror for JournaledMirror {
         Ok(())
     }
 
-    async fn leave_dirty(&self, ticket: Option<Ticket>, keys: &[Key], settle_after: Duration) {
+    async fn leave_dirty(
+        &self,
+        authority: Side,
+        ticket: Option<Ticket>,
+        keys: &[Key],
+        settle_after: Duration,
+    ) {
         let now = Instant::now();
         let entry = Dirty {
             ticket,
             keys: keys.to_vec(),
-            authority: ticket.and_then(|ticket| self.journal.side_of(ticket)),
+            authority,
             due: now,
             settled: now + settle_after,
             wait: repair::WAIT_FIRST,

@@ -70,17 +70,15 @@ impl JournaledMirror {
         let target = &entered.standing().target;
         let slot = entry.keys.first().and_then(|key| core.router.slot_of_key(key));
         let step = target.uniform_step().or_else(|| slot.map(|slot| target.step(slot)));
-        let authority = match (step.map(authority), entry.authority) {
-            (Some(Some(side)), _) => side,
-            (Some(None), _) => {
+        let authority = match step.map(authority) {
+            Some(Some(side)) => side,
+            Some(None) => {
                 // The mirror has stopped: the follower is stale as a whole, and a new generation will fill it.
                 self.done(&entry);
                 return None;
             }
             // A share is moved, and the key doesn't tell its slot. No slot changes sides while a key of it is dirty.
-            (None, Some(side)) => side,
-            // Nobody knows which side is right for it: it waits until all keys have one side again.
-            (None, None) => return Some(Dirty { due: Instant::now() + WAIT_LAST, ..entry }),
+            None => entry.authority,
         };
         let began = Instant::now();
         let sync = timeout(SYNC_MAX, caught(|| self.level.level(authority, &entry.keys)));

@@ -359,7 +359,7 @@ impl<S> WriteTask<S> {
 
     async fn leave_dirty(&self, ticket: Option<Ticket>, keys: &[Key], settle_after: Duration) {
         let Some(mirror) = &self.mirror else { return };
-        let leave = caught(|| mirror.leave_dirty(ticket, keys, settle_after));
+        let leave = caught(|| mirror.leave_dirty(self.authority, ticket, keys, settle_after));
         if !matches!(timeout(self.core.writes.sync_deadline, leave).await, Ok(Ok(()))) {
             let error = "the keys of a write couldn't be left as dirty".to_owned();
             self.core.events.tell(Event::JournalFailed { error });

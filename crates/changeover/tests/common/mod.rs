@@ -140,7 +140,7 @@ impl Mirror for MemoryMirror {
         Ok(())
     }
 
-    async fn leave_dirty(&self, ticket: Option<Ticket>, keys: &[Key], settle_after: Duration) {
+    async fn leave_dirty(&self, _: Side, ticket: Option<Ticket>, keys: &[Key], settle_after: Duration) {
         tokio::task::yield_now().await;
         self.0.dirty.lock().unwrap().push((ticket, keys.to_vec(), settle_after));
     }
