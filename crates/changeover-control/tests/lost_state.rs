@@ -293,3 +293,29 @@ async fn a_state_put_back_from_a_backup_is_not_believed() {
     assert_eq!(run.conductor().adopt().await.unwrap().place.phase, Phase::ReverseShadow);
     run.stop().await;
 }
+
+/// Nothing in the databases shows that a state with dual write is an older one; an instance does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_dual_write_nothing_is_repaired_before_the_instances_are_heard() {
+    let world = World::new(20);
+    world.write_spec("mirror = \"dual-write\"");
+    let run = world.run().await;
+    let (_bookings, held) = instance(&world, &run).await;
+    forward(run.conductor(), Phase::Shadow).await;
+    world.open("new.db").execute("UPDATE booking SET seats = 4711 WHERE booking_id = 7", []).unwrap();
+    run.stop().await;
+    let error = jobs::verify(&world.spec(), None, true, &mut |_| {}).await.unwrap_err().to_string();
+    assert!(error.contains("no run is there to hear a-"), "{error}");
+    assert_eq!(world.rows("new")[&7].1, 4711);
+    assert!(jobs::verify(&world.spec(), None, false, &mut |_| {}).await.is_ok(), "looking harms nobody");
+    let run = world.run().await;
+    until("it is heard", async || {
+        let instances = common::status(&run).await.instances;
+        instances.len() == 1 && !instances[0].silent
+    })
+    .await;
+    jobs::verify(&world.spec(), None, true, &mut |_| {}).await.unwrap();
+    assert_eq!(world.rows("new")[&7].1, 7);
+    held.stop().await.unwrap();
+    run.stop().await;
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 use changeover::Side;
 use changeover::engine::{Authority, VerifyOptions};
 use changeover_api::spec::{Changed, Effect};
-use changeover_api::{RunFile, Spec};
+use changeover_api::{ControlClient, RunFile, Spec};
 use changeover_protocol::moves::Mirror;
 use changeover_protocol::{Control, Millis, Phase};
 use changeover_tables::plan::Mirroring;
@@ -50,6 +50,9 @@ pub async fn verify(
         Some(known) => known.spec_changes(spec, repair).await?,
         None => Vec::new(),
     };
+    if repair && let Some(known) = &known {
+        known.check_heard(spec).await?;
+    }
     let authority = match &known {
         Some(known) => known.authority(&spec.name)?,
         None => Authority::All(Side::Old),
@@ -125,6 +128,39 @@ impl Known {
                 spec.name,
                 path.display()
             ))),
+        }
+    }
+
+    /// With dual write an instance may know a later state than this one, which nothing in the databases shows: by an older
+    /// one's word the rows that are right would be overwritten. So each must have been heard by a run.
+    ///
+    /// # Errors
+    /// With those that weren't.
+    async fn check_heard(&self, spec: &Spec) -> Result<(), ControlError> {
+        if self.record.settings.mirror != Mirror::DualWrite || self.record.instances.is_empty() {
+            return Ok(());
+        }
+        let refuse = |why: String| {
+            Err(ControlError::Refused(format!(
+                "{why}: it may know that the migration has moved on since this state, and then the rows that are right would be \
+                 overwritten. Start what is missing, or say that it is gone (`changeover instances forget ID`)"
+            )))
+        };
+        let run_file = RunFile::path_of(spec.folder(), &spec.name);
+        let status = match ControlClient::of_run(&run_file) {
+            Ok(run) => run.status().await.ok(),
+            Err(_) => None,
+        };
+        let Some(status) = status else {
+            let known: Vec<String> = self.record.instances.keys().map(ToString::to_string).collect();
+            return refuse(format!("no run is there to hear {}", known.join(", ")));
+        };
+        let unheard: Vec<&str> =
+            status.instances.iter().filter(|instance| instance.silent).map(|i| i.id.as_str()).collect();
+        if unheard.is_empty() {
+            Ok(())
+        } else {
+            refuse(format!("the run hasn't heard {}", unheard.join(", ")))
         }
     }
 
