@@ -21,12 +21,14 @@ mod own;
 mod pool;
 mod read;
 mod scan;
+mod scratch;
 mod shape;
 pub mod sql;
 mod store;
 mod triggers;
 mod unique;
 mod value;
+mod way_back;
 mod writer;
 
 pub use self::install::{Installed, installed, removal_sql};
