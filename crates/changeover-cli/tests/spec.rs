@@ -162,59 +162,6 @@ fn what_is_no_expression_over_one_row_is_refused_with_its_place() {
     }
 }
 
-/// What `where` asks for has to be there again when a row that is made on the new side is written back.
-#[test]
-fn a_where_that_is_not_true_of_what_comes_back_is_told_with_its_place_before_anything_begins() {
-    const ROWS: &str = "INSERT INTO bookings (id, name, state, kind, vip) \
-        VALUES (1, 'a', 'held', 'flight', 0), (2, 'b', 'held', 'flight', 1)";
-    // The old side's columns, what stands in the spec, the rows; and what is told, if anything.
-    for (kind, where_, back, rows, told) in [
-        ("kind TEXT", "kind = 'flight'", "", ROWS, "kind takes its default, NULL"),
-        ("kind TEXT", "kind = 'flight'", "", "", "kind takes its default, NULL"),
-        ("kind TEXT DEFAULT 'hotel'", "kind = 'flight'", "", "", "kind takes its default, 'hotel'"),
-        ("kind TEXT", "kind = 'flight' AND id > 0", "", ROWS, "rows that are made on the new side"),
-        ("kind TEXT", "kind = 'flight' OR vip = 1", "", ROWS, "some rows that are made on the new side"),
-        ("kind TEXT", "kind = 'flight'", ", kind = { const = \"train\" }", "", "as `back` makes it"),
-        ("kind TEXT", "kind = 'flight'", ", kind = { const = \"flight\" }", ROWS, ""),
-        ("kind TEXT", "kind = 'flight'", ", kind = \"'flight'\"", "", ""),
-        ("kind TEXT DEFAULT 'flight'", "kind = 'flight'", "", ROWS, ""),
-        ("kind TEXT DEFAULT 'flight'", "kind = 'flight' AND id > 0", "", "", ""),
-        ("kind TEXT COLLATE NOCASE DEFAULT 'FLIGHT'", "kind = 'flight'", "", ROWS, ""),
-        ("kind TEXT", "coalesce(kind, 'flight') = 'flight'", "", ROWS, ""),
-        ("kind TEXT", "state = 'held' AND name <> ''", "", ROWS, ""),
-    ] {
-        let test = Place::with_bookings(1);
-        test.sql(
-            "old.db",
-            &format!("ALTER TABLE bookings ADD COLUMN {kind}; ALTER TABLE bookings ADD COLUMN vip;"),
-        );
-        test.sql("new.db", "ALTER TABLE booking ADD COLUMN vip");
-        test.sql("old.db", &format!("DELETE FROM bookings; {rows}"));
-        let spec = SPEC.replacen("set = { ", &format!("where = \"{where_}\"\nset = {{ "), 1).replacen(
-            "\"lower(status)\"",
-            &format!("\"lower(status)\"{back}"),
-            1,
-        );
-        test.write("bookings.toml", spec);
-        let report = test.json(&["check", "bookings.toml"], 0);
-        let findings = report["findings"].as_array().expect("findings");
-        let of_where: Vec<_> =
-            findings.iter().filter(|found| found["what"].to_string().contains("`where`")).collect();
-        let case = format!("{kind}, {where_}{back}: {findings:#?}");
-        if told.is_empty() {
-            assert!(of_where.is_empty(), "{case}");
-            continue;
-        }
-        let [found] = of_where.as_slice() else { panic!("{case}") };
-        assert!(found["what"].to_string().contains(told), "{case}");
-        assert_eq!(
-            (&found["severity"], &found["line"], &found["at"]),
-            (&"warning".into(), &14.into(), &9.into())
-        );
-        assert!(found["remedy"].to_string().contains("back"), "{case}");
-    }
-}
-
 #[test]
 fn check_tells_how_to_remove_everything_by_hand_before_anything_is_there() {
     let test = Place::with_bookings(3);

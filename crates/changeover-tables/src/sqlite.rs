@@ -17,6 +17,7 @@ mod install;
 mod keycode;
 mod links;
 mod lock;
+mod otherwise;
 mod own;
 mod pool;
 mod read;

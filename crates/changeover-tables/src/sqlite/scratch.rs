@@ -5,14 +5,14 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use changeover::{Row, Side};
+use changeover::{Key, Row, Side};
 use rusqlite::fallible_iterator::FallibleIterator as _;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::{Batch, Connection};
 
 use super::apply::insert;
 use super::errors;
-use super::read::{Made, raw_key};
+use super::read::{Made, failed, raw_key};
 use super::shape::SideTable;
 use super::sql::expression;
 use crate::plan::TablePlan;
@@ -67,7 +67,7 @@ impl Scratch {
         self.connection.prepare_cached(&sql)?.raw_execute().map(drop)
     }
 
-    /// What the row that is there goes back as; `None` where that can't be computed.
+    /// What the row that is there goes back as; `None` where none is there.
     pub(super) fn write_back(&self) -> rusqlite::Result<Option<Made>> {
         let Some(image) = &self.table.back else { return Ok(None) };
         let sql = format!("SELECT {} FROM {}", image.select, self.table.table);
@@ -79,7 +79,10 @@ impl Scratch {
                 self.table.make(&self.connection, image, row, &raw, Row::default()).map(Some)
             }
             Ok(None) => Ok(None),
-            Err(error) if errors::is_of_row(&error) => Ok(None),
+            Err(error) if errors::is_of_row(&error) => {
+                let key = Key::composite(self.table.name().clone(), Vec::new());
+                Ok(Some(Made::Refused(failed(key, &error))))
+            }
             Err(error) => Err(error),
         }
     }

@@ -1,0 +1,122 @@
+//! What `check` finds out by trying: which rows wouldn't find the way back, and whether its proposals do.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub,
+    reason = "tests say what they expect by panicking, and share modules"
+)]
+
+mod support;
+
+use support::{Place, SPEC};
+
+/// What `where` asks for has to be there again when a row that is made on the new side is written back.
+#[test]
+fn a_where_that_is_not_true_of_what_comes_back_is_told_with_its_place_before_anything_begins() {
+    const ROWS: &str = "INSERT INTO bookings (id, name, state, kind, vip) \
+        VALUES (1, 'a', 'held', 'flight', 0), (2, 'b', 'held', 'flight', 1)";
+    // The old side's columns, what stands in the spec, the rows; and what is told, if anything.
+    for (kind, where_, back, rows, told) in [
+        ("kind TEXT", "kind = 'flight'", "", ROWS, "kind takes its default, NULL"),
+        ("kind TEXT", "kind = 'flight'", "", "", "kind takes its default, NULL"),
+        ("kind TEXT DEFAULT 'hotel'", "kind = 'flight'", "", "", "kind takes its default, 'hotel'"),
+        ("kind TEXT", "kind = 'flight' AND id > 0", "", ROWS, "rows that are made on the new side"),
+        ("kind TEXT", "kind = 'flight' OR vip = 1", "", ROWS, "some rows that are made on the new side"),
+        ("kind TEXT", "kind = 'flight'", ", kind = { const = \"train\" }", "", "as `back` makes it"),
+        ("kind TEXT", "kind = 'flight'", ", kind = { const = \"flight\" }", ROWS, ""),
+        ("kind TEXT", "kind = 'flight'", ", kind = \"'flight'\"", "", ""),
+        ("kind TEXT DEFAULT 'flight'", "kind = 'flight'", "", ROWS, ""),
+        ("kind TEXT DEFAULT 'flight'", "kind = 'flight' AND id > 0", "", "", ""),
+        ("kind TEXT COLLATE NOCASE DEFAULT 'FLIGHT'", "kind = 'flight'", "", ROWS, ""),
+        ("kind TEXT", "coalesce(kind, 'flight') = 'flight'", "", ROWS, ""),
+        ("kind TEXT", "state = 'held' AND name <> ''", "", ROWS, ""),
+    ] {
+        let test = Place::with_bookings(1);
+        test.sql(
+            "old.db",
+            &format!("ALTER TABLE bookings ADD COLUMN {kind}; ALTER TABLE bookings ADD COLUMN vip;"),
+        );
+        test.sql("new.db", "ALTER TABLE booking ADD COLUMN vip");
+        test.sql("old.db", &format!("DELETE FROM bookings; {rows}"));
+        let spec = SPEC.replacen("set = { ", &format!("where = \"{where_}\"\nset = {{ "), 1).replacen(
+            "\"lower(status)\"",
+            &format!("\"lower(status)\"{back}"),
+            1,
+        );
+        test.write("bookings.toml", spec);
+        let report = test.json(&["check", "bookings.toml"], 0);
+        let findings = report["findings"].as_array().expect("findings");
+        let of_where: Vec<_> =
+            findings.iter().filter(|found| found["what"].to_string().contains("`where`")).collect();
+        let case = format!("{kind}, {where_}{back}: {findings:#?}");
+        if told.is_empty() {
+            assert!(of_where.is_empty(), "{case}");
+            continue;
+        }
+        let [found] = of_where.as_slice() else { panic!("{case}") };
+        assert!(found["what"].to_string().contains(told), "{case}");
+        assert_eq!(
+            (&found["severity"], &found["line"], &found["at"]),
+            (&"warning".into(), &14.into(), &9.into())
+        );
+        assert!(found["remedy"].to_string().contains("back"), "{case}");
+    }
+}
+
+/// A row that comes back otherwise is changed for good by the first write to it on the new side.
+#[test]
+fn values_that_would_come_back_as_others_are_counted_column_by_column_with_examples() {
+    let test = Place::with_bookings(1);
+    test.sql(
+        "old.db",
+        "DELETE FROM bookings; ALTER TABLE bookings ADD COLUMN code TEXT; ALTER TABLE bookings ADD COLUMN rate TEXT;
+         INSERT INTO bookings (id, name, state, code, rate) VALUES
+         (1, 'a', 'Open', '007', '1.5'), (2, 'b', 'open', '7', '1.50'), (3, 'c', 'open', '1e3', '0.25'),
+         (4, 'd', 'open', ' 5 ', NULL), (5, 'e', 'open', '-3', ' 2.5')",
+    );
+    test.sql(
+        "new.db",
+        "ALTER TABLE booking ADD COLUMN code INTEGER; ALTER TABLE booking ADD COLUMN rate REAL;
+         CREATE UNIQUE INDEX by_status ON booking (status, passenger)",
+    );
+    let report = test.json(&["check", "bookings.toml", "--data"], 0);
+    let otherwise = report["data"][0]["otherwise"].as_array().expect("a list").clone();
+    let of = |column: &str| {
+        let found = otherwise.iter().find(|found| found["column"] == column);
+        found.map(|found| (found["rows"].clone(), found["examples"].clone())).unwrap_or_default()
+    };
+    assert_eq!(of("state"), (1.into(), serde_json::json!(["bookings(1): 'Open' as 'open'"])));
+    let codes = ["bookings(1): '007' as '7'", "bookings(3): '1e3' as '1000'", "bookings(4): ' 5 ' as '5'"];
+    assert_eq!(of("code"), (3.into(), serde_json::json!(codes)));
+    let rates = ["bookings(2): '1.50' as '1.5'", "bookings(5): ' 2.5' as '2.5'"];
+    assert_eq!(of("rate"), (2.into(), serde_json::json!(rates)));
+    assert_eq!(otherwise.len(), 3, "name, price and note come back as they are: {otherwise:?}");
+    // To a person, too; and it stands in nobody's way.
+    let ended = test.changeover(&["check", "bookings.toml", "--data"]).expect(0);
+    let told = ended.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    for words in [
+        "1 row: would come back otherwise: what comes back in state isn't what was there",
+        "unless it is changed on the new side",
+        "as in bookings(1): 'Open' as 'open'",
+    ] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    ended.says("Nothing stands in the way");
+    assert_eq!(test.number("new.db", "SELECT count(*) FROM booking"), 0, "looking changes nothing");
+    // What is redacted is counted, and not shown.
+    test.write("bookings.toml", format!("{SPEC}\n[evidence]\nredact = [\"state\"]\n"));
+    let ended = test.changeover(&["check", "bookings.toml", "--data"]).expect(0);
+    assert!(ended.out.contains("as in bookings(1)\n") && !ended.out.contains("'Open'"), "{}", ended.out);
+}
+
+#[test]
+fn a_row_that_the_old_side_would_refuse_on_its_way_back_is_told_before_it_has_gone_there() {
+    let test = Place::with_bookings(3);
+    test.write("bookings.toml", SPEC.replacen("\"lower(status)\"", "\"nullif(lower(status), 'held')\"", 1));
+    let report = test.json(&["check", "bookings.toml", "--data"], 0);
+    let otherwise = &report["data"][0]["otherwise"];
+    assert!(otherwise[0]["why"].to_string().contains("the column state takes no NULL"), "{otherwise}");
+    assert_eq!(otherwise[0]["rows"], 1);
+}
