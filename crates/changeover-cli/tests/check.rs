@@ -120,3 +120,99 @@ fn a_row_that_the_old_side_would_refuse_on_its_way_back_is_told_before_it_has_go
     assert!(otherwise[0]["why"].to_string().contains("the column state takes no NULL"), "{otherwise}");
     assert_eq!(otherwise[0]["rows"], 1);
 }
+
+/// Without the new table, and with another old one: what `check` proposes.
+fn proposed(test: &Place, old: &str, spec: &str) -> String {
+    test.sql("old.db", &format!("DROP TABLE bookings; {old}"));
+    test.sql("new.db", "DROP TABLE booking");
+    test.write("bookings.toml", spec);
+    let report = test.json(&["check", "bookings.toml"], 1);
+    report["missing"][0]["create"].as_str().expect("SQL").to_owned()
+}
+
+/// What the mirror and the new side's service would miss is in the proposal, and what isn't is named there.
+#[test]
+fn a_proposed_table_keeps_what_the_old_one_keeps_and_names_what_it_does_not() {
+    const ROOMY: &str = "
+        CREATE TABLE hotels (id INTEGER PRIMARY KEY);
+        CREATE TABLE bookings (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, state TEXT NOT NULL DEFAULT 'it''s open' COLLATE NOCASE,
+            code TEXT COLLATE NOCASE UNIQUE, seats INTEGER NOT NULL DEFAULT -1 CHECK (seats < 9), at TEXT DEFAULT (date('2020-01-01')),
+            price REAL DEFAULT 1.5, low TEXT AS (lower(state)), hotel INTEGER REFERENCES hotels (id), x ANY,
+            raw BLOB DEFAULT x'00', CHECK (price > 0 OR seats > 0)) STRICT;
+        CREATE INDEX by_state ON bookings (state);
+        CREATE UNIQUE INDEX by_hotel ON bookings (hotel, code COLLATE BINARY);
+        CREATE UNIQUE INDEX some_seats ON bookings (seats) WHERE seats > 3;
+        CREATE TRIGGER counts AFTER INSERT ON bookings BEGIN SELECT 1; END;
+        INSERT INTO bookings (id, state, code, x) VALUES (1, 'Open', 'a', '007'), (2, 'OPEN', 'B', 7);";
+    let test = Place::with_bookings(1);
+    let spec = SPEC.replacen("set = { passenger = \"name\", status = \"upper(state)\" }\n", "", 1);
+    let spec = spec.replacen("back = { name = \"passenger\", state = \"lower(status)\" }\n", "", 1);
+    let sql = proposed(&test, ROOMY, &spec);
+    for lost in [
+        "low, which the database computes",
+        "CHECK (seats < 9)",
+        "CHECK (price > 0 OR seats > 0)",
+        "FOREIGN KEY (hotel) REFERENCES hotels (id)",
+        "the index by_state",
+        "the unique index some_seats",
+        "the trigger counts",
+    ] {
+        assert!(sql.contains(&format!("/* not taken over: {lost} */")), "{lost}: {sql}");
+    }
+    test.sql("new.db", &sql);
+    let report = test.json(&["check", "bookings.toml", "--data"], 0);
+    let findings = report["findings"].as_array().expect("findings");
+    let heavy: Vec<_> = findings.iter().filter(|found| found["severity"] != "note").collect();
+    assert!(heavy.is_empty(), "{sql}\n{heavy:#?}");
+    assert_eq!(report["data"][0]["otherwise"], serde_json::json!([]));
+    test.changeover(&["copy", "bookings.toml"]).expect(0);
+    let values = "SELECT booking_id, state, code, typeof(x), x FROM booking ORDER BY 1";
+    assert_eq!(
+        test.rows("new.db", values),
+        test.rows("old.db", &values.replace("booking_id", "id").replace("booking ", "bookings "))
+    );
+    // An id that is gone isn't given out again, defaults are there, and what is unique is so by the same collations.
+    test.sql("new.db", "DELETE FROM booking WHERE booking_id = 2; INSERT INTO booking (code) VALUES ('b')");
+    let made = "SELECT booking_id, state, seats, at, price, raw FROM booking WHERE code = 'B'";
+    assert_eq!(
+        test.rows("new.db", made),
+        ["Integer(3) | Text(\"it's open\") | Integer(-1) | Text(\"2020-01-01\") | Real(1.5) | Blob([0])"]
+    );
+    let again = test.open("new.db").execute_batch("INSERT INTO booking (code) VALUES ('A')");
+    assert!(
+        again.is_err_and(|refused| refused.to_string().contains("UNIQUE constraint failed: booking.code"))
+    );
+    assert_eq!(test.number("new.db", "SELECT count(*) FROM booking WHERE state = 'IT''S OPEN'"), 1);
+}
+
+#[test]
+fn a_proposed_table_is_found_by_its_key_whatever_the_old_one_is_numbered_by() {
+    // The old table, the key in the spec, and what stands in the proposal.
+    for (old, key, has) in [
+        (
+            "id INTEGER PRIMARY KEY AUTOINCREMENT, code TEXT NOT NULL UNIQUE",
+            "code",
+            "\"id\" INTEGER PRIMARY KEY AUTOINCREMENT",
+        ),
+        ("id INTEGER PRIMARY KEY, code TEXT NOT NULL UNIQUE", "code", "UNIQUE (\"code\")"),
+        ("code TEXT COLLATE NOCASE PRIMARY KEY NOT NULL, n) WITHOUT ROWID; --", "code", ") WITHOUT ROWID;"),
+        (
+            "code TEXT NOT NULL, n, PRIMARY KEY (code COLLATE NOCASE)",
+            "code",
+            "PRIMARY KEY (\"code\" COLLATE \"NOCASE\")",
+        ),
+    ] {
+        let test = Place::with_bookings(1);
+        let spec =
+            SPEC.replacen("key = { id = \"booking_id\" }", &format!("key = {{ {key} = \"{key}\" }}"), 1);
+        let spec = spec.replacen("set = { passenger = \"name\", status = \"upper(state)\" }\n", "", 1);
+        let spec = spec.replacen("back = { name = \"passenger\", state = \"lower(status)\" }\n", "", 1);
+        let sql = proposed(&test, &format!("CREATE TABLE bookings ({old});"), &spec);
+        assert!(sql.contains(has), "{has}: {sql}");
+        test.sql("new.db", &sql);
+        let report = test.json(&["check", "bookings.toml", "--data"], 0);
+        let findings = report["findings"].as_array().expect("findings");
+        assert!(findings.iter().all(|found| found["severity"] == "note"), "{sql}\n{findings:#?}");
+    }
+}

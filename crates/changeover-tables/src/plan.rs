@@ -12,6 +12,7 @@ use std::collections::HashSet;
 use changeover::rules::Rule;
 use changeover::{TableName, Value};
 
+pub(crate) use self::key::index_over;
 pub use self::key::{KeyIndex, key_choices};
 use crate::catalog::{Catalog, TableInfo};
 use crate::fit::Target;

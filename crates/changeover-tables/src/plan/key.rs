@@ -97,7 +97,7 @@ pub(super) fn new_index(
 }
 
 /// The unique index over all of these columns, and else only over constants; the primary key if it is one.
-fn index_over(table: &TableInfo, key: &[&str], constants: &[&str]) -> Option<KeyIndex> {
+pub(crate) fn index_over(table: &TableInfo, key: &[&str], constants: &[&str]) -> Option<KeyIndex> {
     table.unique.iter().find_map(|index| fits(index, key, constants))
 }
 
