@@ -200,7 +200,7 @@ fn a_proposed_table_is_found_by_its_key_whatever_the_old_one_is_numbered_by() {
         (
             "code TEXT NOT NULL, n, PRIMARY KEY (code COLLATE NOCASE)",
             "code",
-            "PRIMARY KEY (\"code\" COLLATE \"NOCASE\")",
+            "PRIMARY KEY (\"code\" COLLATE NOCASE)",
         ),
     ] {
         let test = Place::with_bookings(1);

@@ -173,9 +173,14 @@ fn whole(mapping: &TableMapping, column: &ColumnInfo, old: &TableInfo) -> String
         said.push_str(&format!(" DEFAULT {}", default_sql(default)));
     }
     if !column.collation.is_empty() && !column.collation.eq_ignore_ascii_case("BINARY") {
-        said.push_str(&format!(" COLLATE {}", quoted(&column.collation)));
+        said.push_str(&collate(&column.collation));
     }
     said
+}
+
+fn collate(collation: &str) -> String {
+    let is_word = collation.chars().all(|c| c.is_ascii_alphabetic());
+    if is_word { format!(" COLLATE {collation}") } else { format!(" COLLATE {}", quoted(collation)) }
 }
 
 /// A default as it may stand in a definition: the catalogue has an expression without its parentheses.

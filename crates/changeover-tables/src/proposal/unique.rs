@@ -2,7 +2,7 @@
 
 use changeover::mapping::TableMapping;
 
-use super::{Line, goes_over_as, quoted};
+use super::{Line, collate, goes_over_as, quoted};
 use crate::catalog::{IndexPart, TableInfo, UniqueIndex};
 use crate::plan::index_over;
 
@@ -89,7 +89,7 @@ fn part(mapping: &TableMapping, old: &TableInfo, column: &str, collation: &str) 
     if collation.is_empty() || collation.eq_ignore_ascii_case(own) {
         Some(name)
     } else {
-        Some(format!("{name} COLLATE {}", quoted(collation)))
+        Some(format!("{name}{}", collate(collation)))
     }
 }
 
