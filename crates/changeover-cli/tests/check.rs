@@ -121,6 +121,78 @@ fn a_row_that_the_old_side_would_refuse_on_its_way_back_is_told_before_it_has_go
     assert_eq!(otherwise[0]["rows"], 1);
 }
 
+/// The weight, the place and the words of each finding.
+fn findings(test: &Place, spec: &str, code: i32) -> Vec<String> {
+    test.write("bookings.toml", spec);
+    let report = test.json(&["check", "bookings.toml"], code);
+    let one = |found: &serde_json::Value| {
+        let text = |field: &str| found[field].as_str().expect("text").to_owned();
+        format!(
+            "{} {}:{}: {} | {}",
+            text("severity"),
+            found["line"],
+            found["at"],
+            text("what"),
+            text("remedy")
+        )
+    };
+    report["findings"].as_array().expect("findings").iter().map(one).collect()
+}
+
+#[test]
+fn a_key_that_is_not_unique_is_told_whatever_else_is_wrong() {
+    let test = Place::with_bookings(3);
+    let told = findings(&test, &SPEC.replacen("{ id = \"booking_id\" }", "{ price = \"price\" }", 1), 1);
+    for (side, table, column, choice) in
+        [("old", "bookings", "price", "(id)"), ("new", "booking", "price", "(booking_id)")]
+    {
+        let what = format!(
+            "error 13:7: `key`: no unique index of the {side} table {table} is over the key ({column})"
+        );
+        let found = told.iter().find(|told| told.starts_with(&what));
+        assert!(found.is_some_and(|found| found.contains(choice)), "{what}: {told:#?}");
+    }
+    assert!(
+        told.iter()
+            .any(|told| told.contains("booking_id is NOT NULL") || told.contains("also given by `set`")),
+        "{told:#?}"
+    );
+}
+
+#[test]
+fn a_rule_that_does_nothing_is_told_with_its_place() {
+    let test = Place::with_bookings(3);
+    test.sql("new.db", "ALTER TABLE booking ADD COLUMN seen_at TEXT");
+    test.sql("old.db", "ALTER TABLE bookings ADD COLUMN seen_at TEXT");
+    let told = |rule: &str| {
+        let spec = SPEC.replacen("back = {", &format!("rules = [{{ {rule} }}]\nback = {{"), 1);
+        let told = findings(&test, &spec, 0);
+        told.into_iter().filter(|told| told.contains("`rules`")).collect::<Vec<_>>()
+    };
+    for (rule, what) in [
+        ("column = \"booking_id\", ignore = true", "booking_id is the key's"),
+        ("column = \"booking_id\", tolerance = 1", "booking_id is the key's"),
+        ("column = \"price\", round = \"ms\"", "timestamps as text, and price holds integers"),
+        ("column = \"note\", tolerance = 0.5", "numbers, and note holds bytes"),
+    ] {
+        let told = told(rule);
+        assert!(
+            told.len() == 1 && told[0].starts_with("warning 15:10: `rules`: ") && told[0].contains(what),
+            "{told:?}"
+        );
+    }
+    for rule in [
+        "column = \"booking_id\", carry = true",
+        "column = \"price\", tolerance = 1",
+        "column = \"price\", carry = true }, { column = \"price\", round = \"ms\"",
+        "column = \"seen_at\", round = \"ms\"",
+        "column = \"seen_at\", tolerance = 0.5",
+        "column = \"note\", ignore = true",
+    ] {
+        assert_eq!(told(rule), [""; 0], "{rule}");
+    }
+}
+
 /// Without the new table, and with another old one: what `check` proposes.
 fn proposed(test: &Place, old: &str, spec: &str) -> String {
     test.sql("old.db", &format!("DROP TABLE bookings; {old}"));
