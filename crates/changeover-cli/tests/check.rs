@@ -32,6 +32,7 @@ fn a_where_that_is_not_true_of_what_comes_back_is_told_with_its_place_before_any
         ("kind TEXT COLLATE NOCASE DEFAULT 'FLIGHT'", "kind = 'flight'", "", ROWS, ""),
         ("kind TEXT", "coalesce(kind, 'flight') = 'flight'", "", ROWS, ""),
         ("kind TEXT", "state = 'held' AND name <> ''", "", ROWS, ""),
+        ("kind TEXT", "(SELECT count(*) FROM bookings) > 1", "", ROWS, ""),
     ] {
         let test = Place::with_bookings(1);
         test.sql(

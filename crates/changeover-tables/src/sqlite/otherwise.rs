@@ -14,6 +14,7 @@ use super::scratch::Scratch;
 use super::store::SqliteStore;
 use crate::data::{Example, Trouble, Troubles};
 use crate::plan::{BackPlan, Source, TablePlan};
+use crate::words::looks_elsewhere;
 
 impl SqliteStore {
     pub(super) async fn come_back_otherwise(&self, plan: &TablePlan) -> Result<Vec<Trouble>, StoreError> {
@@ -74,11 +75,13 @@ struct Watched {
     at: usize,
 }
 
-/// All that is written back, but for the key, which refuses what doesn't find back, and for plain copies there and back.
+/// All that is written back, but for the key, which refuses what doesn't find back, for plain copies there and back, and for
+/// what is made of other rows.
 fn watched(plan: &TablePlan) -> Vec<Watched> {
     let written = plan.back.iter().enumerate().skip(plan.key.len());
     written
         .filter(|(_, back)| !is_copied(plan, back))
+        .filter(|(_, back)| !matches!(&back.source, Source::Sql(sql) if looks_elsewhere(sql)))
         .map(|(at, back)| Watched { column: back.target.column.clone(), at })
         .collect()
 }
