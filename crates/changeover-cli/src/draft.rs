@@ -112,7 +112,11 @@ fn no_table(one: &NoTable) -> String {
 
 fn table(guessed: &GuessedTable, sides: &Sides<'_>) -> DraftTable {
     let mut notes = Vec::new();
-    if guessed.certainty == Certainty::Guess {
+    if guessed.to_be_made {
+        notes.push(
+            "guess: the new side has no tables yet; check proposes this one as the old one is".to_owned(),
+        );
+    } else if guessed.certainty == Certainty::Guess {
         notes.push("guess: these two tables have similar names or columns".to_owned());
     }
     if !guessed.key_note.is_empty() {

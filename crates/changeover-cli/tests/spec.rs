@@ -232,6 +232,36 @@ fn init_says_what_it_leaves_out_and_what_is_to_be_decided() {
     test.changeover(&["check", "fresh.toml"]).expect(0);
 }
 
+/// The commonest first try: the old database, and an empty one.
+#[test]
+fn init_moves_all_tables_into_a_database_that_has_none_and_check_proposes_them() {
+    for empty in ["", "PRAGMA journal_mode = WAL; CREATE VIEW v AS SELECT 1"] {
+        let test = Place::with_bookings(3);
+        test.sql(
+            "old.db",
+            "CREATE TABLE users (id TEXT PRIMARY KEY NOT NULL, low AS (lower(id))); CREATE TABLE log (what);",
+        );
+        test.write("empty.db", "");
+        test.sql("empty.db", empty);
+        let ended = test.changeover(&["init", "old.db", "empty.db", "--name", "fresh"]).expect(0);
+        ended.says("The new side has no tables yet").says("Not moved before you decide its key: old:log");
+        let spec = test.read("fresh.toml");
+        for table in ["bookings", "users"] {
+            assert!(spec.contains(&format!("\nold = \"old:{table}\"\nnew = \"empty:{table}\"")), "{spec}");
+        }
+        assert!(spec.contains("guess: the new side has no tables yet"), "{spec}");
+        let report = test.json(&["check", "fresh.toml"], 1);
+        let missing = report["missing"].as_array().expect("tables");
+        let tables: Vec<_> = missing.iter().map(|one| one["table"].as_str().expect("a name")).collect();
+        assert_eq!(tables, ["bookings", "users"]);
+        test.sql("empty.db", "PRAGMA journal_mode = WAL");
+        missing.iter().for_each(|one| test.sql("empty.db", one["create"].as_str().expect("SQL")));
+        test.changeover(&["check", "fresh.toml"]).expect(0);
+        test.changeover(&["copy", "fresh.toml"]).expect(0);
+        assert_eq!(test.number("empty.db", "SELECT count(*) FROM bookings"), 3);
+    }
+}
+
 #[test]
 fn init_overwrites_nothing() {
     let test = Place::with_bookings(1);

@@ -8,7 +8,10 @@ use changeover_tables::plan::Finding;
 #[must_use]
 pub fn place_of(finding: &Finding, spec: &Spec) -> Location {
     let Some((path, table)) = spec.table(finding.table.as_str()) else { return spec.locate("table") };
+    // What is said of a field begins with the field's name.
+    let of = |field: &str| finding.what.starts_with(&format!("`{field}`"));
     match &finding.column {
+        Some(column) if of("rules") => rule_place(spec, &path, table, column),
         Some(column) => column_place(spec, &path, table, column),
         None => {
             for (side, reference) in [("new", &table.new), ("old", &table.old)] {
@@ -16,9 +19,10 @@ pub fn place_of(finding: &Finding, spec: &Spec) -> Location {
                     return spec.locate(&format!("{path}.{side}"));
                 }
             }
-            // What it says of a field begins with the field's name.
-            let field = if finding.what.starts_with("`where`") { ".where" } else { "" };
-            spec.locate(&format!("{path}{field}"))
+            match ["where", "key"].into_iter().find(|field| of(field)) {
+                Some(field) => spec.locate(&format!("{path}.{field}")),
+                None => spec.locate(&path),
+            }
         }
     }
 }
@@ -39,6 +43,11 @@ fn column_place(spec: &Spec, path: &str, table: &TableSpec, column: &str) -> Loc
             return spec.locate_name(&format!("{path}.{field}.{}", given.column));
         }
     }
+    rule_place(spec, path, table, column)
+}
+
+fn rule_place(spec: &Spec, path: &str, table: &TableSpec, column: &str) -> Location {
+    let is = |name: &str| name.eq_ignore_ascii_case(column);
     match table.rules.iter().position(|rule| is(&rule.column)) {
         Some(n) => spec.locate(&format!("{path}.rules[{n}]")),
         None => match spec.redacted().find(|named| is(named.column)) {

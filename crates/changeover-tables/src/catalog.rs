@@ -171,6 +171,10 @@ pub struct TableInfo {
     pub primary_key: Vec<String>,
     /// What is unique in it, the primary key first.
     pub unique: Vec<UniqueIndex>,
+    /// The names of its other indexes.
+    pub indexes: Vec<String>,
+    /// What its definition says beyond what is listed here, as SQL: its CHECKs, and what is done `ON CONFLICT`.
+    pub clauses: Vec<String>,
     /// Its foreign keys.
     pub foreign_keys: Vec<ForeignKey>,
     /// Its triggers.

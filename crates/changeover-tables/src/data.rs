@@ -1,6 +1,6 @@
 //! What the rows themselves say of a migration, before it begins: values that don't fit the new side, values of the new side
-//! that don't fit the old one, keys that are NULL, twice there, or in two sources. Each row is read once, and of each kind
-//! of trouble only a count and some examples are kept.
+//! that don't fit the old one or would come back as others, keys that are NULL, twice there, or in two sources. The rows
+//! stream by, and of each kind of trouble only a count and some examples are kept.
 
 use std::collections::BTreeMap;
 
@@ -23,6 +23,8 @@ pub struct Example {
     pub key: Key,
     /// The value, where it is one value's fault. Whoever shows it redacts it.
     pub value: Option<Value>,
+    /// What it would come back as, where that is the trouble.
+    pub comes_back: Option<Value>,
 }
 
 /// Rows that are in the same trouble.
@@ -51,6 +53,9 @@ pub struct TableData {
     pub forward: Vec<Trouble>,
     /// Rows of the new side that can't come back.
     pub backward: Vec<Trouble>,
+    /// Rows of the old side that would come back from the new one with other values, or not at all, once they are changed
+    /// there.
+    pub otherwise: Vec<Trouble>,
     /// Values of the old side that the new one wants to be unique, and that aren't.
     pub duplicates: Vec<Trouble>,
     /// Rows whose key another mapping onto the same table has too.
@@ -65,11 +70,15 @@ impl TableData {
     }
 }
 
-/// A store that can look for values which would be the same under another's unique index.
+/// A store that can tell of its rows what only its own SQL can: which values would be the same under another's unique index,
+/// and which would come back as others.
 #[async_trait]
 pub trait Duplicates: Store {
     /// For each unique index of the new table: rows of this, the old, side whose canonical values are the same in it.
     async fn duplicates(&self, table: &TablePlan, examples: usize) -> Result<Vec<Trouble>, StoreError>;
+
+    /// Rows of this, the old, side of which some column would be written back with another value than it has now.
+    async fn otherwise(&self, table: &TablePlan) -> Result<Vec<Trouble>, StoreError>;
 }
 
 /// Looks at the rows of every mapping. `old` and `new` give the stores of a mapping's sides by their name in the spec.
@@ -92,6 +101,7 @@ pub async fn check_data<'s>(
                 .collect();
             data.forward = scan_old(store, table, &rivals, &mut data).await?;
             data.duplicates = store.duplicates(table, EXAMPLES).await?;
+            data.otherwise = store.otherwise(table).await?;
         }
         if let Some(store) = new(&table.new.store) {
             data.backward = refused_of(store, &table.name, Image::Back).await?;
@@ -167,33 +177,40 @@ async fn refused_of(
 }
 
 /// Troubles by kind, bounded in number and in examples.
-#[derive(Default)]
-struct Troubles {
+#[derive(Debug, Default)]
+pub(crate) struct Troubles {
     by_kind: BTreeMap<(Option<String>, String), Trouble>,
 }
 
 impl Troubles {
     fn add(&mut self, refused: Vec<Refusal>) {
-        for refusal in refused {
-            let mut kind = (refusal.column, refusal.why);
-            if self.by_kind.len() >= KINDS && !self.by_kind.contains_key(&kind) {
-                kind = (None, "of further kinds".to_owned());
-            }
-            let trouble = self.by_kind.entry(kind).or_insert_with_key(|(column, why)| Trouble {
-                column: column.clone(),
-                why: why.clone(),
-                rows: 0,
-                examples: Vec::new(),
-            });
-            trouble.rows += 1;
-            if trouble.examples.len() < EXAMPLES {
-                trouble.examples.push(Example { key: refusal.key, value: refusal.value.map(shortened) });
-            }
+        for Refusal { key, column, value, why } in refused {
+            self.note(column, why, || Example { key, value, comes_back: None });
+        }
+    }
+
+    /// One more row in this trouble; the example is made only if it is kept.
+    pub(crate) fn note(&mut self, column: Option<String>, why: String, example: impl FnOnce() -> Example) {
+        let mut kind = (column, why);
+        if self.by_kind.len() >= KINDS && !self.by_kind.contains_key(&kind) {
+            kind = (None, "of further kinds".to_owned());
+        }
+        let trouble = self.by_kind.entry(kind).or_insert_with_key(|(column, why)| Trouble {
+            column: column.clone(),
+            why: why.clone(),
+            rows: 0,
+            examples: Vec::new(),
+        });
+        trouble.rows += 1;
+        if trouble.examples.len() < EXAMPLES {
+            let Example { key, value, comes_back } = example();
+            let (value, comes_back) = (value.map(shortened), comes_back.map(shortened));
+            trouble.examples.push(Example { key, value, comes_back });
         }
     }
 
     /// The most frequent first.
-    fn list(self) -> Vec<Trouble> {
+    pub(crate) fn list(self) -> Vec<Trouble> {
         let mut list: Vec<Trouble> = self.by_kind.into_values().collect();
         list.sort_by_key(|trouble| std::cmp::Reverse(trouble.rows));
         list

@@ -39,6 +39,8 @@ pub struct GuessedTable {
     pub old: TableRef,
     /// The new table.
     pub new: TableRef,
+    /// Whether the new table isn't there yet: it is guessed to be meant as the old one is.
+    pub to_be_made: bool,
     /// How sure that is.
     pub certainty: Certainty,
     /// The key.
@@ -87,6 +89,9 @@ pub fn guess(old: &Catalog, new: &Catalog) -> Guesses {
         catalog.tables.iter().filter(|t| t.kind == TableKind::Table).cloned().collect()
     };
     let (old_tables, new_tables) = (tables(old), tables(new));
+    if new_tables.is_empty() {
+        return all_to_be_made(old, &old_tables, new);
+    }
     let mut pairs: Vec<(f64, usize, usize)> = Vec::new();
     for (i, a) in old_tables.iter().enumerate() {
         for (j, b) in new_tables.iter().enumerate() {
@@ -119,6 +124,20 @@ pub fn guess(old: &Catalog, new: &Catalog) -> Guesses {
     guesses
 }
 
+/// Into a database without tables all of the old one's go, as they are: the plan then proposes each.
+fn all_to_be_made(old: &Catalog, tables: &[TableInfo], new: &Catalog) -> Guesses {
+    let made = |info: &TableInfo| GuessedTable {
+        to_be_made: true,
+        certainty: Certainty::Guess,
+        ..table(old, info, new, &TableInfo { schema: None, ..info.clone() })
+    };
+    Guesses {
+        tables: tables.iter().map(made).collect(),
+        no_tables: no_tables(Side::Old, old).chain(no_tables(Side::New, new)).collect(),
+        ..Guesses::default()
+    }
+}
+
 fn no_tables(side: Side, catalog: &Catalog) -> impl Iterator<Item = NoTable> {
     let others = catalog.tables.iter().filter(|table| table.kind != TableKind::Table);
     others.map(move |table| NoTable { side, kind: table.kind, name: table.name.clone() })
@@ -141,6 +160,7 @@ fn table(old_in: &Catalog, old: &TableInfo, new_in: &Catalog, new: &TableInfo) -
     GuessedTable {
         old: place(old_in, old),
         new: place(new_in, new),
+        to_be_made: false,
         certainty: if old.name.eq_ignore_ascii_case(&new.name) {
             Certainty::SameName
         } else {

@@ -12,6 +12,7 @@ use std::collections::HashSet;
 use changeover::rules::Rule;
 use changeover::{TableName, Value};
 
+pub(crate) use self::key::index_over;
 pub use self::key::{KeyIndex, key_choices};
 use crate::catalog::{Catalog, TableInfo};
 use crate::fit::Target;
@@ -239,18 +240,22 @@ fn table_plan<'c>(
     let new = find(&mapping.new, catalogs, old.map(|(_, info)| (mapping, info)), notes);
     let ((old_catalog, old), (new_catalog, new)) = (old?, new?);
     let key = key::columns(mapping, old, notes)?;
-    let columns = columns::canonical(mapping, old, new, &key, notes)?;
-    let key: Vec<KeyPlan> = key::placed(&key, &columns, notes)?;
-    let scope = columns::scope(mapping, all, new, &columns);
     let old_index = key::old_index(&key, old, notes);
-    let new_index = key::new_index(&key, &scope, new, notes);
-    let (old_index, new_index) = (old_index?, new_index?);
+    let Some(columns) = columns::canonical(mapping, old, new, &key, notes) else {
+        // What else is wrong is told at once: whoever mends the columns would meet it next.
+        let _ = key::new_index(&key, mapping.constants().map(|(column, _)| column), new, notes);
+        return None;
+    };
+    let placed: Vec<KeyPlan> = key::placed(&key, &columns, notes)?;
+    let scope = columns::scope(mapping, all, new, &columns);
+    let new_index = key::new_index(&key, scope.iter().map(|(column, _)| column.as_str()), new, notes);
+    let (key, old_index, new_index) = (placed, old_index?, new_index?);
     let (back, kept) = columns::back(mapping, old, new, &key, &columns, notes);
     let route = columns::route(mapping, &columns, new, notes)?;
     let same_order = key::same_order(&key, (old, &old_index), (new, &new_index))
         && old_catalog.utf8_order
         && new_catalog.utf8_order;
-    let rules = columns::rules(mapping, &columns, notes);
+    let rules = columns::rules(mapping, &key, &columns, notes);
     let table = TablePlan {
         name: mapping.name.clone(),
         old: mapping.old.clone(),

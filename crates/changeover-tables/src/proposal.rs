@@ -1,4 +1,8 @@
-//! A new table that isn't there yet, proposed from what the mapping gives it and from the old table's types.
+//! A new table that isn't there yet, proposed from what the mapping gives it and from the old table's definition.
+//!
+//! Whatever of that definition isn't taken over is named in a comment: nobody would miss it before the new side is in use.
+
+mod unique;
 
 use changeover::Value;
 use changeover::mapping::{SetExpr, TableMapping};
@@ -9,11 +13,21 @@ use crate::words::words_of;
 /// Functions whose value is of the kind of their argument, and NULL only if that is.
 const SAME_KIND: [&str; 8] = ["upper", "lower", "trim", "ltrim", "rtrim", "coalesce", "ifnull", "abs"];
 
-/// One line of the definition: a column, or only something to be known.
+/// One line of the definition: a column or a constraint, or only something to be known.
 struct Line {
     column: Option<String>,
     /// Not after `--`: whoever copies the statement may do so as one line.
     comment: Option<String>,
+}
+
+impl Line {
+    const fn sql(sql: String) -> Self {
+        Self { column: Some(sql), comment: None }
+    }
+
+    const fn comment(comment: String) -> Self {
+        Self { column: None, comment: Some(comment) }
+    }
 }
 
 /// A CREATE TABLE for what the mapping gives: the key, what `set` makes, and the old columns that go over under their own
@@ -21,12 +35,28 @@ struct Line {
 #[must_use]
 pub fn proposed_table(mapping: &TableMapping, old: &TableInfo) -> String {
     let mut lines = of_the_old(mapping, old);
-    lines.extend(mapping.set.iter().map(|(name, expr)| set_column(name, expr, old)));
-    let key: Vec<String> = key(mapping, old).iter().map(|name| quoted(name)).collect();
-    if !key.is_empty() {
-        lines.push(Line { column: Some(format!("PRIMARY KEY ({})", key.join(", "))), comment: None });
-    }
-    format!("CREATE TABLE {} (\n{}\n);", quoted(&mapping.new.table), written(&lines))
+    lines.extend(mapping.set.iter().map(|(name, expr)| set_column(mapping, name, expr, old)));
+    lines.extend(unique::constraints(mapping, old));
+    lines.extend(not_taken_over(old));
+    let options = [(old.strict, "STRICT"), (old.without_row_number, "WITHOUT ROWID")];
+    let options: Vec<&str> = options.into_iter().filter_map(|(has, word)| has.then_some(word)).collect();
+    let options = if options.is_empty() { String::new() } else { format!(" {}", options.join(", ")) };
+    format!("CREATE TABLE {} (\n{}\n){options};", quoted(&mapping.new.table), written(&lines))
+}
+
+/// What the definition of the old table has beyond its columns and what is unique.
+fn not_taken_over(old: &TableInfo) -> Vec<Line> {
+    let computed = old.columns.iter().filter(|column| column.generated != Generated::No);
+    let computed = computed.map(|column| format!("{}, which the database computes", column.name));
+    let parents = old.foreign_keys.iter().map(|key| {
+        let to = key.parent_columns.join(", ");
+        let to = if to.is_empty() { String::new() } else { format!(" ({to})") };
+        format!("FOREIGN KEY ({}) REFERENCES {}{to}", key.columns.join(", "), key.parent)
+    });
+    let indexes = old.indexes.iter().map(|index| format!("the index {index}"));
+    let triggers = old.triggers.iter().map(|trigger| format!("the trigger {}", trigger.name));
+    let all = computed.chain(old.clauses.iter().cloned()).chain(parents).chain(indexes).chain(triggers);
+    all.map(|what| Line::comment(format!("not taken over: {what}"))).collect()
 }
 
 /// The old table's columns, but for those that go over under another name.
@@ -45,13 +75,30 @@ fn of_the_old(mapping: &TableMapping, old: &TableInfo) -> Vec<Line> {
             if !comes_back && !used_by.1 {
                 let comment =
                     format!("{} is used by {}: a column of its own, if it is wanted", column.name, used_by.0);
-                lines.push(Line { column: None, comment: Some(comment) });
+                lines.push(Line::comment(comment));
             }
             continue;
         }
-        lines.push(Line { column: Some(format!("{}{}", quoted(name), typed(column, true))), comment: None });
+        lines.push(Line::sql(format!("{}{}", quoted(name), whole(mapping, column, old))));
     }
     lines
+}
+
+/// The name under which an old column goes over as it is, if it does.
+fn goes_over_as(mapping: &TableMapping, old: &TableInfo, column: &str) -> Option<String> {
+    if let Some(part) = mapping.key.iter().find(|part| part.old.eq_ignore_ascii_case(column)) {
+        return Some(part.new.clone());
+    }
+    let renamed = mapping.set.iter().find(|(_, expr)| match expr {
+        SetExpr::Sql(sql) => bare(sql).eq_ignore_ascii_case(column),
+        SetExpr::Const(_) => false,
+    });
+    if let Some((name, _)) = renamed {
+        return Some(name.clone());
+    }
+    let made_of_else = mapping.set.iter().any(|(name, _)| name.eq_ignore_ascii_case(column));
+    let own = old.column(column).filter(|column| column.generated == Generated::No)?;
+    (!made_of_else && used_by(mapping, old, column).is_none()).then(|| own.name.clone())
 }
 
 /// The `set` column that an old column goes into, and whether it does so as a whole.
@@ -66,15 +113,18 @@ fn used_by<'m>(mapping: &'m TableMapping, old: &TableInfo, column: &str) -> Opti
     uses.max_by_key(|(_, whole)| *whole)
 }
 
-fn set_column(name: &str, expr: &SetExpr, old: &TableInfo) -> Line {
+fn set_column(mapping: &TableMapping, name: &str, expr: &SetExpr, old: &TableInfo) -> Line {
+    // A STRICT table's columns all have a type.
+    let any = || if old.strict { " ANY" } else { "" }.to_owned();
     let (declared, comment) = match expr {
         SetExpr::Const(Value::Int(_)) => (" INTEGER NOT NULL".to_owned(), None),
         SetExpr::Const(Value::Text(_)) => (" TEXT NOT NULL".to_owned(), None),
         SetExpr::Const(Value::Real(_)) => (" REAL NOT NULL".to_owned(), None),
-        SetExpr::Const(_) => (String::new(), Some("its type is to be chosen".to_owned())),
-        SetExpr::Sql(sql) => match of_one(sql, old) {
-            Some((column, null_alike)) => (typed(column, null_alike), None),
-            None => (String::new(), Some(format!("its type is to be chosen: {sql}"))),
+        SetExpr::Const(_) => (any(), Some("its type is to be chosen".to_owned())),
+        SetExpr::Sql(sql) => match (old.column(&bare(sql)), of_one(sql, old)) {
+            (Some(same), _) => (whole(mapping, same, old), None),
+            (None, Some((column, null_alike))) => (typed(column, null_alike), None),
+            (None, None) => (any(), Some(format!("its type is to be chosen: {sql}"))),
         },
     };
     Line { column: Some(format!("{}{declared}", quoted(name))), comment }
@@ -84,11 +134,6 @@ fn set_column(name: &str, expr: &SetExpr, old: &TableInfo) -> Line {
 /// just where that is.
 fn of_one<'o>(sql: &str, old: &'o TableInfo) -> Option<(&'o ColumnInfo, bool)> {
     let sql = sql.trim();
-    let bare = |text: &str| {
-        let text = text.trim();
-        let inner = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-        inner.map_or_else(|| text.to_owned(), |inner| inner.replace("\"\"", "\""))
-    };
     if let Some(column) = old.column(&bare(sql)) {
         return Some((column, true));
     }
@@ -110,19 +155,46 @@ fn typed(column: &ColumnInfo, null_alike: bool) -> String {
     format!("{declared}{not_null}")
 }
 
-/// The new side's key: a constant leads it, by which another mapping's rows are told apart.
-fn key(mapping: &TableMapping, old: &TableInfo) -> Vec<String> {
-    let mut key: Vec<String> = if mapping.key.is_empty() {
-        old.primary_key.clone()
-    } else {
-        mapping.key.iter().map(|part| part.new.clone()).collect()
-    };
-    for (name, _) in mapping.constants() {
-        if key.iter().all(|known| known != name) {
-            key.insert(0, name.to_owned());
-        }
+/// A column's name that is all of an expression, without its quotes.
+fn bare(sql: &str) -> String {
+    let sql = sql.trim();
+    let inner = sql.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    inner.map_or_else(|| sql.to_owned(), |inner| inner.replace("\"\"", "\""))
+}
+
+/// All that is said of a column that goes over as it is.
+fn whole(mapping: &TableMapping, column: &ColumnInfo, old: &TableInfo) -> String {
+    if unique::row_number(mapping, old).is_some_and(|number| number == column.name) {
+        let counts = if old.counter.is_some() { " AUTOINCREMENT" } else { "" };
+        return format!(" INTEGER PRIMARY KEY{counts}");
     }
-    key
+    let mut said = typed(column, true);
+    if let Some(default) = &column.default {
+        said.push_str(&format!(" DEFAULT {}", default_sql(default)));
+    }
+    if !column.collation.is_empty() && !column.collation.eq_ignore_ascii_case("BINARY") {
+        said.push_str(&collate(&column.collation));
+    }
+    said
+}
+
+fn collate(collation: &str) -> String {
+    let is_word = collation.chars().all(|c| c.is_ascii_alphabetic());
+    if is_word { format!(" COLLATE {collation}") } else { format!(" COLLATE {}", quoted(collation)) }
+}
+
+/// A default as it may stand in a definition: the catalogue has an expression without its parentheses.
+fn default_sql(default: &str) -> String {
+    let is_one_text = ['\'', '"'].iter().any(|quote| {
+        let inner = default.strip_prefix(*quote).and_then(|rest| rest.strip_suffix(*quote));
+        inner.is_some_and(|inner| !inner.replace(&format!("{quote}{quote}"), "").contains(*quote))
+    });
+    let is_word = default.chars().all(|c| c.is_alphanumeric() || c == '_');
+    if is_one_text || is_word || default.parse::<f64>().is_ok() {
+        default.to_owned()
+    } else {
+        format!("({default})")
+    }
 }
 
 fn written(lines: &[Line]) -> String {
@@ -172,6 +244,8 @@ mod tests {
             ],
             primary_key: vec!["id".into()],
             unique: Vec::new(),
+            indexes: Vec::new(),
+            clauses: Vec::new(),
             foreign_keys: Vec::new(),
             triggers: Vec::new(),
             counter: None,

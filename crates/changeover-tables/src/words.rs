@@ -161,3 +161,8 @@ const fn takes_all(from: Domain, to: Domain) -> bool {
 pub(crate) fn words_of(sql: &str) -> impl Iterator<Item = &str> {
     sql.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|word| !word.is_empty())
 }
+
+/// Whether an expression looks into other rows, and so can't be tried with one alone.
+pub(crate) fn looks_elsewhere(sql: &str) -> bool {
+    words_of(sql).any(|word| word.eq_ignore_ascii_case("select"))
+}

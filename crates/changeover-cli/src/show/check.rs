@@ -51,7 +51,8 @@ fn verdict(report: &CheckReport) -> String {
         let tables = words::counted(report.missing.len() as u64, "new table");
         return format!("It can't be run like this: {tables} missing; the CREATE TABLE stands above.");
     }
-    let troubles = report.data.iter().flat_map(|data| kinds(data).into_iter().flat_map(|(_, list)| list));
+    let in_the_way = |data| kinds(data).into_iter().filter(|(what, _)| !is_of_the_way_back(what));
+    let troubles = report.data.iter().flat_map(|data| in_the_way(data).flat_map(|(_, list)| list));
     let rows = words::counted(troubles.map(|trouble| trouble.rows).sum(), "row");
     format!("{rows} in the way: a copy would name them, and the gates stay shut until they are mended.")
 }
@@ -105,7 +106,8 @@ fn rows(report: &CheckReport, spec: &Spec, terminal: &Terminal) -> String {
                     words::counted(trouble.rows, "row"),
                     words::one_line(&trouble.why)
                 );
-                let line = if what == BACKWARD { terminal.out.warn(line) } else { terminal.out.bad(line) };
+                let line =
+                    if is_of_the_way_back(what) { terminal.out.warn(line) } else { terminal.out.bad(line) };
                 text.push_str(&block::paragraph(&line, 4, terminal));
                 let examples = examples(trouble, data, spec);
                 text.push_str(&block::paragraph(&format!("as in {}", examples.join(", ")), 6, terminal));
@@ -116,13 +118,20 @@ fn rows(report: &CheckReport, spec: &Spec, terminal: &Terminal) -> String {
 }
 
 const BACKWARD: &str = "doesn't come back";
+const OTHERWISE: &str = "would come back otherwise";
 
-fn kinds(data: &TableData) -> [(&'static str, &[Trouble]); 4] {
+/// Such rows keep nothing from going forward.
+fn is_of_the_way_back(what: &str) -> bool {
+    [BACKWARD, OTHERWISE].contains(&what)
+}
+
+fn kinds(data: &TableData) -> [(&'static str, &[Trouble]); 5] {
     [
         ("can't be carried", &data.forward),
         ("would be there twice", &data.duplicates),
         ("has a key of another mapping's row", &data.collisions),
         (BACKWARD, &data.backward),
+        (OTHERWISE, &data.otherwise),
     ]
 }
 
@@ -135,11 +144,14 @@ fn examples(trouble: &Trouble, data: &TableData, spec: &Spec) -> Vec<String> {
     trouble
         .examples
         .iter()
-        .map(|example| match &example.value {
-            Some(value) if !hidden => {
-                format!("{} with {}", key(&example.key), words::one_line(&value.to_string()))
+        .map(|example| {
+            let (key, line) =
+                (key(&example.key), |value: &changeover::Value| words::one_line(&value.to_string()));
+            match (&example.value, &example.comes_back) {
+                (Some(value), Some(back)) if !hidden => format!("{key}: {} as {}", line(value), line(back)),
+                (Some(value), None) if !hidden => format!("{key} with {}", line(value)),
+                _ => key,
             }
-            _ => key(&example.key),
         })
         .collect()
 }
@@ -173,6 +185,7 @@ fn as_json(report: &CheckReport, spec: &Spec, data: bool) -> Value {
                 "duplicates": of(&data.duplicates, data),
                 "collisions": of(&data.collisions, data),
                 "backward": of(&data.backward, data),
+                "otherwise": of(&data.otherwise, data),
             })
         })
         .collect();

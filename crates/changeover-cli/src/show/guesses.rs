@@ -54,6 +54,9 @@ pub(crate) fn show(guesses: &Guesses, name: &str, file: &Path, terminal: &Termin
             words::one_line(&one.name)
         ));
     }
+    if guesses.tables.iter().any(|guessed| guessed.to_be_made) {
+        terminal.say("The new side has no tables yet: check proposes one for each of the old side's.");
+    }
     for guessed in guesses.tables.iter().filter(|guessed| guessed.key.is_empty()) {
         let told = format!("Not moved before you decide its key: {}. {}", guessed.old, guessed.key_note);
         terminal.say(terminal.err.warn(words::one_line(&told)));
@@ -88,6 +91,7 @@ fn as_json(guesses: &Guesses, name: &str, file: &Path) -> Value {
             json!({
                 "old": guessed.old.to_string(),
                 "new": guessed.new.to_string(),
+                "to_be_made": guessed.to_be_made,
                 "certainty": certainty(guessed.certainty),
                 "key_note": guessed.key_note,
                 "key": guessed.key.iter().map(|part| json!({ "old": part.old, "new": part.new })).collect::<Vec<_>>(),

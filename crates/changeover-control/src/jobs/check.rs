@@ -93,6 +93,9 @@ pub async fn check(spec: &Spec, data: bool) -> Result<CheckReport, ControlError>
         });
     }
     if is_sound {
+        for store in stores.values() {
+            findings.extend(store.check_way_back(&connected.plan.tables).await?);
+        }
         let sides = connected.sides(&spec.name).await?;
         for (table, rows) in sides.occupied().await? {
             findings.push(Finding {

@@ -4,7 +4,7 @@ use changeover::Value;
 use changeover::rules::{Rule, RuleKind};
 
 use super::{BackPlan, ColumnPlan, KeyPlan, Notes, Route, Severity, Source};
-use crate::catalog::{ColumnInfo, Generated, TableInfo};
+use crate::catalog::{ColumnInfo, Domain, Generated, TableInfo};
 use crate::fit::Target;
 use crate::mapping::{KeyColumn, SetExpr, TableMapping};
 
@@ -219,21 +219,56 @@ pub(super) fn back(
     (image, kept)
 }
 
-/// The rules, with their columns as the new table spells them. One over a column that isn't carried is told, and does nothing.
-pub(super) fn rules(mapping: &TableMapping, columns: &[ColumnPlan], notes: &mut Notes) -> Vec<Rule> {
+/// The rules, with their columns as the new table spells them. One that does nothing is told.
+pub(super) fn rules(
+    mapping: &TableMapping,
+    key: &[KeyPlan],
+    columns: &[ColumnPlan],
+    notes: &mut Notes,
+) -> Vec<Rule> {
     let mut kept = Vec::new();
+    let mut idle = |rule: &Rule, what: String, remedy: &str| {
+        notes.add(Severity::Warning, Some(&rule.column), what, remedy);
+    };
     for rule in &mapping.rules {
-        match columns.iter().find(|c| c.target.column.eq_ignore_ascii_case(&rule.column)) {
-            Some(column) => kept.push(Rule { column: column.target.column.clone(), kind: rule.kind.clone() }),
-            None => notes.add(
-                Severity::Warning,
-                Some(&rule.column),
-                format!("a rule is for {}, which isn't carried, and so isn't compared", rule.column),
-                "take the rule out",
-            ),
+        let Some(column) = columns.iter().find(|c| c.target.column.eq_ignore_ascii_case(&rule.column)) else {
+            let what = format!("a rule is for {}, which isn't carried, and so isn't compared", rule.column);
+            idle(rule, what, "take the rule out");
+            continue;
+        };
+        let name = &column.target.column;
+        if rule.kind != RuleKind::Carry && key.iter().any(|part| part.new == *name) {
+            let what = format!(
+                "`rules`: {name} is the key's, and rows are found by its exact value: this rule does nothing"
+            );
+            idle(rule, what, "take the rule out");
+            continue;
         }
+        if let Some(for_what) = never_asked(rule, column, mapping) {
+            let holds = column.target.domain.name();
+            let what =
+                format!("`rules`: this one is for {for_what}, and {name} holds {holds}: it does nothing");
+            idle(rule, what, "take the rule out; numbers may differ by tolerance = …");
+        }
+        kept.push(Rule { column: name.clone(), kind: rule.kind.clone() });
     }
     kept
+}
+
+/// What a rule is for, where its column never holds that.
+fn never_asked(rule: &Rule, column: &ColumnPlan, mapping: &TableMapping) -> Option<&'static str> {
+    let carried = mapping
+        .rules
+        .iter()
+        .any(|other| other.kind == RuleKind::Carry && other.column.eq_ignore_ascii_case(&rule.column));
+    match (&rule.kind, column.target.domain) {
+        _ if carried => None,
+        (RuleKind::Round(_), Domain::Integer | Domain::Real | Domain::Number | Domain::Bytes) => {
+            Some("timestamps as text")
+        }
+        (RuleKind::Tolerance(_), Domain::Bytes) => Some("numbers"),
+        _ => None,
+    }
 }
 
 /// By which column rows are put into slots.

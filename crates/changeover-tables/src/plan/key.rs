@@ -1,7 +1,5 @@
 //! The key of a mapping: which columns, and by which unique index each side finds a row.
 
-use changeover::Value;
-
 use super::{ColumnPlan, KeyPlan, Notes, Source};
 use crate::catalog::{IndexPart, TableInfo, UniqueIndex};
 use crate::mapping::{KeyColumn, TableMapping};
@@ -62,42 +60,46 @@ pub(super) fn placed(key: &[KeyColumn], columns: &[ColumnPlan], notes: &mut Note
     Some(placed)
 }
 
-pub(super) fn old_index(key: &[KeyPlan], old: &TableInfo, notes: &mut Notes) -> Option<KeyIndex> {
+pub(super) fn old_index(key: &[KeyColumn], old: &TableInfo, notes: &mut Notes) -> Option<KeyIndex> {
     let names: Vec<&str> = key.iter().map(|part| part.old.as_str()).collect();
-    let found = index_over(old, &names, &[]);
-    if found.is_none() {
-        notes.error(
-            None,
-            format!("no unique index of the old table {} is over the key ({})", old.name, names.join(", ")),
-            no_key_remedy(old),
-        );
-    }
-    found
+    unique_over(old, "old", &names, &[], notes)
 }
 
-pub(super) fn new_index(
-    key: &[KeyPlan],
-    scope: &[(String, Value)],
+pub(super) fn new_index<'n>(
+    key: &[KeyColumn],
+    constants: impl Iterator<Item = &'n str>,
     new: &TableInfo,
     notes: &mut Notes,
 ) -> Option<KeyIndex> {
     let names: Vec<&str> = key.iter().map(|part| part.new.as_str()).collect();
-    let constants: Vec<&str> = scope.iter().map(|(column, _)| column.as_str()).collect();
-    let found = index_over(new, &names, &constants);
+    unique_over(new, "new", &names, &constants.collect::<Vec<_>>(), notes)
+}
+
+fn unique_over(
+    table: &TableInfo,
+    side: &str,
+    key: &[&str],
+    constants: &[&str],
+    notes: &mut Notes,
+) -> Option<KeyIndex> {
+    // That a column isn't there is told by itself.
+    if key.iter().any(|name| table.column(name).is_none()) {
+        return None;
+    }
+    let found = index_over(table, key, constants);
     if found.is_none() {
-        let mut all = names;
-        all.extend(constants);
+        let all = key.iter().chain(constants).copied().collect::<Vec<_>>().join(", ");
         notes.error(
             None,
-            format!("no unique index of the new table {} is over the key ({})", new.name, all.join(", ")),
-            no_key_remedy(new),
+            format!("`key`: no unique index of the {side} table {} is over the key ({all})", table.name),
+            no_key_remedy(table),
         );
     }
     found
 }
 
 /// The unique index over all of these columns, and else only over constants; the primary key if it is one.
-fn index_over(table: &TableInfo, key: &[&str], constants: &[&str]) -> Option<KeyIndex> {
+pub(crate) fn index_over(table: &TableInfo, key: &[&str], constants: &[&str]) -> Option<KeyIndex> {
     table.unique.iter().find_map(|index| fits(index, key, constants))
 }
 

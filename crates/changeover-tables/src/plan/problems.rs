@@ -4,7 +4,7 @@ use changeover::Side;
 
 use super::{Finding, Mirroring, Notes, Severity, Source, TablePlan};
 use crate::catalog::{Catalog, IndexPart, TableInfo, TableKind};
-use crate::words::words_of;
+use crate::words::{looks_elsewhere, words_of};
 use changeover::mapping::{SetExpr, TableMapping};
 
 /// Looks at one mapping.
@@ -205,7 +205,7 @@ fn expressions(mapping: &TableMapping, notes: &mut Notes) {
                 "use an expression over the row's own columns",
             );
         }
-        if has(&["select"]).is_some() {
+        if looks_elsewhere(sql) {
             notes.add(
                 Severity::Warning,
                 column,

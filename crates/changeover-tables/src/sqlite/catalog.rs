@@ -84,6 +84,8 @@ fn table(
         columns,
         primary_key,
         unique,
+        indexes: plain_indexes(connection, name)?,
+        clauses: clauses(connection, name)?,
         foreign_keys: foreign_keys(connection, name)?,
         triggers: triggers(connection, name)?,
         counter,
@@ -227,6 +229,23 @@ fn unique(table: &str, mut indexes: Vec<UniqueIndex>, row_number: Option<&String
         indexes.insert(0, own);
     }
     indexes
+}
+
+fn plain_indexes(connection: &Connection, table: &str) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare(
+        "SELECT name FROM pragma_index_list(?1) WHERE NOT \"unique\" \
+         AND name NOT LIKE 'changeover\\_%' ESCAPE '\\' ORDER BY name",
+    )?;
+    statement.query_map([table], |row| row.get(0))?.collect()
+}
+
+fn clauses(connection: &Connection, table: &str) -> rusqlite::Result<Vec<String>> {
+    let sql: Option<String> = connection.query_row(
+        "SELECT max(sql) FROM sqlite_schema WHERE type = 'table' AND lower(name) = lower(?1)",
+        [table],
+        |row| row.get(0),
+    )?;
+    Ok(sql.as_deref().map(sql::table_clauses).unwrap_or_default())
 }
 
 fn foreign_keys(connection: &Connection, table: &str) -> rusqlite::Result<Vec<ForeignKey>> {

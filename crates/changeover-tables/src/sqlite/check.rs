@@ -151,6 +151,10 @@ impl Duplicates for SqliteStore {
             })
             .await
     }
+
+    async fn otherwise(&self, plan: &TablePlan) -> Result<Vec<Trouble>, StoreError> {
+        self.come_back_otherwise(plan).await
+    }
 }
 
 /// Rows whose canonical values are the same in a unique index of the new table. SQLite sorts them, on disk if need be.
@@ -193,7 +197,7 @@ fn duplicates(
     let mut shown = Vec::new();
     while let Some(row) = rows.next()? {
         let key: Key = table.logged_key(connection, raw_key(row, table.key.len())?)?;
-        shown.push(Example { key, value: None });
+        shown.push(Example { key, value: None, comes_back: None });
     }
     Ok(Some(Trouble {
         column: Some(names.join(", ")),

@@ -50,10 +50,20 @@ pub(super) fn run(
     (range, image, budget): (&KeyRange, Image, BatchBudget),
     sender: RowSender,
 ) {
-    let Some(image) = table.image(image) else {
-        sender.fail_blocking(no_back(place));
-        return;
-    };
+    match table.image(image) {
+        Some(image) => run_image(connection, table, place, (range, image, budget), sender),
+        None => sender.fail_blocking(no_back(place)),
+    }
+}
+
+/// [`run`], for any image of the table's rows.
+pub(super) fn run_image(
+    connection: &Connection,
+    table: &SideTable,
+    place: &Place,
+    (range, image, budget): (&KeyRange, &ImageSql, BatchBudget),
+    sender: RowSender,
+) {
     let (batch, used) = (RowBatch::default(), Vec::new());
     let mut scan = Scan { connection, table, image, budget, place, sender, batch, bytes: 0, used };
     let ended = connection.execute_batch("BEGIN").map_err(Stop::from).and_then(|()| scan.all(range));

@@ -81,7 +81,7 @@ pub(super) struct KeyColumn {
 }
 
 /// The SQL of an image, and how its columns are made of what SQLite answers.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct ImageSql {
     /// The select list: the key's columns as they are, then the expressions.
     pub(super) select: String,
@@ -90,7 +90,7 @@ pub(super) struct ImageSql {
 }
 
 /// Where a column of an image is in SQLite's answer.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct ImageColumn {
     /// Its position.
     pub(super) at: usize,
@@ -98,6 +98,20 @@ pub(super) struct ImageColumn {
     pub(super) target: Option<Target>,
     /// Whether that column changes values as it stores them, other than the one that they come from.
     pub(super) converts: bool,
+}
+
+impl ImageSql {
+    /// The same with these columns of the side's own after it, as they are stored.
+    pub(super) fn beside<'c>(&self, own: impl Iterator<Item = &'c str>) -> Self {
+        let mut wider = self.clone();
+        let from = self.columns.iter().map(|column| column.at + 1).max().unwrap_or_default();
+        for (n, column) in own.enumerate() {
+            wider.select.push_str(", ");
+            wider.select.push_str(&name(column));
+            wider.columns.push(ImageColumn { at: from + n, target: None, converts: false });
+        }
+        wider
+    }
 }
 
 impl SideTable {

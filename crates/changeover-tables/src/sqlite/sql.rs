@@ -173,6 +173,36 @@ pub fn index_parts(sql: &str) -> (Vec<String>, Option<String>) {
     (parts, condition)
 }
 
+/// What a `CREATE TABLE` says of its rows beyond columns, keys and types: each CHECK and each ON CONFLICT, as it was written.
+#[must_use]
+pub fn table_clauses(sql: &str) -> Vec<String> {
+    let tokens = tokens(sql);
+    let is = |at: usize, word: &str| matches!(tokens.get(at), Some((Token::Word(w), ..)) if w.eq_ignore_ascii_case(word));
+    let mut clauses = Vec::new();
+    let mut depth = 0_usize;
+    let mut check = None;
+    for (at, (token, begin, end)) in tokens.iter().enumerate() {
+        match token {
+            Token::Open => depth += 1,
+            Token::Close => {
+                depth = depth.saturating_sub(1);
+                if depth == 1
+                    && let Some(from) = check.take()
+                {
+                    clauses.push(sql[from..*end].to_owned());
+                }
+            }
+            Token::Word(_) if depth == 1 && is(at, "check") => check = Some(*begin),
+            Token::Word(_) if depth == 1 && is(at, "on") && is(at + 1, "conflict") => {
+                let end = tokens.get(at + 2).map_or(sql.len(), |(.., end)| *end);
+                clauses.push(sql[*begin..end].to_owned());
+            }
+            _ => {}
+        }
+    }
+    clauses
+}
+
 /// An index part without its `ASC`, `DESC` and `COLLATE`, which SQLite lists.
 fn strip_order(part: &str) -> String {
     let tokens = tokens(part);
@@ -215,6 +245,15 @@ mod tests {
         );
         assert_eq!(parts, ["lower(a || ',)')", "b", "coalesce(c, (1))"]);
         assert_eq!(condition.as_deref(), Some("d IS NOT NULL -- (end"));
+    }
+
+    #[test]
+    fn a_tables_clauses_are_found_between_its_columns_and_nowhere_else() {
+        let clauses = table_clauses(
+            "CREATE TABLE t (\"check\" INT CHECK (\"check\" > (0)) DEFAULT (iif(1, 2, 3)), -- CHECK (no)\n \
+             b TEXT UNIQUE ON CONFLICT REPLACE REFERENCES p ON DELETE CASCADE, c AS (b || ' check (x)'), CHECK(b <> ')'))",
+        );
+        assert_eq!(clauses, ["CHECK (\"check\" > (0))", "ON CONFLICT REPLACE", "CHECK(b <> ')')"]);
     }
 
     #[test]
