@@ -219,7 +219,36 @@ fn add(tables: &mut Vec<(String, OwnershipScope)>, table: &str, scope: Ownership
     tables.push((table.to_owned(), scope));
 }
 
-pub(crate) fn sqlite_path(url: &StoreUrl) -> Result<PathBuf, ControlError> {
+/// The databases of a side, each by its store's name, without a plan: the tables may not be what the spec says.
+pub(crate) async fn databases_of(
+    spec: &Spec,
+    side: Side,
+) -> Vec<(String, Result<Arc<SqliteDatabase>, ControlError>)> {
+    let used = |name: &str| {
+        spec.tables.iter().any(|table| match side {
+            Side::Old => table.old.store == name,
+            Side::New => table.new.store == name,
+        })
+    };
+    let urls = match spec.resolve_stores() {
+        Ok(urls) => urls,
+        Err(errors) => return vec![(spec.name.clone(), Err(ControlError::Spec(errors.to_string())))],
+    };
+    let mut all = Vec::new();
+    for (name, url) in urls.into_iter().filter(|(name, _)| used(name)) {
+        let database = match sqlite_path(&url) {
+            Ok(path) => {
+                let opened = SqliteDatabase::open(name.clone(), &path, SqliteOptions::default()).await;
+                opened.map_err(Into::into)
+            }
+            Err(error) => Err(error),
+        };
+        all.push((name, database));
+    }
+    all
+}
+
+fn sqlite_path(url: &StoreUrl) -> Result<PathBuf, ControlError> {
     match url {
         StoreUrl::Sqlite { path } => Ok(path.clone()),
         other => Err(ControlError::Spec(format!("{other}: this build opens SQLite databases"))),

@@ -2,11 +2,15 @@
 
 use std::path::Path;
 
+use changeover::Side;
+use changeover_api::Spec;
 use changeover_protocol::{Control, Millis, Phase};
+use changeover_tables::sqlite::remove_migration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::barrier;
+use crate::connect::databases_of;
 use crate::error::ControlError;
 use crate::state::{SqliteState, StateStore};
 
@@ -24,6 +28,37 @@ pub async fn over(path: &Path, migration: &str) -> Result<Option<ControlError>, 
     let Some((_, record)) = barrier::load(&state).await? else { return Ok(None) };
     let is_done = state.setting(RETIRED).await?.is_some();
     Ok(refusal(&record, migration, Some(path)).filter(|_| is_done))
+}
+
+/// Ends what a kill in the midst of the end has left: the old tables have their last names already, so that no plan can be
+/// made of them, and only what is installed is still to go. That it is over, then.
+///
+/// # Errors
+/// If the state or a database can't be read or written.
+pub(crate) async fn finish(path: &Path, spec: &Spec) -> Result<Option<ControlError>, ControlError> {
+    let Some(state) = SqliteState::open_existing(path, &spec.name).await? else { return Ok(None) };
+    let Some((_, record)) = barrier::load(&state).await? else { return Ok(None) };
+    let Some(over) = refusal(&record, &spec.name, Some(path)) else { return Ok(None) };
+    let mut renamed = Vec::new();
+    for (store, database) in databases_of(spec, Side::Old).await {
+        let catalog = database?.catalog().await?;
+        for table in spec.tables.iter().filter(|table| table.old.store == store) {
+            let (now, last) = (&table.old.table, format!("{}_retired", table.old.table));
+            if catalog.table(None, now).is_none() && catalog.table(None, &last).is_some() {
+                renamed.push(format!("{now} is {last} now"));
+            }
+        }
+    }
+    if renamed.is_empty() {
+        return Ok(None);
+    }
+    for side in [Side::Old, Side::New] {
+        for (_, database) in databases_of(spec, side).await {
+            remove_migration(&database?, &spec.name).await?;
+        }
+    }
+    state.set(RETIRED, Some(&renamed.join("\n"))).await?;
+    Ok(Some(over))
 }
 
 /// What is said of a retired migration; nothing of one that isn't.

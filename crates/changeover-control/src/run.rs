@@ -23,7 +23,7 @@ use crate::error::ControlError;
 use crate::files::{self, FileLock, Taken};
 use crate::flag::FlagFile;
 use crate::neighbours;
-use crate::over::over;
+use crate::over::{self, over};
 use crate::rights;
 use crate::secret;
 use crate::state::{AuditKind, SqliteState};
@@ -108,6 +108,9 @@ impl Run {
         let run_file = RunFile::path_of(spec.folder(), &spec.name);
         let holder = format!("changeover run of `{}`, process {}", spec.name, watchdog.process());
         let state_lock = lock_state(&state_path, &holder).await?;
+        if let Some(over) = over::finish(&state_path, &spec).await? {
+            return Err(over);
+        }
         // After that lock: another run of this migration is told by its process, and not by its port.
         let bound = Bound::listen_within(&listen, PORT_WITHIN).await?;
         let plan = Plan::of(spec);

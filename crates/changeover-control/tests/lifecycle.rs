@@ -13,7 +13,7 @@ use changeover::faults::{Fault, FaultPlan, PausedAt};
 use changeover_control::Run;
 use changeover_protocol::fault::FaultPoint;
 use changeover_protocol::{Phase, Share};
-use common::{World, Writer, forward, until};
+use common::{World, Writer, forward, no_bake, until};
 
 /// The sides are equal once the logs are drained.
 async fn equal(world: &World) {
@@ -152,7 +152,7 @@ async fn after_a_way_back_to_old_the_new_side_refuses_stragglers_until_the_next_
     assert!(straggle(&world).is_err(), "after a restart");
     let paused = PausedAt::default();
     let plan = FaultPlan::new().with(FaultPoint::ChunkRead, 1, Fault::Pause(paused.clone())).install();
-    let begun = run.conductor().advance(None, Share::ALL, &common::no_bake()).await.unwrap();
+    let begun = run.conductor().advance(None, Share::ALL, &no_bake()).await.unwrap();
     assert!(begun.under_way, "{begun:?}");
     paused.reached().await;
     let back = run.conductor().rollback(None, Share::ALL, None).await.unwrap();
@@ -315,5 +315,30 @@ async fn back_from_new_to_shadow_the_mirror_goes_on_with_either_mirror() {
         world.open("old.db").execute("UPDATE bookings SET seats = 3 WHERE id = 30", []).unwrap();
         until("the old side leads", async || world.rows("new")[&30].1 == 3).await;
         run.stop().await;
+    }
+}
+
+/// The old table has its last name, and nobody has noted it: there is no table to plan by, and still something to remove.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_between_the_old_tables_last_name_and_its_note_is_made_good_by_the_next_run() {
+    let world = World::new(20);
+    let run = world.run().await;
+    for phase in [Phase::Shadow, Phase::ReverseShadow, Phase::New] {
+        forward(run.conductor(), phase).await;
+    }
+    run.conductor().advance(Some(Phase::Retired), Share::ALL, &no_bake()).await.unwrap();
+    run.stop().await;
+    // As it stands between the two.
+    let state = rusqlite::Connection::open(world.spec().state_path()).unwrap();
+    assert_eq!(state.execute("DELETE FROM setting WHERE name = 'retired'", []).unwrap(), 1);
+    drop(state);
+    world
+        .open("new.db")
+        .execute_batch("CREATE TRIGGER \"changeover_insert_new:bookings:bookings\" AFTER INSERT ON booking BEGIN SELECT 1; END")
+        .unwrap();
+    for _ in 0..2 {
+        let error = Run::start(world.options()).await.unwrap_err();
+        assert!(error.to_string().contains("is over"), "{error}");
+        assert_eq!(world.installed("new.db"), Vec::<String>::new());
     }
 }

@@ -11,13 +11,13 @@ use changeover_api::Spec;
 use changeover_api::wire::Moved;
 use changeover_protocol::moves::{Mirror, WayBack};
 use changeover_protocol::{Control, Millis, Phase, Place, Target};
-use changeover_tables::sqlite::{SqliteDatabase, SqliteOptions, installed, remove_migration};
+use changeover_tables::sqlite::{installed, remove_migration};
 
 use crate::asked::{Asked, asked};
 use crate::barrier;
 use crate::clock::Clock;
 use crate::conductor::{DISAGREES, FENCE_OWED, left_behind};
-use crate::connect::sqlite_path;
+use crate::connect::databases_of;
 use crate::error::ControlError;
 use crate::flag;
 use crate::run::lock_state;
@@ -39,7 +39,7 @@ pub async fn abandon(spec: &Spec, state: &Path, file: &Path) -> Result<Moved, Co
     check(&record)?;
     let why = new_side_is_gone(spec).await?;
     left_behind::exposure(file, Side::New, &why)?;
-    for (name, database) in opened(spec, Side::Old).await {
+    for (name, database) in databases_of(spec, Side::Old).await {
         remove_migration(&database?, &spec.name).await.map_err(|error| {
             ControlError::Refused(format!("the old side ({name}) can't be opened: {error}"))
         })?;
@@ -88,37 +88,9 @@ fn check(record: &Control) -> Result<(), ControlError> {
     }
 }
 
-/// The databases of a side, each by its store's name.
-async fn opened(
-    spec: &Spec,
-    side: Side,
-) -> Vec<(String, Result<std::sync::Arc<SqliteDatabase>, ControlError>)> {
-    let used = |name: &str| {
-        spec.tables.iter().any(|table| match side {
-            Side::Old => table.old.store == name,
-            Side::New => table.new.store == name,
-        })
-    };
-    let urls = match spec.resolve_stores() {
-        Ok(urls) => urls,
-        Err(errors) => return vec![(spec.name.clone(), Err(ControlError::Spec(errors.to_string())))],
-    };
-    let mut all = Vec::new();
-    for (name, url) in urls.into_iter().filter(|(name, _)| used(name)) {
-        let database = match sqlite_path(&url) {
-            Ok(path) => {
-                SqliteDatabase::open(name.clone(), &path, SqliteOptions::default()).await.map_err(Into::into)
-            }
-            Err(error) => Err(error),
-        };
-        all.push((name, database));
-    }
-    all
-}
-
 /// In which way a database of the new side is gone: it can't be opened, or has nothing of this migration's.
 async fn new_side_is_gone(spec: &Spec) -> Result<String, ControlError> {
-    for (name, database) in opened(spec, Side::New).await {
+    for (name, database) in databases_of(spec, Side::New).await {
         let things = match database {
             Ok(database) => installed(&database).await.map_err(ControlError::from),
             Err(error) => Err(error),
