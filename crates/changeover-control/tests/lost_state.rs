@@ -302,6 +302,7 @@ async fn with_dual_write_nothing_is_repaired_before_the_instances_are_heard() {
     let run = world.run().await;
     let (_bookings, held) = instance(&world, &run).await;
     forward(run.conductor(), Phase::Shadow).await;
+    until("the copy is verified", async || common::status(&run).await.verification.counts).await;
     world.open("new.db").execute("UPDATE booking SET seats = 4711 WHERE booking_id = 7", []).unwrap();
     run.stop().await;
     let error = jobs::verify(&world.spec(), None, true, &mut |_| {}).await.unwrap_err().to_string();
