@@ -11,7 +11,9 @@ use changeover_api::wire::{
     VerificationStatus,
 };
 use changeover_protocol::gate::{self, Evidence, Stuck, Verdict};
-use changeover_protocol::moves::{RollbackFacts, RollbackKind, RollbackSafety, WayBack, rollback_safety};
+use changeover_protocol::moves::{
+    Mirror, RollbackFacts, RollbackKind, RollbackSafety, WayBack, rollback_safety,
+};
 use changeover_protocol::{Control, Millis, Phase, Slot};
 
 use crate::barrier;
@@ -146,10 +148,9 @@ fn facts_without_a_run(control: &Control) -> RollbackFacts {
 
 /// About how long a rollback would take: the barrier, and what is dirty at the rate that was seen.
 fn takes_ms(control: &Control, progress: &Progress, safety: &RollbackSafety) -> Option<u64> {
-    let rate = progress.sync_rate.unwrap_or(2_000.0).max(1.0);
     let dirty = progress.dirty(control.place.phase.step().authority()).unwrap_or(0);
     // Positive and small enough for any rate that is seen.
-    let sync_ms = (dirty as f64 / rate * 1_000.0) as u64;
+    let sync_ms = (dirty as f64 / progress.rate() * 1_000.0) as u64;
     let slowest = control.instances.values().filter_map(|i| i.vitals.slowest_ms).max().unwrap_or(0);
     match safety.kind {
         RollbackKind::Instant => Some(BARRIER_MS + sync_ms + slowest),
@@ -240,7 +241,21 @@ fn next(facts: &Facts<'_>) -> Option<Next> {
     // What isn't carried forward is no matter for the end, which carries nothing.
     let refused = facts.outdated.clone().filter(|_| phase != Phase::Retired);
     let refused = refused.or_else(|| facts.progress.obstacle_forward(facts.now.0));
+    let refused = refused.or_else(|| too_dirty(facts, phase));
     Some(Next { phase, gates: judgement.gates.into_iter().map(GateStatus::from).collect(), refused })
+}
+
+/// That more changes wait for the mirror than a move that crosses would begin with.
+fn too_dirty(facts: &Facts<'_>, to: Phase) -> Option<String> {
+    let authority = facts.control.place.phase.step().authority();
+    if authority == to.step().authority() || facts.plan.settings.mirror != Mirror::Capture {
+        return None;
+    }
+    let dirty = facts.progress.dirty(authority)?;
+    let most = facts.progress.may_wait(facts.plan.settings.hold_budget_ms.0);
+    (dirty > most).then(|| {
+        format!("dirty keys: {dirty} changes wait for the mirror, and about {most} can be drained in the hold: it catches up")
+    })
 }
 
 fn rollback(facts: &Facts<'_>) -> RollbackStatus {

@@ -241,3 +241,33 @@ async fn a_key_that_is_redacted_is_in_no_message() {
     assert!(status.contains("(redacted)") && !status.contains("4711"), "{status}");
     run.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_changes_than_a_hold_can_drain_are_told_before_a_move_is_asked_for() {
+    let world = World::new(10);
+    let run = world.run().await;
+    forward(run.conductor(), Phase::Shadow).await;
+    until("the copy is verified", async || common::status(&run).await.verification.counts).await;
+    // The mirror can't write meanwhile.
+    let blocker = world.open("new.db");
+    blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
+    world
+        .open("old.db")
+        .execute_batch(
+            "INSERT INTO bookings (state, seats) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n \
+             WHERE i < 20000) SELECT 'booked', i % 9 FROM n",
+        )
+        .unwrap();
+    let told = async || {
+        let next = common::status(&run).await.next;
+        next.and_then(|next| next.refused).is_some_and(|why| why.starts_with("dirty keys: 20000"))
+    };
+    until("it is told", told).await;
+    blocker.execute_batch("ROLLBACK").unwrap();
+    until("it has caught up", async || {
+        common::status(&run).await.next.is_some_and(|next| next.refused.is_none())
+    })
+    .await;
+    forward(run.conductor(), Phase::ReverseShadow).await;
+    run.stop().await;
+}

@@ -101,6 +101,9 @@ const ALERTS: usize = 20;
 /// And for how long after it was so last.
 const ALERT_KEPT_MS: u64 = 3_600_000;
 
+/// So many keys are synced in a second, where no rate was seen yet.
+const SYNC_RATE: f64 = 2_000.0;
+
 /// The parts that any move needs; forward it is also to be known how things are.
 const NEEDED_TO_MOVE: [&str; 6] = ["flag file", "barrier", "state", "audit", "fence", "mirror"];
 const NEEDED_FORWARD: &str = "watch";
@@ -170,6 +173,22 @@ impl Progress {
         // How many there will be isn't known before the last: at least one more, while it isn't done.
         let all = if self.copy.as_ref().is_some_and(|copy| copy.done_ms.is_some()) { done } else { done + 1 };
         Chunks { done, all }
+    }
+
+    /// How many changes may wait for the mirror when a move crosses: a quarter of what the hold's budget is enough for.
+    pub(crate) fn may_wait(&self, hold_budget_ms: u64) -> u64 {
+        // Positive, and far below what a u64 holds.
+        (self.rate() * hold_budget_ms as f64 / 1_000.0 / 4.0).max(50.0) as u64
+    }
+
+    /// How many of them a rollback may find: half of it.
+    pub(crate) fn drainable(&self, hold_budget_ms: u64) -> u64 {
+        (self.rate() * hold_budget_ms as f64 / 1_000.0 / 2.0).max(100.0) as u64
+    }
+
+    /// How many keys are synced in a second, as far as is known.
+    pub(crate) fn rate(&self) -> f64 {
+        self.sync_rate.unwrap_or(SYNC_RATE).max(1.0)
     }
 
     /// Entries in the log of a side.

@@ -29,9 +29,6 @@ const CLEAN_UP_WITHIN: Duration = Duration::from_secs(10);
 /// How long to wait for the mirror to catch up before a fence is tried.
 const CATCH_UP_WITHIN: Duration = Duration::from_secs(30);
 
-/// So many keys a second are synced at least, where none were synced yet: for judging whether a log is short.
-const SYNC_RATE: f64 = 2_000.0;
-
 /// What came of asking for a move.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Moved {
@@ -224,9 +221,7 @@ impl Conductor {
 
     /// Waits until the log can be drained within a part of the hold budget.
     async fn catch_up(&self, side: Side) -> Result<(), ControlError> {
-        let budget = Duration::from_millis(self.plan.settings.hold_budget_ms.0);
-        let rate = self.progress.borrow().sync_rate.unwrap_or(SYNC_RATE);
-        let most = (rate * budget.as_secs_f64() / 4.0).max(50.0) as u64;
+        let most = self.progress.borrow().may_wait(self.plan.settings.hold_budget_ms.0);
         let deadline = tokio::time::Instant::now() + CATCH_UP_WITHIN;
         loop {
             let entries = self.sides.entries(side).await?;

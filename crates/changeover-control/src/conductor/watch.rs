@@ -34,9 +34,6 @@ const HOURS_KEPT_MS: u64 = 90 * 24 * HOUR_MS;
 /// A setting that is written only to see whether one can be.
 const TRIED: &str = "tried";
 
-/// So many keys are synced within a hold's budget, where no rate was seen yet: for telling whether a rollback is safe.
-const RATE: f64 = 2_000.0;
-
 impl Conductor {
     /// Watches until it is dropped.
     pub(crate) async fn watch(self: Arc<Self>) {
@@ -171,8 +168,7 @@ impl Conductor {
 
     /// How many keys can be synced within the hold's budget.
     fn drainable(&self) -> u64 {
-        let rate = self.progress.borrow().sync_rate.unwrap_or(RATE);
-        (rate * self.plan.settings.hold_budget_ms.0 as f64 / 1_000.0 / 2.0).max(100.0) as u64
+        self.progress.borrow().drainable(self.plan.settings.hold_budget_ms.0)
     }
 
     /// Changes weren't logged. The log begins anew, and the verification that follows repairs what was missed: it reads
@@ -358,7 +354,7 @@ impl Conductor {
                 progress.dirty(authority).or(Some(0))
             }
             .map(|logged| logged + record.instances.values().map(|i| i.vitals.dirty_keys).sum::<u64>()),
-            drainable_keys: self.drainable_of(progress.sync_rate),
+            drainable_keys: progress.drainable(self.plan.settings.hold_budget_ms.0),
             stuck: progress.stuck.clone(),
             dirty_since: Millis(progress.dirty_since_ms),
             silent: record.silent(now).map(ToString::to_string).collect(),
@@ -366,11 +362,6 @@ impl Conductor {
             backfill_toward_old: record.backfill.is_some_and(|b| b.toward == Side::Old && !b.done),
             fills_in_hold: !record.settings.phases.reverse_shadow,
         })
-    }
-
-    fn drainable_of(&self, rate: Option<f64>) -> u64 {
-        let budget_s = self.plan.settings.hold_budget_ms.0 as f64 / 1_000.0;
-        (rate.unwrap_or(RATE) * budget_s / 2.0).max(100.0) as u64
     }
 
     /// After a move: a limit that is certainly passed sends the migration back, if nothing would be left behind; else it
