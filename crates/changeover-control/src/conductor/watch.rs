@@ -1,19 +1,20 @@
 //! Looks continuously at what nobody tells: the logs' depth, the databases' identity, the fences, the evidence after a move.
 
+mod databases;
+mod logs;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use changeover::Side;
-use changeover::store::Store;
-use changeover::store::capture::Depth;
 use changeover::store::fence::FenceState;
-use changeover_protocol::control::ControlEvent;
 use changeover_protocol::moves::{
-    Mirror, RollbackFacts, RollbackKind, RollbackSafety, UncleanEvent, WayBack, rollback_safety,
+    Mirror, RollbackFacts, RollbackKind, RollbackSafety, WayBack, rollback_safety,
 };
 use changeover_protocol::{Control, Millis, Phase, Share};
 
-use super::{Conductor, Progress, install};
+pub(super) use self::databases::replaced_authority;
+use super::{Conductor, Progress};
 use crate::asked::{Asked, for_them};
 use crate::error::ControlError;
 use crate::state::AuditKind;
@@ -107,227 +108,6 @@ impl Conductor {
         }
     }
 
-    // ---- the logs
-
-    async fn look_at_logs(&self) -> Result<(), ControlError> {
-        let record = self.barrier.record();
-        for side in [Side::Old, Side::New] {
-            let mut all = Depth::default();
-            let mut any = false;
-            for store in self.sides.of(side) {
-                let Some(log) = store.capture() else { continue };
-                if !needs_log(&record, side) || !log.installed().await? {
-                    continue;
-                }
-                let depth = log.depth().await?;
-                any = true;
-                all.entries += depth.entries;
-                all.oldest_ms = all.oldest_ms.max(depth.oldest_ms);
-                all.span = all.span.max(depth.span);
-                all.bound = all.bound.max(depth.bound);
-                all.overflowed |= depth.overflowed;
-                if depth.overflowed {
-                    self.overflowed(side).await?;
-                }
-            }
-            self.note_depth(side, any.then_some(all));
-            if any {
-                self.look_at_bound(&record, side, all).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The bounds that the spec gives may be others than when the logs were installed. Whether they are these now.
-    async fn bound_logs(&self) -> Result<bool, ControlError> {
-        let Ok(_nobody_moves) = self.moving.try_lock() else { return Ok(false) };
-        let record = self.barrier.record();
-        if record.shift.is_some() || self.stopped().is_some() {
-            return Ok(false);
-        }
-        for side in [Side::Old, Side::New].into_iter().filter(|side| must_capture(&record, *side)) {
-            install::capture(&self.sides, side, self.plan.bounds).await?;
-        }
-        Ok(true)
-    }
-
-    fn note_depth(&self, side: Side, depth: Option<Depth>) {
-        let now = self.clock.now().0;
-        let drainable = self.drainable();
-        self.progress.send_modify(|progress| {
-            match depth {
-                Some(depth) => progress.logs.insert(side, depth),
-                None => progress.logs.remove(&side),
-            };
-            let few = progress.logs.values().all(|depth| depth.entries <= drainable);
-            if few != progress.dirty_few || progress.dirty_since_ms == 0 {
-                (progress.dirty_few, progress.dirty_since_ms) = (few, now);
-            }
-        });
-    }
-
-    /// How many keys can be synced within the hold's budget.
-    fn drainable(&self) -> u64 {
-        self.progress.borrow().drainable(self.plan.settings.hold_budget_ms.0)
-    }
-
-    /// Changes weren't logged. The log begins anew, and the verification that follows repairs what was missed: it reads
-    /// every row after the log began, so that nothing falls between.
-    ///
-    /// Never within a move, nor while one is being judged: an emptied log would say that no key is dirty. Until then the log's
-    /// mark keeps the move from going on.
-    async fn overflowed(&self, side: Side) -> Result<(), ControlError> {
-        let Ok(_nobody_moves) = self.moving.try_lock() else { return Ok(()) };
-        if self.barrier.record().shift.is_some() {
-            return Ok(());
-        }
-        let bounds = self.plan.bounds;
-        for store in self.sides.of(side) {
-            let Some(log) = store.capture() else { continue };
-            if log.depth().await?.overflowed {
-                install::patiently(|| log.reset()).await?;
-                install::patiently(|| log.install(install::capture_options(side, bounds))).await?;
-            }
-        }
-        self.tell(ControlEvent::Unclean(UncleanEvent::LogOverflowed { side })).await;
-        Ok(())
-    }
-
-    async fn look_at_bound(&self, record: &Control, side: Side, depth: Depth) -> Result<(), ControlError> {
-        let in_way_back = record.place.phase == Phase::New && record.shift.is_none() && side == Side::New;
-        if in_way_back && record.way_back == WayBack::Open {
-            let now = self.clock.now();
-            let too_long = now.since(record.since) >= self.plan.way_back_ms;
-            // Not while somebody prepares the way back.
-            let nobody_moves = self.moving.try_lock();
-            let still = self.barrier.record().revision == record.revision;
-            if (too_long || depth.span >= depth.bound) && nobody_moves.is_ok() && still {
-                let why = if too_long { "its time is over" } else { "its log is at its bound" };
-                self.tell(ControlEvent::WayBackEnded).await;
-                install::remove_capture(&self.sides, Side::New).await?;
-                self.alert(format!(
-                    "the way back from new has ended, because {why}: a rollback fills the old side anew"
-                ))
-                .await;
-                return Ok(());
-            }
-        }
-        if depth.bound > 0 && depth.span >= depth.bound / 2 {
-            self.alert(format!("the {side} side's log is over half of its bound of {} changes", depth.bound))
-                .await;
-        }
-        Ok(())
-    }
-
-    // ---- the databases
-
-    async fn look_at_databases(&self) -> Result<(), ControlError> {
-        let record = self.barrier.record();
-        if record.shift.is_some() || matches!(record.place.phase, Phase::Old | Phase::Retired) {
-            return Ok(());
-        }
-        for side in [Side::Old, Side::New] {
-            for store in self.sides.of(side) {
-                self.look_at_identity(&**store, side).await?;
-                let Some(log) = store.capture() else { continue };
-                if must_capture(&record, side) && !log.installed().await? {
-                    let detail = "its capture was removed or changed; it is installed again".to_owned();
-                    install::capture(&self.sides, side, self.plan.bounds).await?;
-                    let table = format!("{} ({side})", store.info().name);
-                    self.tell(ControlEvent::Unclean(UncleanEvent::TableChanged { table, detail })).await;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// What the databases are as a migration begins: whatever they are later is held against that.
-    pub(super) async fn note_identities(&self) -> Result<(), ControlError> {
-        for side in [Side::Old, Side::New] {
-            for store in self.sides.of(side) {
-                let (name, now, _) = identity(&**store, side).await?;
-                self.state.set(&name, Some(&now.to_string())).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn look_at_identity(&self, store: &dyn Store, side: Side) -> Result<(), ControlError> {
-        let (name, now, older) = identity(store, side).await?;
-        let known = self.state.setting(&name).await?.and_then(|text| serde_json::from_str(&text).ok());
-        let Some(known): Option<serde_json::Value> = known else {
-            return self.state.set(&name, Some(&now.to_string())).await;
-        };
-        if known == now && !older {
-            return Ok(());
-        }
-        let record = self.barrier.record();
-        let is_another = older || known["server"] != now["server"];
-        if is_another && is_authority(&record, side) {
-            // The move may have come between.
-            if self.barrier.record().revision == record.revision {
-                self.stop(&replaced(store, side)).await;
-            }
-            return Ok(());
-        }
-        self.state.set(&name, Some(&now.to_string())).await?;
-        let event = if is_another {
-            let older = if older { ", with an older content" } else { "" };
-            let detail = format!("{}{older}, expected {}", now["server"], known["server"]);
-            UncleanEvent::ServerChanged { side, detail }
-        } else {
-            let table =
-                format!("{} ({side} side, store {})", changed_tables(&known, &now), store.info().name);
-            UncleanEvent::TableChanged { table, detail: "its definition is another than it was".to_owned() }
-        };
-        self.tell(ControlEvent::Unclean(event)).await;
-        Ok(())
-    }
-
-    /// Between moves the fences must say what the phase says; if not, somebody else was there, or the state is an old one.
-    async fn look_at_fences(&self) -> Result<(), ControlError> {
-        let record = self.barrier.record();
-        if record.shift.is_some() || self.plan.settings.mirror != Mirror::Capture {
-            return Ok(());
-        }
-        if let Some(problem) = super::adopt::fence_problem(&self.sides, &record).await? {
-            // The record may have moved on while the databases were asked.
-            if self.barrier.record().revision == record.revision {
-                self.stop(&problem).await;
-            }
-            return Ok(());
-        }
-        self.put_fences_back(&record).await
-    }
-
-    /// A fence whose triggers are gone, as with a table that somebody rebuilt, lets everybody write to the side that follows.
-    async fn put_fences_back(&self, record: &Control) -> Result<(), ControlError> {
-        let Ok(_nobody_moves) = self.moving.try_lock() else { return Ok(()) };
-        if self.barrier.record().revision != record.revision {
-            return Ok(());
-        }
-        for side in [Side::Old, Side::New] {
-            for store in self.sides.of(side) {
-                let Some(fence) = store.fence() else { continue };
-                if fence.is_whole().await? {
-                    continue;
-                }
-                let at = fence.look().await?;
-                install::patiently(|| fence.set(at.state, at.epoch)).await?;
-                self.tell(ControlEvent::Unclean(UncleanEvent::FenceRemoved { side })).await;
-                self.alert(format!(
-                    "{}: the rows that differ now are shown by `changeover verify SPEC`, and nothing overwrites them before \
-                     you say `--repair`",
-                    UncleanEvent::FenceRemoved { side }
-                ))
-                .await;
-            }
-        }
-        Ok(())
-    }
-
-    // ---- the evidence
-
     /// What a rollback would be now.
     pub(crate) fn rollback_safety(&self) -> RollbackSafety {
         let record = self.barrier.record();
@@ -387,63 +167,6 @@ impl Conductor {
         }
         Ok(())
     }
-}
-
-/// The mappings whose tables have another definition than they had.
-fn changed_tables(known: &serde_json::Value, now: &serde_json::Value) -> String {
-    let list = |identity: &serde_json::Value| identity["tables"].as_array().cloned().unwrap_or_default();
-    let before = list(known);
-    let changed = list(now).into_iter().filter(|table| !before.contains(table));
-    let names: Vec<String> = changed.filter_map(|table| table[0].as_str().map(str::to_owned)).collect();
-    names.join(", ")
-}
-
-/// The setting that a store's identity is kept by, the identity, and whether its content is older than it was.
-async fn identity(store: &dyn Store, side: Side) -> Result<(String, serde_json::Value, bool), ControlError> {
-    let seen = store.identity().await?;
-    let tables: Vec<_> =
-        seen.tables.iter().map(|(table, is)| (table.as_str().to_owned(), is.clone())).collect();
-    let now = serde_json::json!({ "server": seen.server, "tables": tables });
-    Ok((format!("identity {} {side}", store.info().name), now, seen.older))
-}
-
-/// Whether this side answers for any key.
-fn is_authority(record: &Control, side: Side) -> bool {
-    record.target.assignments.iter().any(|slots| slots.step.authority() == side)
-}
-
-fn replaced(store: &dyn Store, side: Side) -> String {
-    format!(
-        "the {side} side's database ({}) is another one than it was, though it is the side that answers: was its file replaced, or \
-         put back from a backup? What it lacks would be taken from the other side as well. Put the right one in its place; \
-         if this is the right one, say so by adopting it",
-        store.info().name
-    )
-}
-
-/// Whether the database of a side that answers was replaced while no run was there.
-///
-/// # Errors
-/// If it can't be asked.
-pub(super) async fn replaced_authority(
-    sides: &super::Sides,
-    state: &dyn crate::state::StateStore,
-    record: &Control,
-) -> Result<Option<String>, ControlError> {
-    if matches!(record.place.phase, Phase::Old | Phase::Retired) {
-        return Ok(None);
-    }
-    for side in [Side::Old, Side::New].into_iter().filter(|side| is_authority(record, *side)) {
-        for store in sides.of(side) {
-            let (name, now, _) = identity(&**store, side).await?;
-            let known = state.setting(&name).await?;
-            let known: Option<serde_json::Value> = known.and_then(|text| serde_json::from_str(&text).ok());
-            if known.is_some_and(|known| known["server"] != now["server"]) {
-                return Ok(Some(replaced(&**store, side)));
-            }
-        }
-    }
-    Ok(None)
 }
 
 /// Whether a side may have a log in this place.
