@@ -127,6 +127,7 @@ fn what_waits_for_a_run_that_is_not_there_is_not_equal() {
     place.changeover(&["verify", "bookings.toml"]).expect(1).says("changeover run bookings.toml");
     let report = place.json(&["verify", "bookings.toml"], 1);
     assert_eq!((&report["clean"], &report["waiting"]), (&false.into(), &2.into()), "{report}");
+    assert!(report["kept_in"].is_null(), "it is no proof for a gate: {report}");
     let run = place.run();
     run.until("it is carried", is_settled);
     assert_eq!(place.json(&["verify", "bookings.toml"], 0)["waiting"], 0);

@@ -197,13 +197,13 @@ impl Run {
     }
 }
 
-/// Puts the run file back where somebody deleted it: commands would say that nothing runs here.
+/// Puts the run file back where somebody deleted it or wrote over it: commands would say that nothing runs here.
 async fn keep(run: RunFile, path: PathBuf) {
     loop {
         tokio::time::sleep(LOOK_FOR_RUN_FILE).await;
-        if !path.exists()
-            && let Err(error) = run.write(&path)
-        {
+        let is_ours =
+            RunFile::read(&path).is_ok_and(|there| there.pid == run.pid && there.address == run.address);
+        if !is_ours && let Err(error) = run.write(&path) {
             tracing::warn!(%error, "the run file can't be put back");
         }
     }

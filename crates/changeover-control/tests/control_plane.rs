@@ -57,6 +57,8 @@ async fn the_run_file_is_its_owner_s_alone_and_goes_with_the_run() {
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     std::fs::remove_file(&file).unwrap();
     until("it is put back", async || file.exists()).await;
+    std::fs::write(&file, "garbage").unwrap();
+    until("it is written anew", async || ControlClient::of_run(&file).is_ok()).await;
     run.stop().await;
     assert!(!file.exists());
 }

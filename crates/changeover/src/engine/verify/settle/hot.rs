@@ -169,7 +169,7 @@ impl Settler<'_> {
                 None => found.refuse(refusal),
             }
         }
-        found.table.under_guard += seen.len() as u64;
+        found.table.under_guard += seen.iter().filter(|seen| seen.refusal.is_none()).count() as u64;
         self.weed(seen, found).into_iter().for_each(|seen| self.count(seen, found));
     }
 
