@@ -256,6 +256,35 @@ async fn what_a_replaced_database_lacks_is_not_taken_from_the_other_side() {
     }
 }
 
+/// An older content of the side that answers, put back in the same file: what it takes from then on is carried nowhere, over
+/// rows that may be the only copies of what was written before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_carried_from_a_database_whose_content_is_older_than_it_was() {
+    let world = World::new(20);
+    let run = world.run().await;
+    forward(run.conductor(), Phase::Shadow).await;
+    until("the copy is verified", async || common::status(&run).await.verification.counts).await;
+    let old = world.open("old.db");
+    old.execute("VACUUM INTO ?1", [world.path("backup.db").to_str().unwrap()]).unwrap();
+    old.execute("UPDATE bookings SET seats = 4711 WHERE id = 7", []).unwrap();
+    until("it is carried", async || world.rows("new")[&7].1 == 4711).await;
+    // A look of the watch, which remembers how far the log has come.
+    let from = tokio::time::Instant::now();
+    until("it was looked at", async || from.elapsed().as_secs() >= 3).await;
+    let backup = rusqlite::Connection::open(world.path("backup.db")).unwrap();
+    let mut restored = world.open("old.db");
+    rusqlite::backup::Backup::new(&backup, &mut restored)
+        .unwrap()
+        .run_to_completion(1_000, std::time::Duration::ZERO, None)
+        .unwrap();
+    until("it has stopped", async || common::status(&run).await.stopped.is_some()).await;
+    restored.execute("UPDATE bookings SET seats = 5 WHERE id = 7", []).unwrap();
+    let from = tokio::time::Instant::now();
+    until("the mirror would have carried it", async || from.elapsed().as_secs() >= 1).await;
+    assert_eq!(world.rows("new")[&7].1, 4711);
+    run.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_state_that_was_deleted_stops_everything_until_the_databases_word_is_adopted() {
     let world = World::new(200);

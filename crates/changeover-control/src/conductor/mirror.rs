@@ -127,6 +127,10 @@ impl Conductor {
             if *way_back.borrow_and_update() && !wanted.contains(&Side::New) {
                 wanted.push(Side::New);
             }
+            // What a side has that isn't believed is carried nowhere: it might be an older content.
+            if self.stopped().is_some() {
+                wanted.clear();
+            }
             self.bring_about(&wanted, &mut drains).await;
             self.look_at_drains(&mut drains).await;
             tokio::select! {
