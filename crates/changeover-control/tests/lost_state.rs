@@ -275,7 +275,7 @@ async fn nothing_is_carried_from_a_database_whose_content_is_older_than_it_was()
     let mut restored = world.open("old.db");
     rusqlite::backup::Backup::new(&backup, &mut restored)
         .unwrap()
-        .run_to_completion(1_000, std::time::Duration::ZERO, None)
+        .run_to_completion(1_000, Duration::ZERO, None)
         .unwrap();
     until("it has stopped", async || common::status(&run).await.stopped.is_some()).await;
     restored.execute("UPDATE bookings SET seats = 5 WHERE id = 7", []).unwrap();
