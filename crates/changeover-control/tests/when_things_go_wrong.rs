@@ -271,3 +271,72 @@ async fn more_changes_than_a_hold_can_drain_are_told_before_a_move_is_asked_for(
     forward(run.conductor(), Phase::ReverseShadow).await;
     run.stop().await;
 }
+
+/// One that can't come to its end would hold up the writes for nothing, and wait for ever to be undone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollback_to_a_side_that_takes_no_write_is_refused_with_the_cause_before_anybody_is_held() {
+    let world = World::new(10);
+    let run = world.run().await;
+    forward(run.conductor(), Phase::Shadow).await;
+    forward(run.conductor(), Phase::ReverseShadow).await;
+    until("the copy is verified", async || common::status(&run).await.verification.counts).await;
+    let refused = async || {
+        let error = run.conductor().rollback(None, Share::ALL, None).await.unwrap_err();
+        assert!(matches!(error, ControlError::Refused(_)), "{error}");
+        assert!(common::status(&run).await.moving.is_none());
+        world
+            .open("new.db")
+            .execute("UPDATE booking SET seats = seats + 1 WHERE booking_id = 3", [])
+            .unwrap();
+        error.to_string()
+    };
+    // As a full disk refuses it, the fence can't be written, and that has to be whatever is left behind.
+    world
+        .open("old.db")
+        .execute_batch(
+            "ALTER TABLE changeover_fence RENAME TO kept; CREATE VIEW changeover_fence AS SELECT * FROM kept;",
+        )
+        .unwrap();
+    let told = refused().await;
+    assert!(told.contains("before it can be written"), "{told}");
+    let left = run.conductor().rollback(None, Share::ALL, Some(world.path("left.jsonl"))).await.unwrap_err();
+    assert!(left.to_string().contains("before it can be written"), "{left}");
+    world
+        .open("old.db")
+        .execute_batch("DROP VIEW changeover_fence; ALTER TABLE kept RENAME TO changeover_fence;")
+        .unwrap();
+    // And changes that don't get there.
+    let blocker = world.open("old.db");
+    blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
+    world.open("new.db").execute("UPDATE booking SET seats = 4711 WHERE booking_id = 7", []).unwrap();
+    let fails = async || {
+        let status = common::status(&run).await;
+        status.rollback.command.is_some_and(|command| command.contains("--leave-behind"))
+    };
+    until("the mirror fails for a while", fails).await;
+    let told = refused().await;
+    assert!(told.contains("changes can't be carried") && told.contains("mirror"), "{told}");
+    blocker.execute_batch("ROLLBACK").unwrap();
+    until("it is well again", async || common::status(&run).await.rollback.safe).await;
+    run.conductor().rollback(None, Share::ALL, None).await.unwrap();
+    assert_eq!(world.rows("old")[&7].1, 4711);
+    run.stop().await;
+}
+
+/// What the new side doesn't take keeps nobody from leaving it: the old side has every write.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_shadow_a_rollback_is_safe_whatever_the_mirror_meets() {
+    let world = World::new(10);
+    let run = world.run().await;
+    forward(run.conductor(), Phase::Shadow).await;
+    let blocker = world.open("new.db");
+    blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
+    world.open("old.db").execute("UPDATE bookings SET seats = 4711 WHERE id = 7", []).unwrap();
+    let fails = async || common::status(&run).await.next.is_some_and(|next| next.refused.is_some());
+    until("nothing goes forward", fails).await;
+    let rollback = common::status(&run).await.rollback;
+    assert!(rollback.safe, "{rollback:?}");
+    blocker.execute_batch("ROLLBACK").unwrap();
+    run.conductor().rollback(None, Share::ALL, None).await.unwrap();
+    run.stop().await;
+}

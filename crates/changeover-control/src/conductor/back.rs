@@ -1,9 +1,11 @@
 //! The ways back that people ask for: rollback, and abort.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use changeover::Side;
 use changeover::faults::fault_point;
+use changeover::store::fence::Fence;
+use changeover::{Side, StoreError};
 use changeover_protocol::control::ControlEvent;
 use changeover_protocol::fault::FaultPoint;
 use changeover_protocol::moves::{Mirror, WayBack};
@@ -20,6 +22,10 @@ use crate::state::AuditKind;
 /// What is told on arriving in `old` from a side that has been the authority.
 const STAYS_FENCED: &str = "the new side stays fenced, so that no write by an old flag is lost there: the next move forward \
                             opens it, and `changeover abort` removes the fence";
+
+/// How long a lock is waited for that only sees whether the old side can be written, and how long it may be held.
+const PROBE_WAIT: Duration = Duration::from_millis(200);
+const PROBE_STALL: Duration = Duration::from_secs(1);
 
 impl Conductor {
     /// Goes back: to the phase before unless told otherwise. Waits for no gate.
@@ -62,6 +68,10 @@ impl Conductor {
             left_behind::check(&file)?;
             *self.leave_behind() = Some(LeaveBehind { file, after: record.target.version });
         }
+        let crosses = at.phase.step().authority() == Side::New && to.step().authority() == Side::Old;
+        if crosses && record.shift.is_none() && self.plan.settings.mirror == Mirror::Capture {
+            self.check_old_takes_writes(leave).await?;
+        }
         self.pass_preconditions(at.phase, to).await?;
         let event = ControlEvent::Rollback { to, share, leave_behind: leave };
         let how = if leave { ", leaving keys behind" } else { "" };
@@ -74,6 +84,36 @@ impl Conductor {
             moved.notes.push(STAYS_FENCED.to_owned());
         }
         went
+    }
+
+    /// That a way back can come to its end: one that can't would hold the writes up for nothing, and be undone only when what
+    /// stands in its way is gone.
+    ///
+    /// # Errors
+    /// What stands in its way.
+    async fn check_old_takes_writes(&self, leaves_behind: bool) -> Result<(), ControlError> {
+        let fails = self.progress.borrow().mirror_fails(self.clock.now().0);
+        if let (Some(why), false) = (fails, leaves_behind) {
+            let dirty = self.sides.entries(Side::New).await?;
+            if dirty > 0 {
+                return Err(ControlError::Refused(format!(
+                    "{dirty} changes can't be carried to the old side: {why}. Mend that; or leave them behind: \
+                     `changeover rollback --leave-behind FILE`"
+                )));
+            }
+        }
+        for store in self.sides.of(Side::Old) {
+            match write_as_it_is(install::fence_of(&**store)?).await {
+                // Somebody who has it locked is waited for within the hold, and named.
+                Ok(()) | Err(StoreError::Busy { .. }) => {}
+                Err(error) => {
+                    return Err(ControlError::Refused(format!(
+                        "{error}. Nothing goes back to the old side before it can be written"
+                    )));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The right to begin a move, which is held until it has ended: what one prepares, another's clean-up would remove. A
@@ -159,4 +199,12 @@ impl Conductor {
             ..moved
         })
     }
+}
+
+/// Writes a fence as it stands, only to see that it can be written.
+async fn write_as_it_is(fence: &dyn Fence) -> Result<(), StoreError> {
+    let mut lock = fence.lock(PROBE_WAIT, PROBE_STALL).await?;
+    let at = fence.look().await?;
+    lock.set(at.state, at.epoch).await?;
+    lock.commit().await
 }

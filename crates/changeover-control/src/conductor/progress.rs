@@ -104,9 +104,12 @@ const ALERT_KEPT_MS: u64 = 3_600_000;
 /// So many keys are synced in a second, where no rate was seen yet.
 const SYNC_RATE: f64 = 2_000.0;
 
-/// The parts that any move needs; forward it is also to be known how things are.
-const NEEDED_TO_MOVE: [&str; 6] = ["flag file", "barrier", "state", "audit", "fence", "mirror"];
-const NEEDED_FORWARD: &str = "watch";
+/// The parts that any move needs; those that one needs which changes the side that answers; and those that it needs forward.
+const NEEDED_TO_MOVE: [&str; 4] = ["flag file", "barrier", "state", "audit"];
+const NEEDED_TO_CROSS: [&str; 2] = ["fence", MIRROR];
+const NEEDED_FORWARD: [&str; 1] = ["watch"];
+/// The part that carries changes.
+pub(crate) const MIRROR: &str = "mirror";
 /// After this time a failure is none that passes by itself.
 const LASTING_MS: u64 = 2_000;
 
@@ -127,14 +130,21 @@ impl Progress {
     }
 
     /// Why a move would come to nothing, or leave something behind, if it was begun now: what it needs fails, and not only for
-    /// a moment.
-    pub(crate) fn obstacle(&self, now_ms: u64) -> Option<String> {
-        NEEDED_TO_MOVE.iter().find_map(|part| self.lasting(part, now_ms))
+    /// a moment. `crosses`: it changes the side that answers.
+    pub(crate) fn obstacle(&self, crosses: bool, now_ms: u64) -> Option<String> {
+        let parts = NEEDED_TO_MOVE.iter().chain(NEEDED_TO_CROSS.iter().filter(|_| crosses));
+        parts.into_iter().find_map(|part| self.lasting(part, now_ms))
     }
 
-    /// The same of a move forward.
+    /// The same of a move forward, which also wants to be known how things are.
     pub(crate) fn obstacle_forward(&self, now_ms: u64) -> Option<String> {
-        self.obstacle(now_ms).or_else(|| self.lasting(NEEDED_FORWARD, now_ms))
+        let known = || NEEDED_FORWARD.iter().find_map(|part| self.lasting(part, now_ms));
+        self.obstacle(true, now_ms).or_else(known)
+    }
+
+    /// Why changes are carried nowhere, if they aren't, and not only for a moment.
+    pub(crate) fn mirror_fails(&self, now_ms: u64) -> Option<String> {
+        self.lasting(MIRROR, now_ms)
     }
 
     fn lasting(&self, part: &str, now_ms: u64) -> Option<String> {

@@ -117,10 +117,14 @@ impl Conductor {
             let because = "state and databases disagree: where it would go back from isn't known".to_owned();
             return RollbackSafety { safe: false, kind: RollbackKind::Slow, since: record.since, because };
         }
+        // From `shadow` nothing has to be carried: the old side has every write.
+        let crosses = record.place.phase.step().authority() == Side::New;
         if record.place.phase != Phase::Old
-            && let Some(because) = progress.obstacle(now.0)
+            && let Some(because) = progress.obstacle(crosses, now.0)
         {
-            return RollbackSafety { safe: false, kind: RollbackKind::Waits, since: now, because };
+            let carried_nowhere = crosses && progress.mirror_fails(now.0).is_some();
+            let kind = if carried_nowhere { RollbackKind::LeavesBehind } else { RollbackKind::Waits };
+            return RollbackSafety { safe: false, kind, since: now, because };
         }
         let authority = record.place.phase.step().authority();
         rollback_safety(&RollbackFacts {
