@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use changeover::faults::fault_point;
-use changeover::store::fence::Fence;
+use changeover::store::fence::{Fence, FenceState};
 use changeover::{Side, StoreError};
 use changeover_protocol::control::ControlEvent;
 use changeover_protocol::fault::FaultPoint;
@@ -201,10 +201,12 @@ impl Conductor {
     }
 }
 
-/// Writes a fence as it stands, only to see that it can be written.
+/// Writes a fence as it stands, only to see that it can be written: opened and shut again in one transaction, which takes as
+/// much room on the disk as the move will.
 async fn write_as_it_is(fence: &dyn Fence) -> Result<(), StoreError> {
     let mut lock = fence.lock(PROBE_WAIT, PROBE_STALL).await?;
     let at = fence.look().await?;
+    lock.set(FenceState::Open, at.epoch).await?;
     lock.set(at.state, at.epoch).await?;
     lock.commit().await
 }
