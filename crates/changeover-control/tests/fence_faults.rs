@@ -20,15 +20,14 @@ use changeover_protocol::{Phase, Share};
 use common::{World, forward, no_bake, until};
 
 /// Which side takes an application's write, by trying.
-fn open_side(world: &World) -> &'static str {
-    let old = world.open("old.db").execute("UPDATE bookings SET seats = seats + 1 WHERE id = 5", []).is_ok();
-    let new =
-        world.open("new.db").execute("UPDATE booking SET seats = seats + 1 WHERE booking_id = 5", []).is_ok();
+fn open_side(world: &World) -> String {
+    let old = world.open("old.db").execute("UPDATE bookings SET seats = seats + 1 WHERE id = 5", []);
+    let new = world.open("new.db").execute("UPDATE booking SET seats = seats + 1 WHERE booking_id = 5", []);
     match (old, new) {
-        (true, false) => "old",
-        (false, true) => "new",
-        (true, true) => panic!("both sides take writes"),
-        (false, false) => "neither",
+        (Ok(_), Err(_)) => "old".to_owned(),
+        (Err(_), Ok(_)) => "new".to_owned(),
+        (Ok(_), Ok(_)) => panic!("both sides take writes"),
+        (Err(old), Err(new)) => format!("neither: old {old}; new {new}"),
     }
 }
 

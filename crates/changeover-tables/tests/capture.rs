@@ -38,6 +38,23 @@ async fn logged(log: &dyn CaptureLog) -> Vec<Key> {
     log.claim(0, 1_000).await.unwrap().into_iter().map(|claim| claim.key).collect()
 }
 
+/// A service may wait for its file's lock on the only thread of its runtime: what the mirror writes there by the way needs
+/// nobody of that thread to end, and to let the lock go.
+#[tokio::test(flavor = "current_thread")]
+async fn a_service_that_blocks_its_runtime_isnt_locked_out_of_its_own_file() {
+    let (pair, stores) = captured(T, T, &[mapping("t", "t")]).await;
+    pair.old_app.busy_timeout(Duration::from_secs(2)).unwrap();
+    for id in 1..50 {
+        pair.old_app.execute("INSERT INTO t VALUES (?1, 'a')", [id]).unwrap();
+        let ids = [id];
+        let (discarded, written) = tokio::join!(stores.old_log().discard(&ids), async {
+            pair.old_app.execute("UPDATE t SET n = 'b' WHERE id = ?1", [id])
+        });
+        discarded.unwrap();
+        written.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn inserts_updates_deletes_and_changed_keys_are_logged_and_drained() {
     let (pair, stores) = captured(T, T, &[mapping("t", "t")]).await;

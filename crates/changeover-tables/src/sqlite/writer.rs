@@ -165,14 +165,12 @@ impl Stack {
 impl SqliteDatabase {
     /// Begins a transaction of the writer's.
     pub(super) async fn begin(self: &Arc<Self>, doing: &'static str) -> Result<Transaction, StoreError> {
-        self.begin_as(doing, true).await
+        let (inside, permit) = self.turn().await?;
+        self.open_transaction(doing, permit, inside, self.lock_wait(), None).await
     }
 
-    async fn begin_as(
-        self: &Arc<Self>,
-        doing: &'static str,
-        durable: bool,
-    ) -> Result<Transaction, StoreError> {
+    /// A turn to write, and the lock that it is within.
+    async fn turn(&self) -> Result<(Option<u64>, OwnedSemaphorePermit), StoreError> {
         let (inside, turns) = match self.writer.within_own() {
             Some(within) => (Some(within.lock), within.turns),
             None => (None, Arc::clone(&self.writer.turn)),
@@ -180,8 +178,8 @@ impl SqliteDatabase {
         let permit = tokio::time::timeout(self.lock_wait(), turns.acquire_owned())
             .await
             .map_err(|_| self.own_write_under_way())?
-            .map_err(|_| self.place.busy("the fence's lock ended; the database", None))?;
-        self.open_transaction(doing, permit, (inside, durable), self.lock_wait(), None).await
+            .map_err(|_| self.lock_ended())?;
+        Ok((inside, permit))
     }
 
     /// Takes the fence's lock: a transaction within which its holder may write, and which ends when its holder stalls. Who
@@ -198,12 +196,12 @@ impl SqliteDatabase {
         let permit = tokio::time::timeout(wait, Arc::clone(turn).acquire_owned())
             .await
             .map_err(|_| self.own_write_under_way())?
-            .map_err(|_| self.place.busy("the fence's lock ended; the database", None))?;
+            .map_err(|_| self.lock_ended())?;
         if let Some(within) = own {
-            return self.open_transaction(doing, permit, (Some(within.lock), true), wait, None).await;
+            return self.open_transaction(doing, permit, Some(within.lock), wait, None).await;
         }
         let left = until.saturating_duration_since(Instant::now());
-        let mut transaction = self.open_transaction(doing, permit, (None, true), left, Some(stall)).await?;
+        let mut transaction = self.open_transaction(doing, permit, None, left, Some(stall)).await?;
         transaction.is_lock = true;
         let turns = Arc::new(Semaphore::new(1));
         let holder = tokio::task::try_id();
@@ -216,13 +214,36 @@ impl SqliteDatabase {
         self.place.busy(format!("the database file {}", self.place.file), holder)
     }
 
+    fn lock_ended(&self) -> StoreError {
+        self.place.busy("the fence's lock ended; the database", None)
+    }
+
     async fn open_transaction(
         self: &Arc<Self>,
         doing: &'static str,
         permit: OwnedSemaphorePermit,
-        (inside, durable): (Option<u64>, bool),
+        inside: Option<u64>,
         wait: Duration,
         stall: Option<Duration>,
+    ) -> Result<Transaction, StoreError> {
+        let transaction = self.transaction(doing, permit).await?;
+        let id = transaction.id;
+        let began = transaction
+            .send(doing, move |session| {
+                session.connection.busy_timeout(wait)?;
+                let began = session.stack.begin(&session.connection, id, inside, true)?;
+                session.stack.stall = stall.map(|stall| (stall, Instant::now())).or(session.stack.stall);
+                Ok(began)
+            })
+            .await?;
+        if began { Ok(transaction) } else { Err(self.lock_ended()) }
+    }
+
+    /// A transaction that hasn't begun.
+    async fn transaction(
+        self: &Arc<Self>,
+        doing: &'static str,
+        permit: OwnedSemaphorePermit,
     ) -> Result<Transaction, StoreError> {
         let thread = {
             let mut thread = self.writer.thread.lock().await;
@@ -235,21 +256,16 @@ impl SqliteDatabase {
             }
         };
         let id = self.writer.next.fetch_add(1, Ordering::Relaxed);
-        let transaction =
-            Transaction { database: Arc::clone(self), thread, id, permit: Some(permit), is_lock: false };
-        let began = transaction
-            .send(doing, move |session| {
-                session.connection.busy_timeout(wait)?;
-                let began = session.stack.begin(&session.connection, id, inside, durable)?;
-                session.stack.stall = stall.map(|stall| (stall, Instant::now())).or(session.stack.stall);
-                Ok(began)
-            })
-            .await?;
-        if began {
-            Ok(transaction)
-        } else {
-            Err(self.place.busy("the fence's lock ended; the database", None))
-        }
+        Ok(Transaction { database: Arc::clone(self), thread, id, permit: Some(permit), is_lock: false })
+    }
+
+    /// Runs something in one transaction of the writer's, and commits. On an error of the commit the outcome isn't known.
+    pub(super) async fn write<T, F>(self: &Arc<Self>, doing: &'static str, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Session) -> Result<T, WriteError> + Send + 'static,
+    {
+        self.write_whole(doing, true, work).await
     }
 
     /// As [`SqliteDatabase::write`], for what may be lost in a power cut: it costs the application's file no waiting for the
@@ -263,21 +279,37 @@ impl SqliteDatabase {
         T: Send + 'static,
         F: FnOnce(&mut Session) -> Result<T, WriteError> + Send + 'static,
     {
-        let transaction = self.begin_as(doing, false).await?;
-        let made = transaction.run(doing, work).await?;
-        transaction.commit(doing).await?;
-        Ok(made)
+        self.write_whole(doing, false, work).await
     }
 
-    /// Runs something in one transaction of the writer's, and commits.
-    pub(super) async fn write<T, F>(self: &Arc<Self>, doing: &'static str, work: F) -> Result<T, StoreError>
+    /// One job from the beginning to the commit: the file isn't kept locked for as long as a busy runtime, or a service that
+    /// waits for this very lock on the runtime's only thread, takes to come back to us.
+    async fn write_whole<T, F>(
+        self: &Arc<Self>,
+        doing: &'static str,
+        durable: bool,
+        work: F,
+    ) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&mut Session) -> Result<T, WriteError> + Send + 'static,
     {
-        let transaction = self.begin(doing).await?;
-        let made = transaction.run(doing, work).await?;
-        transaction.commit(doing).await?;
+        let (inside, permit) = self.turn().await?;
+        let mut transaction = self.transaction(doing, permit).await?;
+        let (id, wait, ended) = (transaction.id, self.lock_wait(), self.lock_ended());
+        let made = transaction
+            .send(doing, move |session| {
+                session.connection.busy_timeout(wait)?;
+                if !session.stack.begin(&session.connection, id, inside, durable)? {
+                    return Err(WriteError::Store(ended));
+                }
+                session.stack.beat();
+                let made = work(session)?;
+                session.stack.commit(&session.connection)?;
+                Ok(made)
+            })
+            .await?;
+        transaction.leave();
         Ok(made)
     }
 }
