@@ -29,10 +29,12 @@ mod watch;
 mod watched;
 mod wishes;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use changeover::Key;
+use changeover::store::LogMark;
 use changeover_protocol::control::ControlEvent;
 use changeover_protocol::{Control, Version};
 use tokio::sync::watch as channel;
@@ -85,6 +87,8 @@ pub struct Conductor {
     began_with: Arc<Control>,
     /// Which versions this state's runs have published.
     lives: Mutex<Lives>,
+    /// How far the stores' logs had come when the watch looked last, by the setting that this is kept in.
+    marks: Mutex<BTreeMap<String, LogMark>>,
     /// The file that services read the flag from, if this run keeps one.
     pub(crate) flag_file: FlagFile,
     /// Who has spoken since it began.

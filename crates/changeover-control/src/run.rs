@@ -182,6 +182,11 @@ impl Run {
     /// Stops in good order: requests end, the run file goes, what stays installed is said.
     pub async fn stop(mut self) -> Farewell {
         let farewell = Farewell::of(self.conductor()).await;
+        match tokio::time::timeout(ENDING, self.conductor().last_look()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "how far the logs have come isn't written down"),
+            Err(_) => tracing::warn!("how far the logs have come isn't written down: a store doesn't answer"),
+        }
         self.conductor().note(AuditKind::Run, "the run ends, because it was told to").await;
         self.ending.send_replace(true);
         self.keeping.shutdown().await;

@@ -260,6 +260,85 @@ async fn what_a_replaced_database_lacks_is_not_taken_from_the_other_side() {
 /// rows that may be the only copies of what was written before.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_carried_from_a_database_whose_content_is_older_than_it_was() {
+    let (world, run) = carried_after_a_backup().await;
+    // A look of the watch, which remembers how far the log has come.
+    let from = tokio::time::Instant::now();
+    until("it was looked at", async || from.elapsed().as_secs() >= 3).await;
+    let restored = restore(&world);
+    until("it has stopped", async || common::status(&run).await.stopped.is_some()).await;
+    restored.execute("UPDATE bookings SET seats = 5 WHERE id = 7", []).unwrap();
+    let from = tokio::time::Instant::now();
+    until("the mirror would have carried it", async || from.elapsed().as_secs() >= 1).await;
+    assert_eq!(world.rows("new")[&7].1, 4711);
+    run.stop().await;
+    // Nobody has said since that this is the right one.
+    let run = world.run().await;
+    assert!(common::status(&run).await.stopped.is_some());
+    run.stop().await;
+}
+
+/// The same, put back while no run was there to see it: what the last run has carried is known to the next one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_content_put_back_between_two_runs_is_noticed_and_may_be_adopted() {
+    let (world, run) = carried_after_a_backup().await;
+    run.stop().await;
+    let restored = restore(&world);
+    let run = world.run().await;
+    let problem = common::status(&run).await.stopped.unwrap();
+    assert!(
+        problem.contains("old side's database") && problem.contains("put back from a backup"),
+        "{problem}"
+    );
+    assert_eq!(world.rows("new")[&7].1, 4711);
+    run.conductor().adopt().await.unwrap();
+    until("the word of the side that answers is carried", async || world.rows("new")[&7].1 != 4711).await;
+    run.stop().await;
+    let run = world.run().await;
+    assert_eq!(common::status(&run).await.stopped, None, "it was adopted");
+    restored.execute("UPDATE bookings SET seats = 5 WHERE id = 7", []).unwrap();
+    until("the mirror goes on", async || world.rows("new")[&7].1 == 5).await;
+    run.stop().await;
+}
+
+/// One from before the migration has no log that would show it. Capture is put back, and what differs is for a person.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_content_from_before_the_migration_lacks_is_not_taken_from_the_other_side() {
+    for while_it_runs in [false, true] {
+        let world = World::new(20);
+        let old = world.open("old.db");
+        old.execute("VACUUM INTO ?1", [world.path("backup.db").to_str().unwrap()]).unwrap();
+        let run = world.run().await;
+        forward(run.conductor(), Phase::Shadow).await;
+        until("the copy is verified", async || common::status(&run).await.verification.counts).await;
+        old.execute("UPDATE bookings SET seats = 4711 WHERE id = 7", []).unwrap();
+        until("it is carried", async || world.rows("new")[&7].1 == 4711).await;
+        let run = if while_it_runs {
+            restore(&world);
+            run
+        } else {
+            run.stop().await;
+            restore(&world);
+            world.run().await
+        };
+        until("it is told", async || {
+            common::status(&run)
+                .await
+                .alerts
+                .iter()
+                .any(|alert| alert.text.contains("from before the migration"))
+        })
+        .await;
+        let differing = async || common::status(&run).await.verification.last.map(|last| last.differences);
+        until("what differs is found", async || differing().await == Some(1)).await;
+        assert_eq!(world.rows("new")[&7].1, 4711);
+        old.execute("UPDATE bookings SET seats = 12 WHERE id = 8", []).unwrap();
+        until("the mirror goes on", async || world.rows("new")[&8].1 == 12).await;
+        run.stop().await;
+    }
+}
+
+/// In shadow, with a write that was carried, and `backup.db`, which is from before it.
+async fn carried_after_a_backup() -> (World, Run) {
     let world = World::new(20);
     let run = world.run().await;
     forward(run.conductor(), Phase::Shadow).await;
@@ -268,21 +347,18 @@ async fn nothing_is_carried_from_a_database_whose_content_is_older_than_it_was()
     old.execute("VACUUM INTO ?1", [world.path("backup.db").to_str().unwrap()]).unwrap();
     old.execute("UPDATE bookings SET seats = 4711 WHERE id = 7", []).unwrap();
     until("it is carried", async || world.rows("new")[&7].1 == 4711).await;
-    // A look of the watch, which remembers how far the log has come.
-    let from = tokio::time::Instant::now();
-    until("it was looked at", async || from.elapsed().as_secs() >= 3).await;
+    (world, run)
+}
+
+/// Puts `backup.db` back into the old side's file.
+fn restore(world: &World) -> rusqlite::Connection {
     let backup = rusqlite::Connection::open(world.path("backup.db")).unwrap();
     let mut restored = world.open("old.db");
     rusqlite::backup::Backup::new(&backup, &mut restored)
         .unwrap()
         .run_to_completion(1_000, Duration::ZERO, None)
         .unwrap();
-    until("it has stopped", async || common::status(&run).await.stopped.is_some()).await;
-    restored.execute("UPDATE bookings SET seats = 5 WHERE id = 7", []).unwrap();
-    let from = tokio::time::Instant::now();
-    until("the mirror would have carried it", async || from.elapsed().as_secs() >= 1).await;
-    assert_eq!(world.rows("new")[&7].1, 4711);
-    run.stop().await;
+    restored
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -189,10 +189,28 @@ pub trait Store: Send + Sync + 'static {
 pub struct Identity {
     /// The server or the file.
     pub server: String,
-    /// Whether its content is older than what was seen of it before, as of one that was put back from a backup. Told once.
-    pub older: bool,
+    /// How far its log of changes has come; `None` without one.
+    pub log: Option<LogMark>,
     /// Each mapping's table definition, in a form that changes when it does, by the mapping's name.
     pub tables: Vec<(TableName, String)>,
+}
+
+/// How far a log of changes has come, and which log that is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogMark {
+    /// A name that was made up for this log alone: one that is made again begins anew.
+    pub log: String,
+    /// The newest entry that it has, or had.
+    pub newest: i64,
+}
+
+impl LogMark {
+    /// Whether this is an older content than the one that was seen before, as of a file that was put back from a backup: in
+    /// one log the ids never fall. Only marks that were read one after the other can be compared.
+    #[must_use]
+    pub fn is_older_than(&self, before: &Self) -> bool {
+        self.log == before.log && self.newest < before.newest
+    }
 }
 
 /// The answer to [`Store::read`].

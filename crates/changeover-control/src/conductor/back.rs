@@ -63,14 +63,14 @@ impl Conductor {
             fault_point(FaultPoint::BackPreconditionsHeld).await?;
         }
         let leave = leave_behind.is_some();
+        let crosses = at.phase.step().authority() == Side::New && to.step().authority() == Side::Old;
+        if crosses && record.shift.is_none() && self.plan.settings.mirror == Mirror::Capture {
+            self.check_old_takes_writes(leave).await?;
+        }
         if let Some(file) = leave_behind {
             // Found out now, not when there is something to write.
             left_behind::check(&file)?;
             *self.leave_behind() = Some(LeaveBehind { file, after: record.target.version });
-        }
-        let crosses = at.phase.step().authority() == Side::New && to.step().authority() == Side::Old;
-        if crosses && record.shift.is_none() && self.plan.settings.mirror == Mirror::Capture {
-            self.check_old_takes_writes(leave).await?;
         }
         self.pass_preconditions(at.phase, to).await?;
         let event = ControlEvent::Rollback { to, share, leave_behind: leave };

@@ -91,6 +91,7 @@ impl Conducting {
             began: tokio::time::Instant::now(),
             began_with,
             lives: Mutex::new(lives),
+            marks: Mutex::default(),
             flag_file,
             spoken: Mutex::default(),
             verify_now: watch::Sender::new(Due::default()),

@@ -149,7 +149,7 @@ impl Conductor {
     }
 
     /// From now on nothing that differs is overwritten by itself.
-    pub(super) async fn leave_to_a_person(&self) {
+    pub(in crate::conductor) async fn leave_to_a_person(&self) {
         if let Err(error) = self.state.set(FOR_A_PERSON, Some("yes")).await {
             self.trouble("state", &error.to_string()).await;
         }

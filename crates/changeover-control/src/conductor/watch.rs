@@ -72,6 +72,7 @@ impl Conductor {
                 self.alert(problem).await;
             }
             self.pay_fence().await?;
+            self.keep_marks().await?;
             if let Some(why) = self.plan_outdated().await? {
                 self.alert(why).await;
             }

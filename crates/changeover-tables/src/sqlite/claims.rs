@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 
+use changeover::store::LogMark;
 use changeover::store::capture::{CaptureOptions, Claim, Depth, KeyClaims};
 use changeover::{Key, Slot, SlotRange, Value};
 use rusqlite::{Connection, Row as SqlRow};
@@ -18,14 +19,6 @@ use super::value::{self, stored};
 
 /// How many of the newest entries are looked through for given keys.
 const LOOKED_THROUGH: usize = 4_096;
-
-/// How far a log has come.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Newest {
-    /// A name that was made up for this log alone: one that is made again begins anew.
-    pub(super) log: Option<String>,
-    pub(super) id: i64,
-}
 
 /// A side's log.
 pub(super) struct Log<'i> {
@@ -99,15 +92,15 @@ impl<'i> Log<'i> {
         format!("log_{}", install::side_name(self.inner.info.side))
     }
 
-    /// Which log it is, and its newest entry; `None` without one.
-    pub(super) fn newest(&self) -> rusqlite::Result<Option<Newest>> {
+    /// Which log it is, and how far it has come; `None` without one.
+    pub(super) fn mark(&self) -> rusqlite::Result<Option<LogMark>> {
         if !self.exists()? {
             return Ok(None);
         }
         let log = install::note(self.connection, &self.inner.migration, &self.log_key())?;
         let newest = format!("SELECT coalesce(max(id), 0) FROM {}", self.table);
-        let id = self.connection.prepare_cached(&newest)?.query_row([], |row| row.get(0))?;
-        Ok(Some(Newest { log, id }))
+        let newest = self.connection.prepare_cached(&newest)?.query_row([], |row| row.get(0))?;
+        Ok(log.map(|log| LogMark { log, newest }))
     }
 
     /// Whether the log and every trigger are there, just as they were made.

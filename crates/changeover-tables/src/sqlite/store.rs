@@ -1,7 +1,7 @@
 //! One side of a migration in one SQLite database, as the engine sees it.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use changeover::keyed::slot_text;
@@ -15,7 +15,7 @@ use changeover::store::{
 use changeover::{Key, Side, Slot, StoreError, TableName, Value};
 use rusqlite::Connection;
 
-use super::claims::{Log, Newest};
+use super::claims::Log;
 use super::pool::{SqliteDatabase, SqliteOptions};
 use super::shape::SideTable;
 use super::{catalog, install, scan, sql};
@@ -38,25 +38,10 @@ pub(super) struct Inner {
     pub(super) migration: String,
     pub(super) info: StoreInfo,
     pub(super) tables: Vec<SideTable>,
-    /// The log and its newest entry as they were seen last.
-    seen: Mutex<Option<Newest>>,
     slots: Slots,
 }
 
 impl Inner {
-    /// Whether the log's newest entry is older than the one seen last. Ids never fall within one log, unless an older state of
-    /// the file came back.
-    fn is_older(&self, connection: &Connection) -> rusqlite::Result<bool> {
-        // Held while it is read: of two looks the one that read first would else be taken for the later.
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        // One snapshot, begun under the lock.
-        let transaction = connection.unchecked_transaction()?;
-        let now = Log::new(self, &transaction).newest()?;
-        let older = matches!((&*seen, &now), (Some(before), Some(now)) if before.log == now.log && before.id > now.id);
-        *seen = now;
-        Ok(older)
-    }
-
     /// The mapping with this name.
     pub(super) fn table(&self, name: &TableName) -> Result<&SideTable, StoreError> {
         self.tables.iter().find(|table| table.name() == name).ok_or_else(|| StoreError::Schema {
@@ -101,7 +86,6 @@ impl SqliteStore {
                 info: StoreInfo { name, kind: "sqlite", side },
                 tables,
                 slots: Slots::new(migration),
-                seen: Mutex::new(None),
             }),
         })
     }
@@ -187,15 +171,17 @@ impl Store for SqliteStore {
 
     async fn identity(&self) -> Result<Identity, StoreError> {
         let inner = Arc::clone(&self.inner);
-        let (tables, older) = self
+        let (tables, log) = self
             .inner
             .database
             .read("reading the tables' definitions", move |session| {
+                // Which log it is and how far it has come are one look.
+                let connection = session.connection.unchecked_transaction()?;
                 let definition = |table: &SideTable| {
-                    Ok((table.name().clone(), catalog::definition(&session.connection, &table.info.name)?))
+                    Ok((table.name().clone(), catalog::definition(&connection, &table.info.name)?))
                 };
                 let tables = inner.tables.iter().map(definition).collect::<rusqlite::Result<Vec<_>>>()?;
-                Ok((tables, inner.is_older(&session.connection)?))
+                Ok((tables, Log::new(&inner, &connection).mark()?))
             })
             .await?;
         let path = self.inner.database.path().to_path_buf();
@@ -203,7 +189,7 @@ impl Store for SqliteStore {
             tokio::task::spawn_blocking(move || file_identity(&path)).await.ok().and_then(Result::ok);
         let place = &self.inner.database.place;
         let server = server.ok_or_else(|| place.gone("looking at the file", "it is no longer there"))?;
-        Ok(Identity { server, older, tables })
+        Ok(Identity { server, log, tables })
     }
 
     async fn read_within(

@@ -89,7 +89,7 @@ impl Store for MemoryStore {
         self.shared.suffer("identity").await?;
         let tables = self.shared.shapes.iter();
         Ok(Identity {
-            older: false,
+            log: None,
             server: self.state().server.clone(),
             tables: tables.map(|shape| (shape.table.clone(), shape.columns.join(", "))).collect(),
         })
