@@ -281,9 +281,26 @@ fn a_mapping_that_changed_in_mid_backfill_is_refused_and_nothing_is_lost() {
     let run = place.run();
     place.go(&["advance"], "shadow");
     run.kill();
-    place.write("bookings.toml", SPEC.replace("upper(state)", "lower(state)"));
-    let ended = place.changeover(&["run", "bookings.toml", "--listen", "127.0.0.1:0"]).expect(2);
-    ended.says("set").says("rollback --to old");
+    place.changeover(&["check", "bookings.toml"]).expect(0);
+    for database in ["old.db", "new.db"] {
+        place.sql(database, "CREATE TABLE seats (id INTEGER PRIMARY KEY)");
+    }
+    let more = "\n[[table]]\nold = \"legacy:seats\"\nnew = \"flights:seats\"\nkey = { id = \"id\" }\n";
+    for (text, what) in [
+        (
+            SPEC.replace("upper(state)", "lower(state)"),
+            "`table.bookings.set` changed: the backfill must begin anew",
+        ),
+        (format!("{SPEC}{more}"), "`table.seats` is new: the backfill must begin anew"),
+    ] {
+        place.write("bookings.toml", text);
+        let ended = place.changeover(&["run", "bookings.toml", "--listen", "127.0.0.1:0"]).expect(2);
+        ended.says(what).says("rollback --to old");
+        // Said beforehand.
+        let checked = place.changeover(&["check", "bookings.toml"]).expect(1);
+        let said = checked.out.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains(what) && said.contains("rollback --to old"), "{}", checked.out);
+    }
     place.write("bookings.toml", SPEC);
     let run = place.run();
     run.until("settled", is_settled);

@@ -45,10 +45,14 @@ use self::heard::Spoken;
 pub(crate) use self::install::raise_counters_to;
 use self::lives::Lives;
 pub use self::plan::Plan;
+pub(crate) use self::plan::change_it_back;
 pub(crate) use self::progress::{CopyProgress, Progress};
 pub use self::requests::Moved;
 pub(crate) use self::sides::{Keeper, Sides, what_becomes_of};
-pub(crate) use self::start::{Conducting, DISAGREES, Parts, disagreement, spec_of_run};
+pub(crate) use self::start::{
+    Conducting, DISAGREES, PUT_THE_COLUMN_BACK, Parts, begun, disagreement, lost_columns, spec_change,
+    spec_of_run,
+};
 pub(crate) use self::verify::authority_to_verify;
 pub(crate) use self::watch::needs_log;
 use crate::barrier::Barrier;

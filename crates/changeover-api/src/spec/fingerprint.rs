@@ -24,13 +24,38 @@ pub enum Effect {
     Fixed,
 }
 
+/// What became of a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Became {
+    /// It says something else.
+    Changed,
+    /// It wasn't there.
+    Added,
+    /// It is no longer there.
+    Removed,
+}
+
 /// One part of the spec that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changed {
-    /// Its path, as in `table.bookings.set`.
+    /// Its path, as in `table.bookings.set`; of a mapping that came or went, `table.bookings`.
     pub part: String,
+    /// What became of it.
+    pub became: Became,
     /// What that means.
     pub effect: Effect,
+}
+
+impl Changed {
+    /// The mapping that it is about.
+    #[must_use]
+    pub fn table(&self) -> Option<&str> {
+        let rest = self.part.strip_prefix("table.")?;
+        Some(match self.became {
+            Became::Changed => rest.rsplit_once('.')?.0,
+            Became::Added | Became::Removed => rest,
+        })
+    }
 }
 
 impl fmt::Display for Changed {
@@ -41,7 +66,12 @@ impl fmt::Display for Changed {
             Effect::Generation => "the backfill must begin anew",
             Effect::Fixed => "can't change once the migration has begun",
         };
-        write!(f, "`{}` changed: {what}", self.part)
+        let became = match self.became {
+            Became::Changed => "changed",
+            Became::Added => "is new",
+            Became::Removed => "is gone",
+        };
+        write!(f, "`{}` {became}: {what}", self.part)
     }
 }
 
@@ -95,10 +125,27 @@ impl Fingerprint {
         let mut changed: Vec<_> = parts
             .into_iter()
             .filter(|part| self.0.get(*part) != earlier.0.get(*part))
-            .map(|part| Changed { part: part.clone(), effect: effect(part) })
+            .map(|part| {
+                let (now, before) = (self.mapping_of(part), earlier.mapping_of(part));
+                // A mapping that came or went is told once, not part by part.
+                let (part, became) = match (now, before) {
+                    (Some(mapping), None) => (mapping, Became::Added),
+                    (None, Some(mapping)) => (mapping, Became::Removed),
+                    _ => (part.as_str(), Became::Changed),
+                };
+                Changed { part: part.to_owned(), became, effect: effect(part) }
+            })
             .collect();
+        changed.dedup();
         changed.sort_by(|a, b| b.effect.cmp(&a.effect).then_with(|| a.part.cmp(&b.part)));
         changed
+    }
+
+    /// The mapping that a part belongs to, if this spec has it.
+    fn mapping_of<'p>(&self, part: &'p str) -> Option<&'p str> {
+        let (mapping, _) = part.rsplit_once('.').filter(|(mapping, _)| mapping.starts_with("table."))?;
+        let old = format!("{mapping}.old");
+        self.0.contains_key(&old).then_some(mapping)
     }
 
     /// The digest of all that decides what a copied row looks like: a generation copied by another one is void.
@@ -297,6 +344,23 @@ bake = { reverse-shadow = "7d" }
         let text = BASE.replace("\"eu\"", "\"7\"");
         let read = |text: &str| Spec::parse(Path::new("x.toml"), text).unwrap().fingerprint();
         assert_ne!(read(&seven), read(&text));
+    }
+
+    #[test]
+    fn a_mapping_that_comes_or_goes_is_told_once() {
+        let more =
+            "\n[[table]]\nold = \"legacy:seats\"\nnew = \"flights:seat\"\nkey = { id = \"id\" }\n[gate]";
+        let read = |text: &str| Spec::parse(Path::new("x.toml"), text).unwrap().fingerprint();
+        let (with, without) = (read(&BASE.replace("\n[gate]", more)), read(BASE));
+        for (now, before, became, words) in [
+            (&with, &without, Became::Added, "`table.seats` is new: the backfill must begin anew"),
+            (&without, &with, Became::Removed, "`table.seats` is gone: the backfill must begin anew"),
+        ] {
+            let changed = now.changes_since(before);
+            let [one] = changed.as_slice() else { panic!("{changed:?}") };
+            assert_eq!((one.became, one.table(), one.to_string().as_str()), (became, Some("seats"), words));
+        }
+        assert_eq!(changes("upper(state)", "lower(state)")[0].0, "table.bookings.set");
     }
 
     #[test]

@@ -29,7 +29,7 @@ use toml::de::DeTable;
 
 pub use changeover::write::Ack;
 
-pub use self::fingerprint::{Changed, Effect, Fingerprint};
+pub use self::fingerprint::{Became, Changed, Effect, Fingerprint};
 pub use self::redact::Redacted;
 pub use self::schema::json_schema;
 pub(crate) use self::settings::ACKS;

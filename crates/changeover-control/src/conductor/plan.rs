@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use changeover::engine::BackfillOptions;
 use changeover_api::Spec;
-use changeover_api::spec::{CallsGate, Effect, Fingerprint, PaceSpec};
+use changeover_api::spec::{CallsGate, Changed, Effect, Fingerprint, PaceSpec};
 use changeover_protocol::chunk::Reading;
 use changeover_protocol::gate::{CallLimit, Limits, MismatchLimit};
 use changeover_protocol::moves::Mirror;
 use changeover_protocol::{Millis, Phase, Settings};
 
 use super::install::Bounds;
-use crate::error::ControlError;
 
 /// About how many bytes one entry of a log takes in its database: for turning a bound in bytes into one in entries.
 const ENTRY_BYTES: u64 = 100;
@@ -49,6 +48,8 @@ pub(crate) struct SpecChange {
     pub(crate) parts: Vec<String>,
     /// The last verification no longer counts.
     pub(crate) verify: bool,
+    /// What may not change in this phase.
+    pub(crate) refused: Vec<Changed>,
 }
 
 impl Plan {
@@ -100,36 +101,26 @@ impl Plan {
     }
 
     /// Compares the spec with the one that the migration was last run by.
-    ///
-    /// # Errors
-    /// [`ControlError::Spec`] with every part that can't change in this phase, and the remedy.
-    pub(crate) fn change_since(
-        &self,
-        earlier: &Fingerprint,
-        phase: Phase,
-    ) -> Result<SpecChange, ControlError> {
-        let changed = self.spec.fingerprint().changes_since(earlier);
+    pub(crate) fn change_since(&self, earlier: &Fingerprint, phase: Phase) -> SpecChange {
         let mut result = SpecChange::default();
-        let mut refused = Vec::new();
-        for change in changed {
-            let begun = phase != Phase::Old;
+        for change in self.spec.fingerprint().changes_since(earlier) {
+            result.parts.push(change.to_string());
             match change.effect {
-                Effect::Fixed | Effect::Generation if begun => refused.push(change.to_string()),
+                Effect::Fixed | Effect::Generation if phase != Phase::Old => result.refused.push(change),
                 Effect::Verification => result.verify = true,
                 Effect::Fixed | Effect::Generation | Effect::Free => {}
             }
-            result.parts.push(change.to_string());
         }
-        if refused.is_empty() {
-            return Ok(result);
-        }
-        Err(ControlError::Spec(format!(
-            "{}: the migration `{}` is in {phase}. Change it back; or, with it changed back, run and \
-             `changeover rollback --to old` first, and then begin anew with the new one",
-            refused.join("; "),
-            self.name
-        )))
+        result
     }
+}
+
+/// What to do about a spec that changed in a way that the migration can't go on with.
+pub(crate) fn change_it_back(phase: Phase) -> String {
+    format!(
+        "The migration is in {phase}: change it back; or, with it changed back, run and `changeover rollback --to old` first, \
+         and then begin anew with the new one"
+    )
 }
 
 fn settings(spec: &Spec) -> Settings {
@@ -193,15 +184,15 @@ mod tests {
     fn a_mapping_that_changed_in_mid_backfill_is_refused_with_the_remedy() {
         let earlier = plan("kind = 1", "").spec.fingerprint();
         let changed = plan("kind = 2", "");
-        assert!(changed.change_since(&earlier, Phase::Old).is_ok(), "nothing has begun");
-        let error = changed.change_since(&earlier, Phase::Shadow).unwrap_err().to_string();
-        assert!(error.contains("where") && error.contains("rollback --to old"), "{error}");
+        assert!(changed.change_since(&earlier, Phase::Old).refused.is_empty(), "nothing has begun");
+        let refused = changed.change_since(&earlier, Phase::Shadow).refused;
+        assert!(refused.len() == 1 && refused[0].part == "table.y.where", "{refused:?}");
     }
 
     #[test]
     fn a_setting_may_change_at_any_time() {
         let earlier = plan("kind = 1", "").spec.fingerprint();
-        let changed = plan("kind = 1", "hold_budget = \"3s\"").change_since(&earlier, Phase::New).unwrap();
+        let changed = plan("kind = 1", "hold_budget = \"3s\"").change_since(&earlier, Phase::New);
         assert!(!changed.verify && changed.parts.len() == 1, "{changed:?}");
     }
 

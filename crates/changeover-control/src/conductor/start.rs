@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::lives::Lives;
 use super::mirror::Drains;
-use super::plan::SpecChange;
+use super::plan::{SpecChange, change_it_back};
 use super::progress::Progress;
 use super::sides::what_becomes_of;
 use super::verify::Due;
@@ -64,8 +64,15 @@ impl Conducting {
         let change = check_spec(&plan, &*state, known.as_ref()).await?;
         check_columns(&plan, &sides, &*state, known.as_ref()).await?;
         let stopped = disagreement(plan.settings.mirror, &sides, &*state, known.as_ref()).await?;
-        // Before there is a record: the next start would take it for one that the databases had no quarrel with.
-        if known.is_none() && stopped.is_some() {
+        let is_hidden_soon = match (&known, &stopped) {
+            (Some(known), Some(_)) => {
+                replaced_authority(&sides, &*state, known).await?.is_some_and(|replaced| replaced.older)
+            }
+            // Before there is a record: the next start would take it for one that the databases had no quarrel with.
+            (None, Some(_)) => true,
+            (_, None) => false,
+        };
+        if is_hidden_soon {
             state.set(DISAGREES, stopped.as_deref()).await?;
         }
         let stored = known.as_ref().map(|control| control.target.version);
@@ -137,28 +144,62 @@ pub(crate) async fn spec_of_run(state: &dyn StateStore) -> Result<Option<Fingerp
     Ok(state.setting(FINGERPRINT).await?.and_then(|text| serde_json::from_str(&text).ok()))
 }
 
+/// The phase by which a changed spec is judged.
+pub(crate) fn begun(known: Option<&Control>) -> Phase {
+    known.map_or(Phase::Old, |control| {
+        if control.shift.is_some() { control.place.phase.max(Phase::Shadow) } else { control.place.phase }
+    })
+}
+
+/// What changed in the spec since the last run.
+pub(crate) async fn spec_change(
+    plan: &Plan,
+    state: &dyn StateStore,
+    known: Option<&Control>,
+) -> Result<SpecChange, ControlError> {
+    let earlier = spec_of_run(state).await?;
+    Ok(earlier.map(|earlier| plan.change_since(&earlier, begun(known))).unwrap_or_default())
+}
+
 /// Whether the spec may have changed as it did; and what it is now is kept.
 async fn check_spec(
     plan: &Plan,
     state: &dyn StateStore,
     known: Option<&Control>,
 ) -> Result<SpecChange, ControlError> {
+    let change = spec_change(plan, state, known).await?;
+    if !change.refused.is_empty() {
+        let refused: Vec<String> = change.refused.iter().map(ToString::to_string).collect();
+        let remedy = change_it_back(begun(known));
+        return Err(ControlError::Spec(format!("{}: {}. {remedy}", plan.name, refused.join("; "))));
+    }
     let now = plan.spec.fingerprint();
-    let earlier = spec_of_run(state).await?;
-    let phase = known.map_or(Phase::Old, |control| {
-        if control.shift.is_some() { control.place.phase.max(Phase::Shadow) } else { control.place.phase }
-    });
-    let change = match &earlier {
-        Some(earlier) => plan.change_since(earlier, phase)?,
-        None => SpecChange::default(),
-    };
-    if earlier.as_ref() != Some(&now) {
+    if spec_of_run(state).await?.as_ref() != Some(&now) {
         let text = serde_json::to_string(&now)
             .map_err(|cause| ControlError::Stopped { part: "the state", cause: cause.to_string() })?;
         state.set(FINGERPRINT, Some(&text)).await?;
     }
     Ok(change)
 }
+
+/// The columns that the last run carried and that have nowhere to go any more, in words.
+pub(crate) async fn lost_columns(
+    sides: &Sides,
+    state: &dyn StateStore,
+    known: Option<&Control>,
+) -> Result<Vec<String>, ControlError> {
+    let over = |control: &Control| matches!(control.place.phase, Phase::Old | Phase::Retired);
+    if !known.is_some_and(|control| control.shift.is_some() || !over(control)) {
+        return Ok(Vec::new());
+    }
+    let before: Option<Columns> =
+        state.setting(COLUMNS).await?.and_then(|text| serde_json::from_str(&text).ok());
+    Ok(before.map(|before| sides.columns.lost_since(&before)).unwrap_or_default())
+}
+
+/// What to do about a column that went away.
+pub(crate) const PUT_THE_COLUMN_BACK: &str = "It would be left behind: put the column back; to go on without it, with it put \
+                                              back, run and `changeover rollback --to old` first, and begin anew";
 
 /// Whether every column that the last run carried has somewhere to go still; and the columns are kept as they are now.
 async fn check_columns(
@@ -167,22 +208,13 @@ async fn check_columns(
     state: &dyn StateStore,
     known: Option<&Control>,
 ) -> Result<(), ControlError> {
-    let kept = state.setting(COLUMNS).await?;
-    let before: Option<Columns> = kept.as_deref().and_then(|text| serde_json::from_str(text).ok());
-    let over = |control: &Control| matches!(control.place.phase, Phase::Old | Phase::Retired);
-    let begun = known.is_some_and(|control| control.shift.is_some() || !over(control));
-    let lost = before.as_ref().map(|before| sides.columns.lost_since(before)).unwrap_or_default();
-    if begun && !lost.is_empty() {
-        return Err(ControlError::Spec(format!(
-            "{}: it would be left behind. Put the column back; to go on without it, with it put back, run and \
-             `changeover rollback --to old` first, and begin anew (the migration is `{}`)",
-            lost.join("; "),
-            plan.name
-        )));
+    let lost = lost_columns(sides, state, known).await?;
+    if !lost.is_empty() {
+        return Err(ControlError::Spec(format!("{}: {}. {PUT_THE_COLUMN_BACK}", plan.name, lost.join("; "))));
     }
-    if before.as_ref() != Some(&sides.columns) {
-        let text = serde_json::to_string(&sides.columns)
-            .map_err(|cause| ControlError::Stopped { part: "the state", cause: cause.to_string() })?;
+    let text = serde_json::to_string(&sides.columns)
+        .map_err(|cause| ControlError::Stopped { part: "the state", cause: cause.to_string() })?;
+    if state.setting(COLUMNS).await?.as_ref() != Some(&text) {
         state.set(COLUMNS, Some(&text)).await?;
     }
     Ok(())
@@ -196,8 +228,8 @@ pub(crate) async fn disagreement(
     known: Option<&Control>,
 ) -> Result<Option<String>, ControlError> {
     let Some(control) = known else { return adopt::earlier_life(sides).await };
-    if let Some(problem) = replaced_authority(sides, state, control).await? {
-        return Ok(Some(problem));
+    if let Some(replaced) = replaced_authority(sides, state, control).await? {
+        return Ok(Some(replaced.problem));
     }
     let found = match mirror {
         Mirror::DualWrite if control.shift.is_none() => adopt::mark_problem(sides, control).await?,

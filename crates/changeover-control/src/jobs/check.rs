@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use changeover::Side;
+use changeover::{Side, TableName};
 use changeover_api::Spec;
 use changeover_tables::data::{Duplicates, TableData, check_data};
 use changeover_tables::plan::{Finding, Severity, TablePlan};
@@ -12,12 +12,17 @@ use changeover_tables::sqlite::{SqliteStore, removal_sql};
 use changeover_tables::words::{self, ColumnWords};
 
 use super::locks::{LockWords, locks};
-use crate::conductor::what_becomes_of;
+use super::verify::state_of;
+use crate::barrier;
+use crate::conductor::{
+    PUT_THE_COLUMN_BACK, Plan, Sides, begun, change_it_back, lost_columns, spec_change, what_becomes_of,
+};
 use crate::connect::{Connected, Elsewhere, mirroring};
 use crate::error::ControlError;
 use crate::neighbours;
 use crate::rights;
 use crate::shares;
+use crate::state::SqliteState;
 
 /// What a check found.
 #[derive(Debug, Clone)]
@@ -97,6 +102,7 @@ pub async fn check(spec: &Spec, data: bool) -> Result<CheckReport, ControlError>
             findings.extend(store.check_way_back(&connected.plan.tables).await?);
         }
         let sides = connected.sides(&spec.name).await?;
+        findings.extend(since_the_last_run(spec, Some(&sides)).await?);
         for (table, rows) in sides.occupied().await? {
             findings.push(Finding {
                 severity: Severity::Warning,
@@ -107,6 +113,8 @@ pub async fn check(spec: &Spec, data: bool) -> Result<CheckReport, ControlError>
                     .to_owned(),
             });
         }
+    } else {
+        findings.extend(since_the_last_run(spec, None).await?);
     }
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     let seen = if data && is_sound {
@@ -128,6 +136,37 @@ pub async fn check(spec: &Spec, data: bool) -> Result<CheckReport, ControlError>
         removal,
         bytes: connected.catalogs.iter().map(|catalog| (catalog.store.clone(), catalog.bytes)).collect(),
     })
+}
+
+/// What changed since the last run, and keeps the next one from going on.
+async fn since_the_last_run(spec: &Spec, sides: Option<&Sides>) -> Result<Vec<Finding>, ControlError> {
+    let Some(state) = SqliteState::open_existing(&state_of(spec), &spec.name).await? else {
+        return Ok(Vec::new());
+    };
+    let known = barrier::load(&state).await?.map(|(_, control)| control);
+    let refused = spec_change(&Plan::of(spec.clone()), &state, known.as_ref()).await?.refused;
+    let error = |table: &str, what: String, remedy: String| Finding {
+        severity: Severity::Error,
+        table: TableName::from(table.to_owned()),
+        column: None,
+        what,
+        remedy,
+    };
+    let mut findings: Vec<Finding> = refused
+        .iter()
+        .map(|change| {
+            error(
+                change.table().unwrap_or(&spec.name),
+                change.to_string(),
+                change_it_back(begun(known.as_ref())),
+            )
+        })
+        .collect();
+    if let Some(sides) = sides {
+        let lost = lost_columns(sides, &state, known.as_ref()).await?;
+        findings.extend(lost.into_iter().map(|lost| error(&spec.name, lost, PUT_THE_COLUMN_BACK.to_owned())));
+    }
+    Ok(findings)
 }
 
 async fn stores(

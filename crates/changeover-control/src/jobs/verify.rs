@@ -256,7 +256,7 @@ async fn agreed(spec: &Spec, state: &SqliteState, sides: &Sides) -> Result<Optio
 }
 
 /// Where the state is: as the run says that is there, or was killed; else beside the spec.
-fn state_of(spec: &Spec) -> PathBuf {
+pub(super) fn state_of(spec: &Spec) -> PathBuf {
     let run = RunFile::read(&RunFile::path_of(spec.folder(), &spec.name)).ok();
     run.and_then(|run| run.state).unwrap_or_else(|| spec.state_path())
 }

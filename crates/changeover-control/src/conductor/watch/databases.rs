@@ -275,6 +275,14 @@ fn replaced(store: &dyn Store, side: Side, older: bool) -> String {
     )
 }
 
+/// What became of the database of a side that answers.
+pub(in crate::conductor) struct Replaced {
+    /// In words.
+    pub(in crate::conductor) problem: String,
+    /// It is the same file with an older content: what is written there from now on hides it.
+    pub(in crate::conductor) older: bool,
+}
+
 /// Whether the database of a side that answers was replaced while no run was there.
 ///
 /// # Errors
@@ -283,7 +291,7 @@ pub(in crate::conductor) async fn replaced_authority(
     sides: &Sides,
     state: &dyn StateStore,
     record: &Control,
-) -> Result<Option<String>, ControlError> {
+) -> Result<Option<Replaced>, ControlError> {
     if matches!(record.place.phase, Phase::Old | Phase::Retired) {
         return Ok(None);
     }
@@ -292,13 +300,9 @@ pub(in crate::conductor) async fn replaced_authority(
             let seen = Seen::of(&**store, side).await?;
             let known = state.setting(&seen.name).await?;
             let known: Option<serde_json::Value> = known.and_then(|text| serde_json::from_str(&text).ok());
-            if seen.is_older_than(known_mark(state, &seen).await?.as_ref()) {
-                let problem = replaced(&**store, side, true);
-                state.set(DISAGREES, Some(&problem)).await?;
-                return Ok(Some(problem));
-            }
-            if known.is_some_and(|known| known["server"] != seen.is["server"]) {
-                return Ok(Some(replaced(&**store, side, false)));
+            let older = seen.is_older_than(known_mark(state, &seen).await?.as_ref());
+            if older || known.is_some_and(|known| known["server"] != seen.is["server"]) {
+                return Ok(Some(Replaced { problem: replaced(&**store, side, older), older }));
             }
         }
     }
