@@ -275,6 +275,27 @@ fn a_run_that_was_killed_goes_on_in_every_phase() {
     }
 }
 
+/// Found out before everything is at its end: there is no way back from there for a name.
+#[test]
+fn what_cant_be_renamed_isnt_retired() {
+    let place = Place::with_bookings(50);
+    let run = place.run();
+    for phase in ["shadow", "reverse-shadow", "new"] {
+        place.go(&["advance"], phase);
+        run.until("settled", is_settled);
+    }
+    place.sql("old.db", "CREATE TABLE bookings_retired (x)");
+    let refused = place.changeover(&["retire", "--yes"]).expect(1);
+    refused.says("already another table or index with this name: bookings_retired").says("NAME_retired");
+    assert_eq!(place.json(&["status"], 0)["phase"], "new");
+    place.go(&["rollback"], "reverse-shadow");
+    run.until("settled", is_settled);
+    place.until_equal_sides();
+    place.go(&["advance"], "new");
+    place.sql("old.db", "DROP TABLE bookings_retired");
+    assert_eq!(place.json(&["retire", "--yes"], 0)["phase"], "retired");
+}
+
 #[test]
 fn a_mapping_that_changed_in_mid_backfill_is_refused_and_nothing_is_lost() {
     let place = Place::with_bookings(100);

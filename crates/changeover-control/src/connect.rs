@@ -310,6 +310,10 @@ impl Keeper for SqliteKeeper {
         self.store.remove_installed(fenced).await
     }
 
+    async fn try_retiring(&self) -> Result<(), StoreError> {
+        self.store.try_retiring().await
+    }
+
     async fn retire(&self) -> Result<Vec<(String, Option<String>)>, StoreError> {
         self.store.retire().await
     }

@@ -37,6 +37,8 @@ const LOOK_FOR_RUN_FILE: Duration = Duration::from_secs(2);
 
 /// How long a run waits for the rights of one that is just ending: a worker whose parent was killed.
 const OWN_WITHIN: Duration = Duration::from_secs(10);
+/// After which time it says what it waits for.
+const TOLD_AFTER: Duration = Duration::from_secs(1);
 
 /// How long a port that is taken is tried for: whoever was killed gives it up in a moment.
 const PORT_WITHIN: Duration = Duration::from_secs(3);
@@ -219,18 +221,21 @@ pub(crate) async fn lock_state(state: &Path, own: &str) -> Result<FileLock, Cont
     let mut path = state.as_os_str().to_owned();
     path.push(".lock");
     let path = PathBuf::from(path);
-    let deadline = tokio::time::Instant::now() + OWN_WITHIN;
+    let began = tokio::time::Instant::now();
+    let mut told = false;
     loop {
         let holder = match FileLock::take(&path, own)? {
             Taken::Ours(lock) => return Ok(lock),
-            Taken::Theirs(holder) => holder,
+            Taken::Theirs(holder) => holder.unwrap_or_else(|| "another run of this migration".to_owned()),
         };
-        if tokio::time::Instant::now() >= deadline {
-            return Err(ControlError::Owned {
-                what: format!("the state {}", state.display()),
-                holder: holder.unwrap_or_else(|| "another run of this migration".to_owned()),
-                remedy: "Two runs must not meet: end that one first".to_owned(),
-            });
+        let (what, waited) = (format!("the state {}", state.display()), began.elapsed());
+        if waited >= OWN_WITHIN {
+            let remedy = "Two runs must not meet: end that one first".to_owned();
+            return Err(ControlError::Owned { what, holder, remedy });
+        }
+        if waited >= TOLD_AFTER && !told {
+            tracing::warn!("{what} is taken by {holder}: it is given {} s to end", OWN_WITHIN.as_secs());
+            told = true;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

@@ -329,6 +329,8 @@ async fn in_shadow_a_rollback_is_safe_whatever_the_mirror_meets() {
     let world = World::new(10);
     let run = world.run().await;
     forward(run.conductor(), Phase::Shadow).await;
+    // Before that a change may be the copy's to carry, not the mirror's.
+    until("the copy is verified", async || common::status(&run).await.verification.counts).await;
     let blocker = world.open("new.db");
     blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
     world.open("old.db").execute("UPDATE bookings SET seats = 4711 WHERE id = 7", []).unwrap();

@@ -96,7 +96,12 @@ impl Conductor {
             return Err(ControlError::Refused(format!("nothing comes after {}", record.place)));
         };
         if record.shift.is_none() && record.place == Place::whole(to) && share == Share::ALL {
-            return Ok(self.still_under_way("it is there already"));
+            drop(one);
+            let mut there = self.still_under_way("it is there already");
+            if to == Phase::Retired {
+                there.notes = self.retired().await;
+            }
+            return Ok(there);
         }
         if record.shift.is_none() && Some(to) != next {
             if phases.list().take_while(|phase| *phase != record.place.phase).any(|phase| phase == to) {
@@ -147,6 +152,9 @@ impl Conductor {
             self.keep(NewAudit { why, ..self.line(AuditKind::Override, text) }).await;
         }
         install::check_fences(&self.sides).await?;
+        if to == Phase::Retired {
+            self.try_retiring().await?;
+        }
         self.prepare(to).await?;
         self.pass_preconditions(record.place.phase, to).await?;
         if to == Phase::Retired {

@@ -149,6 +149,22 @@ impl Conductor {
         install::after_phase(&self.sides, phase, self.plan.settings.mirror).await
     }
 
+    /// That the old tables can be renamed: once everything is at its end, nobody goes back for one that can't.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    pub(super) async fn try_retiring(&self) -> Result<(), ControlError> {
+        for (_, keeper) in self.sides.keepers.iter().filter(|(side, _)| *side == Side::Old) {
+            if let Err(error) = install::patiently(|| keeper.try_retiring()).await {
+                return Err(ControlError::Refused(format!(
+                    "{error}. Nothing is retired before the old tables can be renamed to NAME_retired: rename or drop what has \
+                     that name, or what needs the old one"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// Renames the old tables, where that wasn't done yet. Nothing is dropped. What became of each.
     async fn retire_tables(&self) -> Result<Vec<String>, ControlError> {
         let mut told = Vec::new();

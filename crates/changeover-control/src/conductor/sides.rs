@@ -30,6 +30,9 @@ pub(crate) trait Keeper: Send + Sync + 'static {
     /// Removes what this migration has installed, of either side, but for the fence of the side `fenced`. May be repeated.
     async fn remove_installed(&self, fenced: Option<Side>) -> Result<(), StoreError>;
 
+    /// Tries whether the side's tables can be renamed, and changes nothing.
+    async fn try_retiring(&self) -> Result<(), StoreError>;
+
     /// Renames the side's tables; each by its old and its new name. May be repeated.
     async fn retire(&self) -> Result<Vec<(String, Option<String>)>, StoreError>;
 }

@@ -198,8 +198,8 @@ pub(crate) async fn lost_columns(
 }
 
 /// What to do about a column that went away.
-pub(crate) const PUT_THE_COLUMN_BACK: &str = "It would be left behind: put the column back; to go on without it, with it put \
-                                              back, run and `changeover rollback --to old` first, and begin anew";
+pub(crate) const PUT_THE_COLUMN_BACK: &str = "Put the column back, or what is in it is left behind; to go on without it, with it put back, run and \
+     `changeover rollback --to old` first, and begin anew";
 
 /// Whether every column that the last run carried has somewhere to go still; and the columns are kept as they are now.
 async fn check_columns(

@@ -16,7 +16,7 @@ use changeover::{Key, Side, Slot, StoreError, TableName, Value};
 use rusqlite::Connection;
 
 use super::claims::Log;
-use super::pool::{SqliteDatabase, SqliteOptions};
+use super::pool::{Session, SqliteDatabase, SqliteOptions};
 use super::shape::SideTable;
 use super::{catalog, install, scan, sql};
 use crate::plan::Plan;
@@ -119,31 +119,46 @@ impl SqliteStore {
     /// What the database says; then nothing was changed.
     pub async fn retire(&self) -> Result<Vec<(String, Option<String>)>, StoreError> {
         let inner = Arc::clone(&self.inner);
-        self.inner
-            .database
-            .write("retiring the tables", move |session| {
-                let connection = &session.connection;
-                install::remove_of(connection, &inner.migration, None)?;
-                let mut renamed: Vec<(String, Option<String>)> = Vec::new();
-                for table in &inner.tables {
-                    let retired = format!("{}_retired", table.info.name);
-                    let there = install::exists(connection, &table.info.name)?;
-                    if there && renamed.iter().all(|(old, _)| *old != table.info.name) {
-                        let retired = if has_others(connection, &inner, table)? {
-                            None
-                        } else {
-                            let new = sql::name(&retired);
-                            connection
-                                .execute_batch(&format!("ALTER TABLE {} RENAME TO {new}", table.table))?;
-                            Some(retired)
-                        };
-                        renamed.push((table.info.name.clone(), retired));
-                    }
-                }
-                Ok(renamed)
-            })
-            .await
+        let work = move |session: &mut Session| Ok(retire(&session.connection, &inner)?);
+        self.inner.database.write("retiring the tables", work).await
     }
+
+    /// Tries whether the tables can be retired, and leaves everything as it is.
+    ///
+    /// # Errors
+    /// What the database says, as where a table with the new name is there.
+    pub async fn try_retiring(&self) -> Result<(), StoreError> {
+        let inner = Arc::clone(&self.inner);
+        let work = move |session: &mut Session| {
+            let connection = &session.connection;
+            connection.execute_batch("SAVEPOINT changeover_try")?;
+            let tried = retire(connection, &inner);
+            connection.execute_batch("ROLLBACK TO changeover_try; RELEASE changeover_try")?;
+            Ok(tried.map(drop)?)
+        };
+        self.inner.database.write("trying to retire the tables", work).await
+    }
+}
+
+fn retire(connection: &Connection, inner: &Inner) -> rusqlite::Result<Vec<(String, Option<String>)>> {
+    install::remove_of(connection, &inner.migration, None)?;
+    let mut renamed: Vec<(String, Option<String>)> = Vec::new();
+    for table in &inner.tables {
+        let there = install::exists(connection, &table.info.name)?;
+        if !there || renamed.iter().any(|(old, _)| *old == table.info.name) {
+            continue;
+        }
+        let retired = if has_others(connection, inner, table)? {
+            None
+        } else {
+            let retired = format!("{}_retired", table.info.name);
+            let new = sql::name(&retired);
+            connection.execute_batch(&format!("ALTER TABLE {} RENAME TO {new}", table.table))?;
+            Some(retired)
+        };
+        renamed.push((table.info.name.clone(), retired));
+    }
+    Ok(renamed)
 }
 
 /// Whether a table has rows that no mapping of the migration covers.

@@ -280,6 +280,10 @@ impl Keeper for Kept {
         if fenced == Some(self.0) { Ok(()) } else { Fence::remove(&self.1).await }
     }
 
+    async fn try_retiring(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn retire(&self) -> Result<Vec<(String, Option<String>)>, StoreError> {
         Ok(Vec::new())
     }
