@@ -75,6 +75,11 @@ pub enum UncleanEvent {
         /// The side.
         side: Side,
     },
+    /// The answering side's log of changes is gone, as in a content of its database from before the migration.
+    LogRemoved {
+        /// The side.
+        side: Side,
+    },
     /// A rollback left keys behind.
     LeftBehind {
         /// How many are known; nothing where the log that would say so can't be read.
@@ -95,6 +100,7 @@ impl UncleanEvent {
             Self::JournalUnwritable { .. } => "journal-unwritable",
             Self::KeysUnknown { .. } => "keys-unknown",
             Self::FenceRemoved { .. } => "fence-removed",
+            Self::LogRemoved { .. } => "log-removed",
             Self::LeftBehind { .. } => "left-behind",
         }
     }
@@ -123,6 +129,11 @@ impl fmt::Display for UncleanEvent {
                 f,
                 "the fence of the {side} side was removed from outside, as by a table that was rebuilt: what others wrote there \
                  until it was put back is on no other side"
+            ),
+            Self::LogRemoved { side } => write!(
+                f,
+                "the log of changes on the {side} side was gone, as in a backup from before the migration: what the other side has \
+                 beyond it may be nowhere else"
             ),
             Self::LeftBehind { keys: Some(keys) } => write!(f, "a rollback left {keys} known keys behind"),
             Self::LeftBehind { keys: None } => {

@@ -335,7 +335,9 @@ impl Conductor {
             | UncleanEvent::JournalUnwritable { .. }
             | UncleanEvent::KeysUnknown { .. }
             | UncleanEvent::Forgotten { .. } => true,
-            UncleanEvent::LeftBehind { .. } | UncleanEvent::FenceRemoved { .. } => false,
+            UncleanEvent::LeftBehind { .. }
+            | UncleanEvent::FenceRemoved { .. }
+            | UncleanEvent::LogRemoved { .. } => false,
         };
         if !repairs {
             self.leave_to_a_person().await;

@@ -84,7 +84,12 @@ impl Conductor {
                         self.forget_repair().await;
                     }
                     let clean = record.evidence.differences == 0 && record.evidence.refused == 0;
-                    if clean && let Err(error) = self.state.set(FOR_A_PERSON, None).await {
+                    let unclean = self.barrier.record().last_unclean;
+                    let still = unclean.is_none_or(|at| at < record.evidence.began);
+                    if clean
+                        && still
+                        && let Err(error) = self.state.set(FOR_A_PERSON, None).await
+                    {
                         self.trouble("state", &error.to_string()).await;
                     }
                     clean
@@ -149,7 +154,7 @@ impl Conductor {
     }
 
     /// From now on nothing that differs is overwritten by itself.
-    pub(in crate::conductor) async fn leave_to_a_person(&self) {
+    pub(super) async fn leave_to_a_person(&self) {
         if let Err(error) = self.state.set(FOR_A_PERSON, Some("yes")).await {
             self.trouble("state", &error.to_string()).await;
         }
@@ -222,13 +227,13 @@ impl Conductor {
     }
 }
 
-/// Whether the same was known before: clean and clean again, with nothing between that made it doubtful.
+/// Whether the same was known before, with nothing between that made it doubtful.
 fn is_the_same(
     before: &VerificationEvidence,
     now: &VerificationEvidence,
     last_unclean: Option<Millis>,
 ) -> bool {
-    let clean = |one: &VerificationEvidence| one.differences == 0 && one.refused == 0;
+    let found = |one: &VerificationEvidence| (one.generation, one.differences, one.refused);
     let doubtful = last_unclean.is_some_and(|at| at >= before.began);
-    clean(before) && clean(now) && before.generation == now.generation && !doubtful
+    found(before) == found(now) && !doubtful
 }

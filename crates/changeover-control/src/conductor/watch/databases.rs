@@ -46,19 +46,26 @@ impl Conductor {
         let seen = Seen::of(store, side).await?;
         let log_is_gone = seen.mark.is_none() && self.mark_of(&seen).await?.is_some();
         install::capture(&self.sides, side, self.plan.bounds).await?;
-        let table = format!("{} ({side})", store.info().name);
-        let detail = "its capture was removed or changed; it is installed again".to_owned();
+        let event = if log_is_gone {
+            UncleanEvent::LogRemoved { side }
+        } else {
+            let table = format!("{} ({side})", store.info().name);
+            let detail = "its capture was removed or changed; it is installed again".to_owned();
+            UncleanEvent::TableChanged { table, detail }
+        };
+        self.tell(ControlEvent::Unclean(event.clone())).await;
         if log_is_gone {
-            // A backup from before the migration looks just like this: what it lacks isn't to be taken from the other side.
-            self.leave_to_a_person().await;
-            self.alert(format!(
-                "{table}: the log of changes was gone, as in a backup from before the migration; it is installed again. The rows \
-                 that differ now are shown by `changeover verify SPEC`, and nothing overwrites them before you say `--repair`"
-            ))
-            .await;
+            self.alert_of_differences(&event).await;
         }
-        self.tell(ControlEvent::Unclean(UncleanEvent::TableChanged { table, detail })).await;
         self.keep_mark(&Seen::of(store, side).await?).await
+    }
+
+    async fn alert_of_differences(&self, event: &UncleanEvent) {
+        let text = format!(
+            "{event}: the rows that differ now are shown by `changeover verify SPEC`, and nothing overwrites them before you say \
+             `--repair`"
+        );
+        self.alert(text).await;
     }
 
     /// What the databases are as a migration begins: whatever they are later is held against that.
@@ -186,13 +193,9 @@ impl Conductor {
                 }
                 let at = fence.look().await?;
                 install::patiently(|| fence.set(at.state, at.epoch)).await?;
-                self.tell(ControlEvent::Unclean(UncleanEvent::FenceRemoved { side })).await;
-                self.alert(format!(
-                    "{}: the rows that differ now are shown by `changeover verify SPEC`, and nothing overwrites them before \
-                     you say `--repair`",
-                    UncleanEvent::FenceRemoved { side }
-                ))
-                .await;
+                let event = UncleanEvent::FenceRemoved { side };
+                self.tell(ControlEvent::Unclean(event.clone())).await;
+                self.alert_of_differences(&event).await;
             }
         }
         Ok(())
