@@ -18,7 +18,7 @@ pub(crate) enum Readers {
 /// Puts a file's content in place atomically: a reader sees the old one or the new one. Only one process may write it at a
 /// time; the file beside it has one name, so that what a process that was killed leaves there is the next one's to replace.
 pub(crate) fn write(path: &Path, content: &[u8], readers: Readers) -> Result<(), ControlError> {
-    let fail = |cause: std::io::Error| ControlError::file(path, "it can't be written", &cause);
+    let named = path;
     let path = &if readers == Readers::All { behind_links(path) } else { path.to_owned() };
     let mut beside = path.as_os_str().to_owned();
     beside.push(".part");
@@ -46,8 +46,24 @@ pub(crate) fn write(path: &Path, content: &[u8], readers: Readers) -> Result<(),
     };
     put().map_err(|cause| {
         let _ = fs::remove_file(&beside);
-        fail(cause)
+        let meant = if path == named { String::new() } else { format!(" (a link to {})", path.display()) };
+        ControlError::File {
+            path: named.to_owned(),
+            doing: "it can't be written",
+            cause: format!("{cause}{meant}. {}", remedy(cause.kind())),
+        }
     })
+}
+
+fn remedy(kind: std::io::ErrorKind) -> &'static str {
+    match kind {
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => {
+            "Make the folder that it lies in, or name a file in one that is there"
+        }
+        std::io::ErrorKind::IsADirectory => "That is a folder: name a file in it",
+        std::io::ErrorKind::StorageFull => "Free some space on its disk",
+        _ => "This user must be able to write it and the folder that it lies in",
+    }
 }
 
 /// The file that is meant, where the path is a link: in the link's own place others would never see it.

@@ -186,7 +186,7 @@ mod tests {
         let changed = plan("kind = 2", "");
         assert!(changed.change_since(&earlier, Phase::Old).refused.is_empty(), "nothing has begun");
         let refused = changed.change_since(&earlier, Phase::Shadow).refused;
-        assert!(refused.len() == 1 && refused[0].part == "table.y.where", "{refused:?}");
+        assert!(refused.len() == 1 && refused[0].part == "table.x.where", "{refused:?}");
     }
 
     #[test]
