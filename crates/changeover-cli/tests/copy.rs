@@ -46,6 +46,23 @@ fn copy_copies_and_compares_everything_and_installs_nothing() {
     assert_eq!(place.installed("old.db"), [""; 0], "nothing is installed on the old side");
 }
 
+/// What lies in the log beside a file isn't in a copy of the file.
+#[test]
+fn a_database_is_one_file_again_when_a_command_or_a_run_has_ended() {
+    let place = Place::with_bookings(500);
+    let logs = || ["old.db-wal", "new.db-wal"].map(|name| place.path(name).exists());
+    for command in [&["check", "bookings.toml"][..], &["copy", "bookings.toml"], &["verify", "bookings.toml"]]
+    {
+        place.changeover(command).expect(0);
+        assert_eq!(logs(), [false; 2], "{command:?}");
+    }
+    let run = place.run();
+    place.go(&["advance"], "shadow");
+    run.until("copied and verified", support::is_settled);
+    assert_eq!(run.stop().0, Some(0));
+    assert_eq!(logs(), [false; 2]);
+}
+
 #[test]
 fn copy_tells_a_person_what_it_did() {
     let place = Place::with_bookings(1_234);

@@ -25,6 +25,7 @@ use crate::redaction;
 use crate::shares;
 
 /// The databases of a spec, open.
+#[derive(Debug)]
 pub(crate) struct Connected {
     /// By the store's name.
     pub(crate) databases: BTreeMap<String, Arc<SqliteDatabase>>,
@@ -153,6 +154,13 @@ impl Connected {
 }
 
 impl Connected {
+    /// Closes the databases: each is one file then that has everything, unless others have it open.
+    pub(crate) async fn close(&self) {
+        for database in self.databases.values() {
+            database.close().await;
+        }
+    }
+
     /// The tables of a store that the migration works on, each with which of its rows.
     pub(crate) fn worked_on(&self, store: &str) -> Vec<(String, OwnershipScope)> {
         let mut tables: Vec<(String, OwnershipScope)> = Vec::new();

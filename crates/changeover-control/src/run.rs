@@ -89,6 +89,7 @@ pub struct Run {
     tasks: JoinSet<()>,
     /// Those that keep files in place.
     keeping: JoinSet<()>,
+    connected: Connected,
     _owned: Vec<Ownership>,
     _state_lock: FileLock,
 }
@@ -152,6 +153,7 @@ impl Run {
             ending,
             tasks,
             keeping,
+            connected,
             _owned: owned,
             _state_lock: state_lock,
         })
@@ -200,6 +202,7 @@ impl Run {
             self.tasks.shutdown().await;
         }
         self.conducting.end().await;
+        self.connected.close().await;
         farewell
     }
 }

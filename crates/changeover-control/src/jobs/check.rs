@@ -73,12 +73,18 @@ impl CheckReport {
 /// A store that can't be reached.
 pub async fn check(spec: &Spec, data: bool) -> Result<CheckReport, ControlError> {
     let connected = Connected::open(spec, mirroring(spec), &Elsewhere::new()).await?;
+    let report = check_in(&connected, spec, data).await;
+    connected.close().await;
+    report
+}
+
+async fn check_in(connected: &Connected, spec: &Spec, data: bool) -> Result<CheckReport, ControlError> {
     let mut findings = connected.plan.findings.clone();
     findings.extend(shares::findings(spec, &connected.plan));
-    findings.extend(rights::findings(&connected));
-    findings.extend(neighbours::findings(&connected, &spec.name).await?);
+    findings.extend(rights::findings(connected));
+    findings.extend(neighbours::findings(connected, &spec.name).await?);
     let mut tables = Vec::new();
-    let stores = stores(&connected, &spec.name).await?;
+    let stores = stores(connected, &spec.name).await?;
     for store in stores.values() {
         findings.extend(store.check_expressions(&connected.plan.tables).await?);
     }
@@ -126,12 +132,12 @@ pub async fn check(spec: &Spec, data: bool) -> Result<CheckReport, ControlError>
     } else {
         Vec::new()
     };
-    let removal = removal(&connected, &stores, &spec.name).await?;
+    let removal = removal(connected, &stores, &spec.name).await?;
     Ok(CheckReport {
         locks: locks(spec.phases, tables.iter().map(|table| table.rows).sum()),
         tables,
         findings,
-        missing: missing(&connected),
+        missing: missing(connected),
         data: seen,
         removal,
         bytes: connected.catalogs.iter().map(|catalog| (catalog.store.clone(), catalog.bytes)).collect(),

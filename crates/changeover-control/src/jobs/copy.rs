@@ -27,16 +27,22 @@ const FAILURES_MAX: u32 = 3;
 /// # Errors
 /// What stands in the way: a plan that can't be carried out, a store that can't be reached, a run that is at work.
 pub async fn copy(spec: &Spec, told: Told<'_>) -> Result<JobReport, ControlError> {
-    let began = Instant::now();
     let connected = Connected::open(spec, Mirroring::CopyOnly, &Elsewhere::new()).await?;
+    let report = copy_between(&connected, spec, told).await;
+    connected.close().await;
+    report
+}
+
+async fn copy_between(connected: &Connected, spec: &Spec, told: Told<'_>) -> Result<JobReport, ControlError> {
+    let began = Instant::now();
     connected.check()?;
     let holder = format!("changeover copy of `{}`, process {}", spec.name, std::process::id());
     let _owned = connected.own(&spec.name, &holder).await?;
     let sides = connected.sides(&spec.name).await?;
-    neighbours::check(&connected, &spec.name).await?;
+    neighbours::check(connected, &spec.name).await?;
     refuse_beside_a_run(&sides, &spec.name).await?;
     let mut before = sides.occupied().await?;
-    let watch = Watch::begin(&connected)?;
+    let watch = Watch::begin(connected)?;
     let (mut copied, bytes) = copy_rows(&sides, spec, told).await?;
     raise_counters(&sides).await?;
     let copy_took = began.elapsed();

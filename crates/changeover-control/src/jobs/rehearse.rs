@@ -76,18 +76,35 @@ pub async fn rehearse(spec: &Spec, folder: &Path, told: Told<'_>) -> Result<Rehe
     let began = Instant::now();
     // The copies are made as a run wants them; what `run` would refuse in the real ones is refused here.
     let real = Connected::open(spec, mirroring(spec), &Elsewhere::new()).await?;
+    let ready = check_real(&real, spec).await;
+    real.close().await;
+    ready?;
+    let elsewhere = copy_databases(spec, folder).await?;
+    let connected = Connected::open(spec, Mirroring::Capture, &elsewhere).await?;
+    let report = rehearse_on(&connected, (spec, folder), began, told).await;
+    connected.close().await;
+    report
+}
+
+async fn check_real(real: &Connected, spec: &Spec) -> Result<(), ControlError> {
     real.check()?;
-    neighbours::check(&real, &spec.name).await?;
-    if let Some((side, what)) = super::installed_by_a_run(&real.sides(&spec.name).await?).await? {
-        return Err(ControlError::Refused(format!(
+    neighbours::check(real, &spec.name).await?;
+    match super::installed_by_a_run(&real.sides(&spec.name).await?).await? {
+        None => Ok(()),
+        Some((side, what)) => Err(ControlError::Refused(format!(
             "a run of `{}` has begun: {what} is installed on the {side} side. A rehearsal is made before; now \
              `changeover status` says where it stands",
             spec.name
-        )));
+        ))),
     }
-    drop(real);
-    let elsewhere = copy_databases(spec, folder).await?;
-    let connected = Connected::open(spec, Mirroring::Capture, &elsewhere).await?;
+}
+
+async fn rehearse_on(
+    connected: &Connected,
+    (spec, folder): (&Spec, &Path),
+    began: Instant,
+    told: Told<'_>,
+) -> Result<RehearsalReport, ControlError> {
     connected.check()?;
     let sides = connected.sides(&spec.name).await?;
     let state = Arc::new(SqliteState::open(&folder.join("rehearsal.db"), &spec.name).await?);
@@ -260,6 +277,7 @@ async fn copy_databases(spec: &Spec, folder: &Path) -> Result<Elsewhere, Control
             cause: cause.to_string(),
         })??;
     }
+    connected.close().await;
     Ok(elsewhere)
 }
 

@@ -38,12 +38,23 @@ pub async fn verify(
     repair: bool,
     told: Told<'_>,
 ) -> Result<JobReport, ControlError> {
-    let began = Instant::now();
     let connected = Connected::open(spec, Mirroring::CopyOnly, &Elsewhere::new()).await?;
+    let report = verify_between(&connected, spec, (state, repair), told).await;
+    connected.close().await;
+    report
+}
+
+async fn verify_between(
+    connected: &Connected,
+    spec: &Spec,
+    (state, repair): (Option<&Path>, bool),
+    told: Told<'_>,
+) -> Result<JobReport, ControlError> {
+    let began = Instant::now();
     connected.check()?;
     let sides = connected.sides(&spec.name).await?;
     if repair {
-        neighbours::check(&connected, &spec.name).await?;
+        neighbours::check(connected, &spec.name).await?;
     }
     let known = Known::find(spec, state, &sides).await?;
     let spec_changed = match &known {

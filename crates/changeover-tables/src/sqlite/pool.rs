@@ -44,11 +44,16 @@ pub struct SqliteDatabase {
     path: PathBuf,
     options: SqliteOptions,
     idle: Arc<Mutex<Vec<Thread>>>,
-    running: Mutex<Vec<JoinHandle<()>>>,
+    running: Running,
+    /// Those that were opened beside it, on the same file.
+    beside: Mutex<Vec<Weak<Self>>>,
     reads: Arc<Semaphore>,
     scans: Arc<Semaphore>,
     pub(super) writer: Writer,
 }
+
+/// The threads of a file, of all that were opened beside one another.
+type Running = Arc<Mutex<Vec<JoinHandle<()>>>>;
 
 /// What a thread works on.
 #[derive(Debug)]
@@ -87,8 +92,26 @@ impl SqliteDatabase {
         path: impl AsRef<Path>,
         options: SqliteOptions,
     ) -> Result<Arc<Self>, StoreError> {
-        let path = path.as_ref().to_path_buf();
-        let place = Place { store: store.into(), file: path.display().to_string() };
+        Self::open_with(store.into(), path.as_ref().to_path_buf(), options, Running::default()).await
+    }
+
+    /// Opens the same file once more, with connections of its own; they are closed with these.
+    pub(super) async fn open_beside(&self, options: SqliteOptions) -> Result<Arc<Self>, StoreError> {
+        let store = self.place.store.clone();
+        let other = Self::open_with(store, self.path.clone(), options, Arc::clone(&self.running)).await?;
+        let mut beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
+        beside.retain(|other| other.strong_count() > 0);
+        beside.push(Arc::downgrade(&other));
+        Ok(other)
+    }
+
+    async fn open_with(
+        store: String,
+        path: PathBuf,
+        options: SqliteOptions,
+        running: Running,
+    ) -> Result<Arc<Self>, StoreError> {
+        let place = Place { store, file: path.display().to_string() };
         if !path.exists() {
             return Err(place.gone("opening it", format!("there is no file {}", place.file)));
         }
@@ -98,7 +121,8 @@ impl SqliteDatabase {
             path,
             options,
             idle: Arc::default(),
-            running: Mutex::default(),
+            running,
+            beside: Mutex::default(),
             reads: Arc::new(Semaphore::new(options.readers.max(1))),
             scans: Arc::new(Semaphore::new(options.scans.max(1))),
         });
@@ -132,26 +156,36 @@ impl SqliteDatabase {
     /// Closes the connections that aren't at work, and waits for them: the last one to close writes the log of a database in
     /// WAL into its file. The database can still be used: its connections are opened anew.
     pub async fn close(&self) {
+        let began = Instant::now();
+        while !self.all_ended().await {
+            if began.elapsed() >= CLOSING {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let path = self.path.clone();
+        // Of several that closed at one moment each may have taken another for the last one.
+        if let Err(error) = tokio::task::spawn_blocking(move || close_last(&path)).await {
+            tracing::debug!(%error, "the last look at a database");
+        }
+    }
+
+    /// Gives up what isn't at work, and whether that was all. A thread gives itself back after its answer, so that it may be
+    /// there only at the next look.
+    async fn all_ended(&self) -> bool {
+        self.give_up_idle().await;
+        let beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for other in beside.iter().filter_map(Weak::upgrade) {
+            other.give_up_idle().await;
+        }
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.retain(|thread| !thread.is_finished());
+        running.is_empty()
+    }
+
+    async fn give_up_idle(&self) {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.writer.close().await;
-        let running = std::mem::take(&mut *self.running.lock().unwrap_or_else(PoisonError::into_inner));
-        let ended = tokio::task::spawn_blocking(move || {
-            let began = Instant::now();
-            let (mut ended, mut left): (Vec<_>, Vec<_>) =
-                running.into_iter().partition(JoinHandle::is_finished);
-            while !left.is_empty() && began.elapsed() < CLOSING {
-                std::thread::sleep(Duration::from_millis(1));
-                let (more, still): (Vec<_>, Vec<_>) = left.into_iter().partition(JoinHandle::is_finished);
-                ended.extend(more);
-                left = still;
-            }
-            // A thread that panicked has nothing left to close.
-            ended.into_iter().for_each(|thread| drop(thread.join()));
-            left
-        });
-        if let Ok(left) = ended.await {
-            self.running.lock().unwrap_or_else(PoisonError::into_inner).extend(left);
-        }
     }
 
     pub(super) const fn lock_wait(&self) -> Duration {
@@ -280,6 +314,17 @@ impl SqliteDatabase {
             }
         }
         Ok(connection)
+    }
+}
+
+fn close_last(path: &Path) {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    // Without a look SQLite doesn't open the log, nor close it.
+    let looked = Connection::open_with_flags(path, flags).and_then(|connection| {
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))
+    });
+    if let Err(error) = looked {
+        tracing::debug!(%error, path = %path.display(), "the last look at a database");
     }
 }
 

@@ -75,7 +75,7 @@ impl SqliteStore {
         });
         let tables: Vec<SideTable> = here.map(|table| SideTable::new(table, side)).collect();
         let poller_options = SqliteOptions { readers: 1, ..SqliteOptions::default() };
-        let poller = SqliteDatabase::open(name.clone(), database.path(), poller_options).await?;
+        let poller = database.open_beside(poller_options).await?;
         Ok(Self {
             shapes: tables.iter().map(|table| table.shape.clone()).collect(),
             poller,
