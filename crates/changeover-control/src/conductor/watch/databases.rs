@@ -262,19 +262,19 @@ fn replaced(store: &dyn Store, side: Side, older: bool) -> String {
     let (what, then) = if older {
         // Nothing shows it any more once as much was written there as it lacks: only a person's word ends it.
         (
-            "has an older content than it had",
-            "Put the right one in its place, then say that it is by adopting it",
+            "has an older content than it had, though it is the side that answers: was it put back from a backup, or did its last \
+             writes go with a power cut?",
+            "Put the right one in its place, if there is one; then say that it is the right one by adopting it",
         )
     } else {
         (
-            "is another one than it was",
+            "is another one than it was, though it is the side that answers: was its file replaced, or put back from a backup?",
             "Put the right one in its place; if this is the right one, say so by adopting it",
         )
     };
+    let store = &store.info().name;
     format!(
-        "the {side} side's database ({}) {what}, though it is the side that answers: was its file replaced, or put back from a \
-         backup? What it lacks would be taken from the other side as well. {then}",
-        store.info().name
+        "the {side} side's database ({store}) {what} What it lacks would be taken from the other side as well. {then}"
     )
 }
 
