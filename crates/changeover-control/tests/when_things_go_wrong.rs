@@ -242,15 +242,21 @@ async fn a_key_that_is_redacted_is_in_no_message() {
     run.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn more_changes_than_a_hold_can_drain_are_told_before_a_move_is_asked_for() {
+/// In shadow, all copied, and the new side locked by the connection that is answered.
+async fn mirror_is_locked_out() -> (World, Run, rusqlite::Connection) {
     let world = World::new(10);
     let run = world.run().await;
     forward(run.conductor(), Phase::Shadow).await;
+    // Before that a change may be the copy's to carry, not the mirror's.
     until("the copy is verified", async || common::status(&run).await.verification.counts).await;
-    // The mirror can't write meanwhile.
     let blocker = world.open("new.db");
     blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
+    (world, run, blocker)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_changes_than_a_hold_can_drain_are_told_before_a_move_is_asked_for() {
+    let (world, run, blocker) = mirror_is_locked_out().await;
     world
         .open("old.db")
         .execute_batch(
@@ -326,13 +332,7 @@ async fn a_rollback_to_a_side_that_takes_no_write_is_refused_with_the_cause_befo
 /// What the new side doesn't take keeps nobody from leaving it: the old side has every write.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_shadow_a_rollback_is_safe_whatever_the_mirror_meets() {
-    let world = World::new(10);
-    let run = world.run().await;
-    forward(run.conductor(), Phase::Shadow).await;
-    // Before that a change may be the copy's to carry, not the mirror's.
-    until("the copy is verified", async || common::status(&run).await.verification.counts).await;
-    let blocker = world.open("new.db");
-    blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let (world, run, blocker) = mirror_is_locked_out().await;
     world.open("old.db").execute("UPDATE bookings SET seats = 4711 WHERE id = 7", []).unwrap();
     let fails = async || common::status(&run).await.next.is_some_and(|next| next.refused.is_some());
     until("nothing goes forward", fails).await;

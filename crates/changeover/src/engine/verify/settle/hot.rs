@@ -111,7 +111,9 @@ impl Settler<'_> {
             let mut tx = follower.begin(Scope::Keys(&set)).await?;
             let (rows, mut changes) = self.as_they_are(authority, keys).await?;
             let keys = &keys[..rows.rows.len()];
-            changes.extend(self.as_they_are(authority, &joined).await?.1);
+            if !joined.is_empty() {
+                changes.extend(self.as_they_are(authority, &joined).await?.1);
+            }
             let applied = tx.apply(&changes).await?;
             if applied.joins.is_empty() {
                 let follower_rows = tx.read_within(self.link.table(), keys, LOOK_BYTES).await?;
