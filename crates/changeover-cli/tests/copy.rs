@@ -63,6 +63,39 @@ fn a_database_is_one_file_again_when_a_command_or_a_run_has_ended() {
     assert_eq!(logs(), [false; 2]);
 }
 
+/// What only the new table's own CHECK refuses is told beforehand, and once, with its cause, by whatever meets it.
+#[test]
+fn rows_that_a_check_of_the_new_table_refuses_are_named_with_the_cause() {
+    let place = Place::with_bookings(40);
+    place.sql("new.db", "DROP TABLE booking");
+    place
+        .sql("new.db", &support::NEW.replacen("status TEXT", "status TEXT CHECK (status <> 'CANCELLED')", 1));
+    place.sql(
+        "old.db",
+        "UPDATE bookings SET state = 'booked'; UPDATE bookings SET state = 'cancelled' WHERE id IN (3, 30)",
+    );
+    let why = "CHECK constraint failed";
+    let checked = place.json(&["check", "bookings.toml", "--data"], 1);
+    let told = checked["data"].to_string();
+    assert!(told.contains(why) && told.contains("\"rows\":38") && told.contains("(30)"), "{told}");
+    for command in [
+        &["copy", "bookings.toml"][..],
+        &["rehearse", "bookings.toml"],
+        &["verify", "bookings.toml", "--repair"],
+    ] {
+        let report = place.json(command, 1);
+        let told = table(&report);
+        assert_eq!(
+            (&told["refused"], &told["missing"], &told["rows_new"]),
+            (&2.into(), &0.into(), &38.into()),
+            "{report}"
+        );
+        assert_eq!(report["differences"].to_string(), "[]");
+        let refusals = report["refusals"].to_string();
+        assert!(refusals.matches(why).count() == 2 && refusals.contains("\"30\""), "{refusals}");
+    }
+}
+
 #[test]
 fn copy_tells_a_person_what_it_did() {
     let place = Place::with_bookings(1_234);

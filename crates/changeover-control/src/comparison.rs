@@ -9,7 +9,8 @@ use changeover::engine::verify::{self, ColumnDifference, TableReport as Found, V
 use changeover::engine::{
     Difference, DifferenceKind, Links, Verification, VerifyHandle, VerifyOptions, VerifyProgress,
 };
-use changeover::{Key, StoreError, Value};
+use changeover::store::Refusal;
+use changeover::{Key, Side, StoreError, Value};
 use changeover_api::spec::EvidenceSpec;
 use serde::Serialize;
 use tokio::sync::watch;
@@ -69,6 +70,34 @@ impl TableReport {
         self.different() + self.refused
     }
 
+    /// What was tried to be written and refused is told as that, with its cause, and not as missing: so many rows, those that
+    /// a comparison finds refused by itself among them, and some of them by name.
+    pub(crate) fn explain(&mut self, refused: u64, refusals: Vec<RefusalReport>) {
+        let more = refused.saturating_sub(self.refused).min(self.missing + self.differing);
+        let missing = more.min(self.missing);
+        self.refused += more;
+        self.missing -= missing;
+        self.differing -= more - missing;
+        for refusal in refusals {
+            if self.refusals.iter().any(|known| known.key == refusal.key && known.why == refusal.why) {
+                continue;
+            }
+            let first =
+                self.differences.iter().find(|found| found.key == refusal.key).map(|found| found.kind);
+            match first {
+                // One line for each column.
+                Some("differing") => self.differences.retain(|found| found.key != refusal.key),
+                Some(_) => {
+                    if let Some(at) = self.differences.iter().position(|found| found.key == refusal.key) {
+                        self.differences.remove(at);
+                    }
+                }
+                None => {}
+            }
+            self.refusals.push(refusal);
+        }
+    }
+
     /// Rows that differ, are missing or extra.
     #[must_use]
     pub const fn different(&self) -> u64 {
@@ -126,7 +155,13 @@ pub(crate) struct Comparison<'c> {
     pub(crate) paused: Option<watch::Receiver<bool>>,
 }
 
-impl Comparison<'_> {
+impl<'c> Comparison<'c> {
+    /// Of everything, while nobody writes.
+    pub(crate) fn quiet(links: &'c Arc<Links>, redact: &'c EvidenceSpec) -> Self {
+        let options = VerifyOptions { quiet: true, ..VerifyOptions::new(Side::Old) };
+        Self { links, options, repairs: false, redact, paused: None }
+    }
+
     /// Compares, tells its progress, and repairs. May be dropped at any await.
     ///
     /// # Errors
@@ -219,6 +254,19 @@ impl Comparison<'_> {
                     value(&column.new),
                 ));
             }
+        }
+    }
+
+    /// A refusal as it may be shown.
+    pub(crate) fn refusal(&self, refusal: &Refusal) -> RefusalReport {
+        let table = refusal.key.table.as_str();
+        let value = refusal.column.as_ref().zip(refusal.value.as_ref());
+        RefusalReport {
+            table: table.to_owned(),
+            key: self.key(&refusal.key),
+            column: refusal.column.clone(),
+            value: value.map(|(column, value)| self.value(table, column, value)),
+            why: refusal.why.clone(),
         }
     }
 

@@ -256,6 +256,25 @@ async fn what_a_replaced_database_lacks_is_not_taken_from_the_other_side() {
     }
 }
 
+/// What would be noted of a move goes with the run: told at once, and nothing goes forward. A way back waits for nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_its_state_file_a_run_goes_no_further_forward() {
+    let world = World::new(20);
+    let run = world.run().await;
+    forward(run.conductor(), Phase::Shadow).await;
+    until("the copy is verified", async || common::status(&run).await.verification.counts).await;
+    delete_state(&world);
+    until("it is told", async || {
+        common::status(&run).await.alerts.iter().any(|alert| alert.text.contains("deleted or replaced while"))
+    })
+    .await;
+    let refused =
+        run.conductor().advance(None, Share::ALL, &common::no_bake()).await.unwrap_err().to_string();
+    assert!(refused.contains("deleted or replaced while"), "{refused}");
+    run.conductor().rollback(None, Share::ALL, None).await.unwrap();
+    run.stop().await;
+}
+
 /// An older content of the side that answers, put back in the same file: what it takes from then on is carried nowhere, over
 /// rows that may be the only copies of what was written before.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -77,6 +77,9 @@ pub trait Duplicates: Store {
     /// For each unique index of the new table: rows of this, the old, side whose canonical values are the same in it.
     async fn duplicates(&self, table: &TablePlan, examples: usize) -> Result<Vec<Trouble>, StoreError>;
 
+    /// Rows of this, the old, side that fit the new table's columns and that its CHECKs refuse.
+    async fn refused_by_checks(&self, table: &TablePlan) -> Result<Vec<Trouble>, StoreError>;
+
     /// Rows of this, the old, side of which some column would be written back with another value than it has now.
     async fn otherwise(&self, table: &TablePlan) -> Result<Vec<Trouble>, StoreError>;
 }
@@ -100,6 +103,9 @@ pub async fn check_data<'s>(
                 .filter_map(|r| Some(Rival { store: old(&r.old.store)?, table: r }))
                 .collect();
             data.forward = scan_old(store, table, &rivals, &mut data).await?;
+            let refused = store.refused_by_checks(table).await?;
+            data.rows = data.rows.saturating_sub(refused.iter().map(|trouble| trouble.rows).sum());
+            data.forward.extend(refused);
             data.duplicates = store.duplicates(table, EXAMPLES).await?;
             data.otherwise = store.otherwise(table).await?;
         }

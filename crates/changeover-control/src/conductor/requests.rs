@@ -135,6 +135,9 @@ impl Conductor {
             self.check_plan().await?;
         }
         self.check_flag_file().await?;
+        if let Some(lost) = self.state.lost() {
+            return Err(ControlError::Refused(lost));
+        }
         let now = self.clock.now().0;
         if let Some(why) = self.progress.borrow().obstacle_forward(now) {
             return Err(ControlError::Refused(format!(

@@ -58,6 +58,9 @@ impl Conductor {
 
     async fn look(&self, round: u64) -> Result<(), ControlError> {
         self.try_the_state_again().await;
+        if let Some(problem) = self.state.lost() {
+            self.alert(problem).await;
+        }
         // What the record says must be there is no word to go by, nor to put things right by.
         if self.stopped().is_some() {
             return Ok(());
@@ -68,9 +71,6 @@ impl Conductor {
         self.look_at_databases().await?;
         self.look_at_evidence().await?;
         if round.is_multiple_of(RARELY) {
-            if let Some(problem) = self.state.lost() {
-                self.alert(problem).await;
-            }
             self.pay_fence().await?;
             self.keep_marks().await?;
             if let Some(why) = self.plan_outdated().await? {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use changeover::engine::{Backfill, BackfillOptions, Coverage, VerifyOptions};
+use changeover::engine::{Backfill, BackfillOptions, BackfillReport, Coverage};
 use changeover::{Side, StoreError};
 use changeover_api::Spec;
 use changeover_tables::plan::Mirroring;
@@ -43,7 +43,7 @@ async fn copy_between(connected: &Connected, spec: &Spec, told: Told<'_>) -> Res
     refuse_beside_a_run(&sides, &spec.name).await?;
     let mut before = sides.occupied().await?;
     let watch = Watch::begin(connected)?;
-    let (mut copied, bytes) = copy_rows(&sides, spec, told).await?;
+    let BackfillReport { progress, refusals, .. } = copy_rows(&sides, spec, told).await?;
     raise_counters(&sides).await?;
     let copy_took = began.elapsed();
     // The copy is whole: its marks have done their work.
@@ -52,8 +52,11 @@ async fn copy_between(connected: &Connected, spec: &Spec, told: Told<'_>) -> Res
     }
     let mut tables = compare_for(&sides, spec, told).await?;
     for table in &mut tables {
-        if let Some(at) = copied.iter().position(|(name, _)| *name == table.table) {
-            table.rows_copied = copied.swap_remove(at).1;
+        if let Some(copied) = progress.tables.iter().find(|copied| copied.table.as_str() == table.table) {
+            table.rows_copied = copied.rows;
+            let of_table = refusals.iter().filter(|refusal| refusal.key.table == copied.table);
+            let shown = Comparison::quiet(&sides.links, &spec.evidence);
+            table.explain(copied.refused, of_table.map(|refusal| shown.refusal(refusal)).collect());
         }
         if let Some(at) = before.iter().position(|(name, _)| name.as_str() == table.table) {
             table.rows_new_before = before.swap_remove(at).1;
@@ -64,7 +67,7 @@ async fn copy_between(connected: &Connected, spec: &Spec, told: Told<'_>) -> Res
         tables,
         took: began.elapsed(),
         copy_took,
-        bytes,
+        bytes: progress.bytes,
         changed_meanwhile,
         kept_in: None,
         spec_changed: Vec::new(),
@@ -92,11 +95,7 @@ async fn raise_counters(sides: &Sides) -> Result<(), ControlError> {
     raise_counters_to(&counters, sides.of(Side::New)).await
 }
 
-async fn copy_rows(
-    sides: &Sides,
-    spec: &Spec,
-    told: Told<'_>,
-) -> Result<(Vec<(String, u64)>, u64), StoreError> {
+async fn copy_rows(sides: &Sides, spec: &Spec, told: Told<'_>) -> Result<BackfillReport, StoreError> {
     let pace = &spec.backfill;
     let options = BackfillOptions {
         rows_per_second_max: pace.rate,
@@ -125,12 +124,10 @@ async fn copy_rows(
             }
         }
     };
-    let report = tokio::select! {
-        report = backfill.run() => report?,
-        () = follow => return Err(StoreError::Fault("the copy's progress ended before it")),
-    };
-    let rows = report.progress.tables.iter().map(|table| (table.table.as_str().to_owned(), table.rows));
-    Ok((rows.collect(), report.progress.bytes))
+    tokio::select! {
+        report = backfill.run() => report,
+        () = follow => Err(StoreError::Fault("the copy's progress ended before it")),
+    }
 }
 
 /// A comparison of both sides while nobody writes.
@@ -139,9 +136,7 @@ pub(super) async fn compare_for(
     spec: &Spec,
     told: Told<'_>,
 ) -> Result<Vec<crate::comparison::TableReport>, StoreError> {
-    let options = VerifyOptions { quiet: true, ..VerifyOptions::new(Side::Old) };
-    let comparison =
-        Comparison { links: &sides.links, options, repairs: false, redact: &spec.evidence, paused: None };
+    let comparison = Comparison::quiet(&sides.links, &spec.evidence);
     comparison.run(&mut |progress| told(&verify_progress(progress))).await
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use changeover::Side;
 use changeover_api::Spec;
 use changeover_protocol::control::MoveReport;
 use changeover_protocol::gate::{Gate, Override};
@@ -16,8 +17,8 @@ use tokio::time::Instant;
 
 use super::{JobProgress, Stage, Told};
 use crate::clock::Clock;
-use crate::comparison::TableReport;
-use crate::conductor::{Conducting, Conductor, Moved, Parts, Plan};
+use crate::comparison::{Comparison, TableReport};
+use crate::conductor::{Conducting, Conductor, Moved, Parts, Plan, Sides};
 use crate::connect::{Connected, Elsewhere, mirroring};
 use crate::error::ControlError;
 use crate::flag::FlagFile;
@@ -121,7 +122,11 @@ async fn rehearse_on(
         Err(error) => return Err(error),
     };
     let Went { moves, backfill_seconds } = went;
-    let tables = super::copy::compare_for(&conductor.sides, spec, told).await?;
+    let mut tables = super::copy::compare_for(&conductor.sides, spec, told).await?;
+    let authority = conductor.barrier.record().place.phase.step().authority();
+    if stopped.is_some() && authority == Side::Old && tables.iter().any(|table| table.different() > 0) {
+        explain(&mut tables, &conductor.sides, spec).await?;
+    }
     let rows = tables.iter().map(|table| table.rows_new).sum();
     conducting.end().await;
     Ok(RehearsalReport {
@@ -133,6 +138,16 @@ async fn rehearse_on(
         tables,
         stopped,
     })
+}
+
+/// Of the rows that differ, why the new side doesn't take those that it doesn't: tried once more, on the copies.
+async fn explain(tables: &mut [TableReport], sides: &Sides, spec: &Spec) -> Result<(), ControlError> {
+    let comparison = Comparison { repairs: true, ..Comparison::quiet(&sides.links, &spec.evidence) };
+    let tried = comparison.run(&mut |_| {}).await?;
+    for (table, tried) in tables.iter_mut().zip(tried) {
+        table.explain(tried.refused, tried.refusals);
+    }
+    Ok(())
 }
 
 /// How far a rehearsal went.

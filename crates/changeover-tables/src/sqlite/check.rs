@@ -152,6 +152,10 @@ impl Duplicates for SqliteStore {
             .await
     }
 
+    async fn refused_by_checks(&self, plan: &TablePlan) -> Result<Vec<Trouble>, StoreError> {
+        self.refused_by_checks(plan).await
+    }
+
     async fn otherwise(&self, plan: &TablePlan) -> Result<Vec<Trouble>, StoreError> {
         self.come_back_otherwise(plan).await
     }

@@ -1,13 +1,14 @@
-//! What `check --data` tries of the way back: each row of the old side goes to the new one and back in memory, and what would
-//! come back as another value is counted.
+//! What `check --data` tries in memory: each row of the old side goes to the new table, whose CHECKs may refuse it, and back; what
+//! would come back as another value is counted.
 //!
 //! The mirror leaves such a row alone as long as nobody changes it on the new side: only then it is written back, whole.
 
 use std::sync::Arc;
 
-use changeover::store::{BatchBudget, KeyRange, RowStream, TableShape};
+use changeover::store::{BatchBudget, Image, KeyRange, RowStream, Store as _, TableShape};
 use changeover::{Row, Side, StoreError};
 
+use super::errors;
 use super::read::Made;
 use super::scan;
 use super::scratch::Scratch;
@@ -44,6 +45,32 @@ impl SqliteStore {
         Ok(trial.found.list())
     }
 
+    /// Rows that fit the new table's columns and that its CHECKs refuse.
+    pub(super) async fn refused_by_checks(&self, plan: &TablePlan) -> Result<Vec<Trouble>, StoreError> {
+        let inner = &self.inner;
+        if inner.info.side != Side::Old || !plan.new_info.definition.to_ascii_uppercase().contains("CHECK") {
+            return Ok(Vec::new());
+        }
+        let shape = inner.table(&plan.name)?.shape.clone();
+        let mut trial = match Scratch::with_checks(plan, Side::New) {
+            Ok(scratch) => Checked { scratch, shape, found: Troubles::default() },
+            Err(error) => return Ok(not_tried(plan, &error)),
+        };
+        let mut stream =
+            self.scan(&plan.name, &KeyRange::default(), Image::Canonical, BatchBudget::default()).await?;
+        while let Some(batch) = stream.next().await? {
+            let tried = tokio::task::spawn_blocking(move || {
+                batch.rows.iter().try_for_each(|row| trial.try_row(row)).map(|()| trial)
+            });
+            let gone = |_| inner.database.place.gone("trying the new table's checks", "its thread ended");
+            trial = match tried.await.map_err(gone)? {
+                Ok(trial) => trial,
+                Err(error) => return Ok(not_tried(plan, &error)),
+            };
+        }
+        Ok(trial.found.list())
+    }
+
     /// All rows that can be carried: the canonical image, and after it the watched columns as they are stored.
     async fn with_their_own(&self, plan: &TablePlan, watched: &[Watched]) -> Result<RowStream, StoreError> {
         let inner = Arc::clone(&self.inner);
@@ -64,7 +91,7 @@ impl SqliteStore {
 
 /// Where the new table can't be made in memory (one whose CHECK calls a function of the application's, say), nothing is known.
 fn not_tried(plan: &TablePlan, error: &rusqlite::Error) -> Vec<Trouble> {
-    tracing::warn!(table = %plan.name, %error, "which values would come back otherwise couldn't be tried");
+    tracing::warn!(table = %plan.name, %error, "what becomes of its rows in the new table couldn't be tried");
     Vec::new()
 }
 
@@ -94,6 +121,28 @@ fn is_copied(plan: &TablePlan, back: &BackPlan) -> bool {
             && column.target.domain == back.target.domain
             && matches!(&column.source, Source::Column(old) if old.eq_ignore_ascii_case(&back.target.column))
     })
+}
+
+/// Row for row, there.
+struct Checked {
+    scratch: Scratch,
+    shape: TableShape,
+    found: Troubles,
+}
+
+impl Checked {
+    fn try_row(&mut self, row: &Row) -> rusqlite::Result<()> {
+        if let Some(error) = self.scratch.refused(row)? {
+            let why = format!("the new table refuses it: {}", errors::cause(&error));
+            let key = || self.shape.key_of(row);
+            self.found.note(errors::column_of(&error), why, || Example {
+                key: key(),
+                value: None,
+                comes_back: None,
+            });
+        }
+        Ok(())
+    }
 }
 
 /// Row for row, there and back.

@@ -24,12 +24,19 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
+    /// For what becomes of the values: whether the row may be there is not asked.
     pub(super) fn new(plan: &TablePlan, side: Side) -> rusqlite::Result<Self> {
+        let scratch = Self::with_checks(plan, side)?;
+        scratch.connection.pragma_update(None, "ignore_check_constraints", true)?;
+        Ok(scratch)
+    }
+
+    /// As the database itself would judge a row that lies there alone.
+    pub(super) fn with_checks(plan: &TablePlan, side: Side) -> rusqlite::Result<Self> {
         let table = SideTable::new(plan, side);
         let connection = Connection::open_in_memory()?;
-        // What becomes of the values is asked here, not whether the row may lie beside others.
+        // One row at a time: whether it may lie beside others isn't asked.
         connection.pragma_update(None, "foreign_keys", false)?;
-        connection.pragma_update(None, "ignore_check_constraints", true)?;
         // The first statement; the indexes and triggers that follow are nothing to a single row.
         if let Some(mut statement) = Batch::new(&connection, &table.info.definition).next()? {
             statement.raw_execute()?;
@@ -39,10 +46,15 @@ impl Scratch {
 
     /// Puts a row there, as the mirror would write it; the one before is gone. Whether the table takes it.
     pub(super) fn put(&self, row: &Row) -> rusqlite::Result<bool> {
+        Ok(self.refused(row)?.is_none())
+    }
+
+    /// As [`Scratch::put`]: why the table doesn't take the row, if so.
+    pub(super) fn refused(&self, row: &Row) -> rusqlite::Result<Option<rusqlite::Error>> {
         self.empty()?;
         match insert(&self.connection, &self.table, row) {
-            Ok(()) => Ok(true),
-            Err(error) if errors::is_refusal(&error) => Ok(false),
+            Ok(()) => Ok(None),
+            Err(error) if errors::is_refusal(&error) => Ok(Some(error)),
             Err(error) => Err(error),
         }
     }

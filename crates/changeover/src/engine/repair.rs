@@ -10,7 +10,7 @@ use changeover_protocol::Side;
 use super::authority::{Authority, Sided};
 use super::pair::Links;
 use super::sync::Fate;
-use super::verify::{Difference, DifferenceKind, VerifyOptions, compare_keys};
+use super::verify::{Difference, VerifyOptions, compare_keys};
 use crate::error::StoreError;
 use crate::store::Refusal;
 use crate::value::Key;
@@ -65,7 +65,8 @@ pub async fn repair(
         sync(links, authority, &keys, &mut report).await?;
     }
     report.left = compare_keys(links, &keys, options).await?;
-    report.left.retain(|left| left.kind != DifferenceKind::Refused || !named(&report.refused, &left.key));
+    // A row is told once: one that is refused with its cause, not as one that is missing as well.
+    report.left.retain(|left| !named(&report.refused, &left.key));
     report.left.extend(lost.into_iter().cloned());
     Ok(report)
 }
