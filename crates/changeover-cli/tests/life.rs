@@ -193,7 +193,13 @@ fn the_simple_path_copies_with_writes_stopped() {
 fn pause_rests_the_copy_and_never_the_mirror() {
     let place = Place::with_bookings(50);
     let run = place.run();
+    place.changeover(&["pause"]).expect(0);
     place.go(&["advance"], "shadow");
+    // What it waits for is said where it is met.
+    place.changeover(&["advance"]).expect(1).says("paused").says("changeover resume");
+    let shown = place.changeover(&["status"]).expect(0).out;
+    assert!(shown.contains("blocked by  paused"), "{shown}");
+    place.changeover(&["resume"]).expect(0);
     run.until("copied", is_settled);
     place.changeover(&["pause"]).expect(0);
     run.until("paused", |status| status["paused"] == true);

@@ -133,7 +133,10 @@ const HOLDER_BYTES: u64 = 1_000;
 impl FileLock {
     /// Takes the lock, and says there who has it, for whoever comes second; the lock itself doesn't depend on that.
     pub(crate) fn take(path: &Path, holder: &str) -> Result<Taken, ControlError> {
-        let fail = |cause: std::io::Error| ControlError::file(path, "it can't be locked", &cause);
+        let fail = |cause: std::io::Error| {
+            let why = format!("{cause}. {}", remedy(cause.kind()));
+            ControlError::file(path, "it can't be locked", &why)
+        };
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             fs::create_dir_all(folder).map_err(fail)?;
         }

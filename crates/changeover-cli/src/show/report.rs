@@ -251,7 +251,9 @@ fn more(all: usize, terminal: &Terminal) -> String {
         // Far below what a u64 holds.
         more => format!(
             "  {}\n",
-            terminal.out.faint(format_args!("and {} more: --json has them", words::count(more as u64)))
+            terminal
+                .out
+                .faint(format_args!("and {} more by name: --json has them", words::count(more as u64)))
         ),
     }
 }

@@ -96,7 +96,14 @@ fn lead(status: &Status, paint: Paint) -> Facts {
         Some(next) => {
             let command = if next.phase == Phase::Retired { "retire" } else { "advance" };
             let refused = next.refused.iter().map(|why| paint.warn(words::one_line(why)));
-            let blocked: Vec<String> = refused.chain(next.blocked_by().map(|one| gate(one, paint))).collect();
+            let mut blocked: Vec<String> =
+                refused.chain(next.blocked_by().map(|one| gate(one, paint))).collect();
+            if status.paused && !blocked.is_empty() {
+                blocked.insert(
+                    0,
+                    "paused: backfill and verification rest; go on by `changeover resume`".to_owned(),
+                );
+            }
             facts.add("next", format!("{} (changeover {command})", next.phase));
             if blocked.is_empty() {
                 facts.add("blocked by", paint.good("nothing"));

@@ -171,8 +171,8 @@ impl Conductor {
                 record.place
             )));
         }
+        self.keep(self.line(AuditKind::Request, "abort".to_owned())).await;
         let moved = if record.place.phase == Phase::Old && record.shift.is_none() {
-            self.keep(self.line(AuditKind::Request, "abort".to_owned())).await;
             self.still_under_way("nothing had moved")
         } else {
             self.rollback(Some(Phase::Old), Share::ALL, None).await?

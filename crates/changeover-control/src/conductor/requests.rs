@@ -146,7 +146,14 @@ impl Conductor {
         }
         let judgement = self.judge(to, overrides).await?;
         if !judgement.is_open() {
-            return Err(ControlError::Gates { into: to.to_string(), blocked: blocked(&judgement) });
+            let mut blocked = blocked(&judgement);
+            if *self.paused.borrow() {
+                blocked.insert(
+                    0,
+                    "paused: backfill and verification rest; needs `changeover resume`".to_owned(),
+                );
+            }
+            return Err(ControlError::Gates { into: to.to_string(), blocked });
         }
         for result in judgement.gates.iter().filter(|result| result.overridden.is_some()) {
             let reason = result.overridden.as_deref().unwrap_or_default();
