@@ -174,7 +174,7 @@ impl Conductor {
         self.progress.borrow().stopped.clone()
     }
 
-    /// Stops everything but the mirror until `adopt`: the state and the databases disagree.
+    /// Stops everything until `adopt`, the mirror too: the state and the databases disagree.
     pub(crate) async fn stop(&self, problem: &str) {
         let is_new = self.progress.send_if_modified(|progress| {
             // What was found first is what explains the rest.
@@ -183,6 +183,8 @@ impl Conductor {
             is_new
         });
         if is_new {
+            // At once: the mirror's next look is a while away.
+            self.drains.stop();
             self.note(
                 AuditKind::Alert,
                 format!("{problem}. The databases win; nothing is done until `changeover adopt`"),

@@ -54,6 +54,11 @@ impl Drains {
         known.handles.push(handle.clone());
     }
 
+    /// Lets what is under way end, and nothing begin.
+    pub(super) fn stop(&self) {
+        self.known().handles.iter().for_each(DrainHandle::stop);
+    }
+
     /// Only these are left.
     fn keep(&self, handles: Vec<DrainHandle>) {
         self.known().handles = handles;
@@ -144,7 +149,8 @@ impl Conductor {
     async fn bring_about(&self, wanted: &[Side], drains: &mut Vec<Draining>) {
         let mut kept = Vec::new();
         for draining in drains.drain(..) {
-            if wanted.contains(&draining.side) {
+            // One that was stopped, by whoever doubts what its log says, is begun anew where it is wanted again.
+            if wanted.contains(&draining.side) && !draining.task.is_finished() {
                 kept.push(draining);
             } else {
                 // What is under way ends first: a fence's lock that comes next would only wait for it.
