@@ -88,6 +88,16 @@ impl Columns {
         (!told.is_empty()).then(|| told.join("; "))
     }
 
+    /// Whether a column that the plan was made for is gone, or has another type.
+    pub(crate) fn has_lost(&self, now: &Tables) -> bool {
+        self.tables.iter().any(|(table, before)| now.get(table).is_none_or(|after| !before.is_subset(after)))
+    }
+
+    /// In which way another plan's tables are others; nothing if they are the same.
+    pub(crate) fn differ_from(&self, now: &Self) -> Option<String> {
+        self.differ(&now.tables)
+    }
+
     /// The columns that the plan before this one carried, that are there still, and that this one has nowhere to carry to.
     pub(crate) fn lost_since(&self, before: &Self) -> Vec<String> {
         before

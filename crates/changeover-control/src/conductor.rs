@@ -50,8 +50,8 @@ pub(crate) use self::progress::{CopyProgress, Progress};
 pub use self::requests::Moved;
 pub(crate) use self::sides::{Keeper, Sides, what_becomes_of};
 pub(crate) use self::start::{
-    Conducting, DISAGREES, PUT_THE_COLUMN_BACK, Parts, begun, disagreement, lost_columns, spec_change,
-    spec_of_run,
+    Conducting, DISAGREES, PUT_THE_COLUMN_BACK, Parts, begun, changed_tables, disagreement, lost_columns,
+    spec_change, spec_of_run,
 };
 pub(crate) use self::verify::authority_to_verify;
 pub(crate) use self::watch::needs_log;

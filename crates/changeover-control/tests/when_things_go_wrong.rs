@@ -342,3 +342,40 @@ async fn in_shadow_a_rollback_is_safe_whatever_the_mirror_meets() {
     run.conductor().rollback(None, Share::ALL, None).await.unwrap();
     run.stop().await;
 }
+
+/// A column of the side that answers is renamed under a run: by its old name every value would be read as that name, and by the
+/// key's no row be found. Nothing goes to the other side before it is as it was, or the run has taken it in.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_column_renamed_under_a_run_takes_nothing_from_the_other_side() {
+    for column in ["booking_id", "status"] {
+        let world = World::new(20);
+        let run = world.run().await;
+        forward(run.conductor(), Phase::Shadow).await;
+        forward(run.conductor(), Phase::ReverseShadow).await;
+        until("it is verified", async || common::status(&run).await.verification.counts).await;
+        let before = world.rows("old");
+        let new = world.open("new.db");
+        new.execute_batch(&format!(
+            "ALTER TABLE booking RENAME COLUMN {column} TO other; UPDATE booking SET seats = 4711 WHERE seats = seats"
+        ))
+        .unwrap();
+        until("the verification is at it too", async || {
+            let status = common::status(&run).await;
+            status.troubles.iter().any(|trouble| trouble.part == "verification")
+                && status.alerts.iter().any(|alert| alert.text.contains("has lost"))
+        })
+        .await;
+        assert_eq!(world.rows("old"), before, "{column}");
+        let refused = run.conductor().rollback(None, Share::ALL, None).await.unwrap_err().to_string();
+        assert!(refused.contains("has lost") && refused.contains(column), "{refused}");
+        new.execute_batch(&format!("ALTER TABLE booking RENAME COLUMN other TO {column}")).unwrap();
+        until("it goes on", async || world.rows("old").values().all(|row| row.1 == 4711)).await;
+        // SQLite has written our triggers anew: they are put back as they were first.
+        until("the way back is open", async || {
+            run.conductor().rollback(None, Share::ALL, None).await.is_ok()
+        })
+        .await;
+        assert_eq!(world.rows("old"), world.rows("new"), "{column}");
+        run.stop().await;
+    }
+}

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use changeover::store::fence::{Fence, FenceAt, FenceState};
 use changeover::store::guard::{Change, Guarded, Scope};
-use changeover::store::{Image, Store};
+use changeover::store::{BatchBudget, Image, KeyRange, Store};
 use changeover::{Side, StoreError};
 use changeover_tables::plan::{Mirroring, plan};
 use changeover_tables::sqlite::{
@@ -487,4 +487,68 @@ async fn retiring_leaves_a_table_its_name_that_has_rows_of_others() {
     assert_eq!(ask(&pair.old_app, "SELECT name FROM sqlite_schema"), ["'t'"], "and nothing of ours");
     pair.old_app.execute_batch("DELETE FROM t WHERE id = 10").unwrap();
     assert_eq!(stores.old.retire().await.unwrap(), [("t".to_owned(), Some("t_retired".to_owned()))]);
+}
+
+/// What others have written in their triggers and views in SQLite's old manner, texts in double quotes, stands in nobody's way.
+#[tokio::test]
+async fn texts_in_double_quotes_of_others_triggers_and_views_are_left_alone() {
+    let pair = Pair::new(T, T);
+    pair.old_app
+        .execute_batch(
+            "CREATE TABLE other (n TEXT CHECK (n <> \"bad\"));
+             CREATE TRIGGER tells AFTER INSERT ON t WHEN NEW.n = \"loud\" BEGIN INSERT INTO other VALUES (\"heard\"); END;
+             CREATE VIEW loud AS SELECT * FROM t WHERE n = \"loud\";
+             CREATE INDEX few ON t (n) WHERE n <> \"loud\";",
+        )
+        .unwrap();
+    let stores = pair.stores(&[mapping("t", "t")]).await;
+    stores.old_log().install(CAPTURE).await.unwrap();
+    pair.old_app.execute_batch("INSERT INTO t VALUES (1,'loud'),(2,'x')").unwrap();
+    stores.drain(Side::Old).await;
+    stores.assert_equal().await;
+    assert_eq!(ask(&pair.old_app, "SELECT n FROM other"), ["'heard'"]);
+    stores.old_fence().set(FenceState::Moved, 1).await.unwrap();
+    stores.old.try_retiring().await.unwrap();
+    assert_eq!(stores.old.retire().await.unwrap(), [("t".to_owned(), Some("t_retired".to_owned()))]);
+    assert_eq!(ask(&pair.old_app, "SELECT count(*) FROM loud"), ["1"]);
+}
+
+/// A column that somebody renames or drops beside us isn't read as its own name, nor a row by it taken for one that is gone.
+#[tokio::test]
+async fn a_column_that_is_gone_is_an_error_and_never_a_text() {
+    for (change, column) in [
+        ("ALTER TABLE t RENAME COLUMN n TO m", "n"),
+        ("ALTER TABLE t DROP COLUMN n", "n"),
+        ("ALTER TABLE t RENAME COLUMN id TO no", "id"),
+    ] {
+        for authority in [Side::Old, Side::New] {
+            let pair = Pair::new(T, T);
+            let stores = pair.stores(&[mapping("t", "t")]).await;
+            let (app, other) = match authority {
+                Side::Old => (&pair.old_app, &pair.new_app),
+                Side::New => (&pair.new_app, &pair.old_app),
+            };
+            for app in [app, other] {
+                app.execute_batch("INSERT INTO t VALUES (1,'a'),(2,'b')").unwrap();
+            }
+            let (store, follower) = stores.sides(authority);
+            app.execute_batch(change).unwrap();
+            let key = key("t", 1);
+            let read = store.read(&stores.table(), std::slice::from_ref(&key), Image::Canonical).await;
+            let error = read.unwrap_err().to_string();
+            assert!(error.contains("no such column") && error.contains(column), "{error}");
+            assert!(follower.read(&stores.table(), &[key], Image::Canonical).await.is_ok());
+            let mut scan = store
+                .scan(&stores.table(), &KeyRange::default(), Image::Canonical, BatchBudget::default())
+                .await
+                .unwrap();
+            assert!(scan.next().await.is_err());
+            assert!(store.cut(&stores.table(), None, 1).await.is_err() || column == "n");
+            assert_eq!(ask(other, "SELECT * FROM t").len(), 2);
+            // A trigger that names it would refuse every write of the application's.
+            let log = store.capture().unwrap();
+            assert_eq!(log.install(CAPTURE).await.is_err(), column == "id");
+            app.execute_batch("DELETE FROM t").unwrap();
+        }
+    }
 }

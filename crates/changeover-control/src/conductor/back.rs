@@ -92,6 +92,15 @@ impl Conductor {
     /// # Errors
     /// What stands in its way.
     async fn check_old_takes_writes(&self, leaves_behind: bool) -> Result<(), ControlError> {
+        if !leaves_behind
+            && self.sides.has_lost_columns().await?
+            && let Some(why) = self.plan_outdated().await?
+        {
+            return Err(ControlError::Refused(format!(
+                "{why}. Until then the new side's changes can't be carried back; `changeover rollback --leave-behind FILE` goes \
+                 without them"
+            )));
+        }
         let fails = self.progress.borrow().mirror_fails(self.clock.now().0);
         if let (Some(why), false) = (fails, leaves_behind) {
             let dirty = self.sides.entries(Side::New).await?;

@@ -65,11 +65,20 @@ impl Sides {
 
     /// In which way the tables are others now than those that the plan was made for; nothing if they are the same.
     pub(crate) async fn outdated(&self) -> Result<Option<String>, StoreError> {
+        Ok(self.columns.differ(&self.tables_now().await?))
+    }
+
+    /// Whether a trigger of this plan's may name a column that is gone: put in place, it would refuse every write.
+    pub(crate) async fn has_lost_columns(&self) -> Result<bool, StoreError> {
+        Ok(self.columns.has_lost(&self.tables_now().await?))
+    }
+
+    async fn tables_now(&self) -> Result<Tables, StoreError> {
         let mut now = Tables::new();
         for (_, keeper) in &self.keepers {
             now.extend(keeper.columns().await?);
         }
-        Ok(self.columns.differ(&now))
+        Ok(now)
     }
 
     /// The mappings whose new table has rows already, with how many; none once anything of this migration's is there, for

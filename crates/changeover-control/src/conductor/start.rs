@@ -197,6 +197,16 @@ pub(crate) async fn lost_columns(
     Ok(before.map(|before| sides.columns.lost_since(&before)).unwrap_or_default())
 }
 
+/// In which way the tables are others than those that the last run's plan was made for.
+pub(crate) async fn changed_tables(
+    sides: &Sides,
+    state: &dyn StateStore,
+) -> Result<Option<String>, ControlError> {
+    let before: Option<Columns> =
+        state.setting(COLUMNS).await?.and_then(|text| serde_json::from_str(&text).ok());
+    Ok(before.and_then(|before| before.differ_from(&sides.columns)))
+}
+
 /// What to do about a column that went away.
 pub(crate) const PUT_THE_COLUMN_BACK: &str = "Put the column back, or what is in it is left behind; to go on without it, with it put back, run and \
      `changeover rollback --to old` first, and begin anew";

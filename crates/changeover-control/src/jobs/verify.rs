@@ -18,7 +18,7 @@ use crate::asked::{Asked, asked};
 use crate::barrier;
 use crate::clock::Clock;
 use crate::comparison::{Comparison, TableReport};
-use crate::conductor::{Sides, authority_to_verify, disagreement, spec_of_run};
+use crate::conductor::{Sides, authority_to_verify, begun, changed_tables, disagreement, spec_of_run};
 use crate::connect::{Connected, Elsewhere};
 use crate::error::ControlError;
 use crate::neighbours;
@@ -58,7 +58,7 @@ async fn verify_between(
     }
     let known = Known::find(spec, state, &sides).await?;
     let spec_changed = match &known {
-        Some(known) => known.spec_changes(spec, repair).await?,
+        Some(known) => known.changes(spec, &sides, repair).await?,
         None => Vec::new(),
     };
     if repair && let Some(known) = &known {
@@ -79,8 +79,8 @@ async fn verify_between(
         _ => 0,
     };
     let kept_in = match &known {
-        // What waits for a run that isn't there is no proof for a gate.
-        Some(known) if waiting == 0 => known.keep(spec, &tables).await?,
+        // What waits for a run that isn't there is no proof for a gate, nor what was compared by another plan.
+        Some(known) if waiting == 0 && spec_changed.is_empty() => known.keep(spec, &tables).await?,
         _ => None,
     };
     Ok(JobReport {
@@ -182,10 +182,26 @@ impl Known {
             && matches!(self.record.place.phase, Phase::Shadow | Phase::ReverseShadow)
     }
 
-    /// What of the mapping is another than when the migration's run began.
+    /// What of the mapping, or of its tables, is another than when the migration's run began.
     ///
     /// # Errors
     /// If rows are to be written by it: they would be others than those that the run writes beside.
+    async fn changes(&self, spec: &Spec, sides: &Sides, repair: bool) -> Result<Vec<String>, ControlError> {
+        let mut changes = self.spec_changes(spec, repair).await?;
+        if begun(Some(&self.record)) != Phase::Old
+            && let Some(tables) = changed_tables(sides, &self.state).await?
+        {
+            if repair {
+                return Err(ControlError::Spec(format!(
+                    "the tables aren't as they were when the migration's run began: {tables}. Make them so again, or have the run \
+                     take them in: stop it, `changeover check`, and start it; then repair"
+                )));
+            }
+            changes.push(tables);
+        }
+        Ok(changes)
+    }
+
     async fn spec_changes(&self, spec: &Spec, repair: bool) -> Result<Vec<String>, ControlError> {
         let Some(of_run) = spec_of_run(&self.state).await? else { return Ok(Vec::new()) };
         let changes = spec.fingerprint().changes_since(&of_run);

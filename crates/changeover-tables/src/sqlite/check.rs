@@ -7,7 +7,6 @@ use async_trait::async_trait;
 use changeover::store::fence::FenceState;
 use changeover::{Key, Side, StoreError};
 use rusqlite::Connection;
-use rusqlite::config::DbConfig;
 
 use super::errors;
 use super::fence;
@@ -105,23 +104,19 @@ fn bad_expressions(connection: &Connection, table: &TablePlan, side: Side) -> Ve
     found
 }
 
-/// Whether this is an expression over the columns of one row. A name in double quotes that is no column's would be taken for
-/// a text, and a misspelt column copied as its own name into every row: while it is looked at, that isn't allowed.
+/// Whether this is an expression over the columns of one row. On a connection of ours a name in double quotes that is no
+/// column's isn't taken for a text: a misspelt column would be copied as its own name into every row.
 fn of_one_row(connection: &Connection, table: &str, sql: &str) -> Result<(), String> {
     // A statement's end inside of the expression would be taken for the end of the whole. Where a row is chosen, nothing
     // can be meant that is computed of many.
     let whole = format!("SELECT 1 FROM {} WHERE {} IS NOT NULL", name(table), expression(sql));
-    let strictly = |on: bool| connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, !on);
-    strictly(true).map_err(|error| errors::cause(&error))?;
-    let prepared = match connection.prepare(&whole) {
+    match connection.prepare(&whole) {
         Ok(statement) if statement.parameter_count() > 0 => {
             Err("it has a parameter, and nobody gives it one".to_owned())
         }
         Ok(_) => Ok(()),
         Err(error) => Err(errors::cause(&error)),
-    };
-    strictly(false).map_err(|error| errors::cause(&error))?;
-    prepared
+    }
 }
 
 #[async_trait]

@@ -58,6 +58,7 @@ impl<'i> Log<'i> {
         if !options.overflow {
             install::drop_triggers(self.connection, &[triggers::BOUND], migration, side)?;
         }
+        self.inner.tables.iter().try_for_each(|table| table.check_named_columns(self.connection))?;
         install::put_triggers(self.connection, &self.triggers(options))?;
         Ok(())
     }

@@ -145,6 +145,11 @@ pub(super) fn set(
     if wanted.is_empty() || !install::has_triggers(connection, &wanted)? {
         install::drop_triggers(connection, &KINDS, &inner.migration, inner.info.side)?;
     }
+    if state != FenceState::Open {
+        // Only such a fence names columns.
+        let mut in_part = inner.tables.iter().filter(|table| table.scope.is_some());
+        in_part.try_for_each(|table| table.check_named_columns(connection))?;
+    }
     install::put_triggers(connection, &wanted)?;
     Ok(())
 }

@@ -149,8 +149,11 @@ impl SqliteDatabase {
     /// What the database says.
     pub async fn catalog(&self) -> Result<Catalog, StoreError> {
         let (store, file) = (self.place.store.clone(), self.place.file.clone());
-        self.read("reading its catalogue", move |session| catalog::read(&session.connection, &store, &file))
-            .await
+        self.read("reading its catalogue", move |session| {
+            let connection = &session.connection;
+            in_the_old_manner(connection, || catalog::read(connection, &store, &file))
+        })
+        .await
     }
 
     /// Closes the connections that aren't at work, and waits for them: the last one to close writes the log of a database in
@@ -301,6 +304,7 @@ impl SqliteDatabase {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.path, flags)?;
         connection.busy_timeout(self.options.lock_wait)?;
+        only_names_in_double_quotes(&connection)?;
         connection.set_prepared_statement_cache_capacity(256);
         match purpose {
             Purpose::Read => connection.pragma_update(None, "query_only", true)?,
@@ -315,6 +319,23 @@ impl SqliteDatabase {
         }
         Ok(connection)
     }
+}
+
+/// A name in double quotes that is no column's is SQLite's idea of a text. A column that somebody renames or drops beside us
+/// would be read as its own name, in every row, and a key by it find no row: both would be carried to the other side.
+pub(super) fn only_names_in_double_quotes(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false).map(drop)
+}
+
+/// Whoever looks at a whole schema, or changes it, comes by the views and triggers of others, which may have such texts.
+pub(super) fn in_the_old_manner<T>(
+    connection: &Connection,
+    work: impl FnOnce() -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, true)?;
+    let made = work();
+    only_names_in_double_quotes(connection)?;
+    made
 }
 
 fn close_last(path: &Path) {

@@ -12,6 +12,7 @@ use rusqlite::{Batch, Connection};
 
 use super::apply::insert;
 use super::errors;
+use super::pool::only_names_in_double_quotes;
 use super::read::{Made, failed, raw_key};
 use super::shape::SideTable;
 use super::sql::expression;
@@ -35,6 +36,7 @@ impl Scratch {
     pub(super) fn with_checks(plan: &TablePlan, side: Side) -> rusqlite::Result<Self> {
         let table = SideTable::new(plan, side);
         let connection = Connection::open_in_memory()?;
+        only_names_in_double_quotes(&connection)?;
         // One row at a time: whether it may lie beside others isn't asked.
         connection.pragma_update(None, "foreign_keys", false)?;
         // The first statement; the indexes and triggers that follow are nothing to a single row.

@@ -176,6 +176,13 @@ impl SideTable {
         self.scope.as_ref().map(|scope| format!(" AND {scope}")).unwrap_or_default()
     }
 
+    /// That the columns are there that a trigger of ours names. SQLite doesn't ask as it is made, but at every write to the
+    /// table, and refuses that.
+    pub(super) fn check_named_columns(&self, connection: &rusqlite::Connection) -> rusqlite::Result<()> {
+        let sql = format!("SELECT {} FROM {} WHERE true{}", self.key_list(), self.table, self.and_scope());
+        connection.prepare(&sql).map(drop)
+    }
+
     /// The condition that a row has the key given as parameters from this number on, in the spec's order.
     pub(super) fn has_key(&self, from: usize) -> String {
         let parts = self.key.iter().enumerate().map(|(i, part)| format!("{} = ?{}", part.collated, from + i));

@@ -16,7 +16,7 @@ use changeover::{Key, Side, Slot, StoreError, TableName, Value};
 use rusqlite::Connection;
 
 use super::claims::Log;
-use super::pool::{Session, SqliteDatabase, SqliteOptions};
+use super::pool::{Session, SqliteDatabase, SqliteOptions, in_the_old_manner};
 use super::shape::SideTable;
 use super::{catalog, install, scan, sql};
 use crate::plan::Plan;
@@ -153,7 +153,8 @@ fn retire(connection: &Connection, inner: &Inner) -> rusqlite::Result<Vec<(Strin
         } else {
             let retired = format!("{}_retired", table.info.name);
             let new = sql::name(&retired);
-            connection.execute_batch(&format!("ALTER TABLE {} RENAME TO {new}", table.table))?;
+            let rename = format!("ALTER TABLE {} RENAME TO {new}", table.table);
+            in_the_old_manner(connection, || connection.execute_batch(&rename))?;
             Some(retired)
         };
         renamed.push((table.info.name.clone(), retired));

@@ -43,6 +43,11 @@ impl Conductor {
         if self.barrier.record().revision != record.revision {
             return Ok(());
         }
+        if self.sides.has_lost_columns().await? {
+            // A column that was renamed has its new name in the triggers that are there, which go on logging. That the plan is
+            // outdated is told, and that the table changed.
+            return Ok(());
+        }
         let seen = Seen::of(store, side).await?;
         let log_is_gone = seen.mark.is_none() && self.mark_of(&seen).await?.is_some();
         install::capture(&self.sides, side, self.plan.bounds).await?;
@@ -188,7 +193,7 @@ impl Conductor {
         for side in [Side::Old, Side::New] {
             for store in self.sides.of(side) {
                 let Some(fence) = store.fence() else { continue };
-                if fence.is_whole().await? {
+                if fence.is_whole().await? || self.sides.has_lost_columns().await? {
                     continue;
                 }
                 let at = fence.look().await?;

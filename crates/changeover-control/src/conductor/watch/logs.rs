@@ -44,7 +44,7 @@ impl Conductor {
     pub(super) async fn bound_logs(&self) -> Result<bool, ControlError> {
         let Ok(_nobody_moves) = self.moving.try_lock() else { return Ok(false) };
         let record = self.barrier.record();
-        if record.shift.is_some() || self.stopped().is_some() {
+        if record.shift.is_some() || self.stopped().is_some() || self.sides.has_lost_columns().await? {
             return Ok(false);
         }
         for side in [Side::Old, Side::New].into_iter().filter(|side| must_capture(&record, *side)) {
