@@ -379,3 +379,26 @@ async fn a_column_renamed_under_a_run_takes_nothing_from_the_other_side() {
         run.stop().await;
     }
 }
+
+/// One that nobody carries may go: capture is put back, and the way back is open.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_rebuilt_without_a_column_that_nobody_carries_stays_in_step() {
+    let world = World::new(20);
+    world.open("new.db").execute_batch("ALTER TABLE booking ADD COLUMN spare TEXT").unwrap();
+    let run = world.run().await;
+    forward(run.conductor(), Phase::Shadow).await;
+    forward(run.conductor(), Phase::ReverseShadow).await;
+    until("it is verified", async || common::status(&run).await.verification.counts).await;
+    let new = world.open("new.db");
+    new.execute_batch(
+        "ALTER TABLE booking DROP COLUMN spare; DROP TRIGGER \"changeover_update_new:bookings:bookings\"",
+    )
+    .unwrap();
+    until("capture is put back", async || audit_says(&run, "its capture was removed").await).await;
+    new.execute("UPDATE booking SET seats = 4711 WHERE booking_id = 7", []).unwrap();
+    until("the old side follows", async || world.rows("old")[&7].1 == 4711).await;
+    until("the way back is open", async || run.conductor().rollback(None, Share::ALL, None).await.is_ok())
+        .await;
+    assert_eq!(world.rows("old"), world.rows("new"));
+    run.stop().await;
+}

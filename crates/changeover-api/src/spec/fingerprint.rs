@@ -136,8 +136,8 @@ impl Fingerprint {
                 Changed { part: part.to_owned(), became, effect: effect(part) }
             })
             .collect();
-        changed.dedup();
         changed.sort_by(|a, b| b.effect.cmp(&a.effect).then_with(|| a.part.cmp(&b.part)));
+        changed.dedup();
         changed
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use changeover::faults::fault_point;
 use changeover::store::fence::{Fence, FenceState};
+use changeover::store::{BatchBudget, Image, KeyRange};
 use changeover::{Side, StoreError};
 use changeover_protocol::control::ControlEvent;
 use changeover_protocol::fault::FaultPoint;
@@ -94,6 +95,7 @@ impl Conductor {
     async fn check_old_takes_writes(&self, leaves_behind: bool) -> Result<(), ControlError> {
         if !leaves_behind
             && self.sides.has_lost_columns().await?
+            && self.read_a_row_of_each().await.is_err()
             && let Some(why) = self.plan_outdated().await?
         {
             return Err(ControlError::Refused(format!(
@@ -119,6 +121,19 @@ impl Conductor {
                     return Err(ControlError::Refused(format!(
                         "{error}. Nothing goes back to the old side before it can be written"
                     )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether both sides' tables still have what the plan reads of them on the way back.
+    async fn read_a_row_of_each(&self) -> Result<(), StoreError> {
+        for (side, image) in [(Side::New, Image::Back), (Side::Old, Image::Canonical)] {
+            for store in self.sides.of(side) {
+                for shape in store.tables() {
+                    let one = BatchBudget { rows: 1, ..BatchBudget::default() };
+                    store.scan(&shape.table, &KeyRange::default(), image, one).await?.next().await?;
                 }
             }
         }

@@ -68,7 +68,7 @@ impl Sides {
         Ok(self.columns.differ(&self.tables_now().await?))
     }
 
-    /// Whether a trigger of this plan's may name a column that is gone: put in place, it would refuse every write.
+    /// Whether a column is gone that the tables had when the plan was made; it need not be one that is carried.
     pub(crate) async fn has_lost_columns(&self) -> Result<bool, StoreError> {
         Ok(self.columns.has_lost(&self.tables_now().await?))
     }

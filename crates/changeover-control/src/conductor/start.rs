@@ -182,6 +182,11 @@ async fn check_spec(
     Ok(change)
 }
 
+/// The columns as the last run's plan had them.
+async fn columns_of_run(state: &dyn StateStore) -> Result<Option<Columns>, ControlError> {
+    Ok(state.setting(COLUMNS).await?.and_then(|text| serde_json::from_str(&text).ok()))
+}
+
 /// The columns that the last run carried and that have nowhere to go any more, in words.
 pub(crate) async fn lost_columns(
     sides: &Sides,
@@ -192,8 +197,7 @@ pub(crate) async fn lost_columns(
     if !known.is_some_and(|control| control.shift.is_some() || !over(control)) {
         return Ok(Vec::new());
     }
-    let before: Option<Columns> =
-        state.setting(COLUMNS).await?.and_then(|text| serde_json::from_str(&text).ok());
+    let before = columns_of_run(state).await?;
     Ok(before.map(|before| sides.columns.lost_since(&before)).unwrap_or_default())
 }
 
@@ -202,8 +206,7 @@ pub(crate) async fn changed_tables(
     sides: &Sides,
     state: &dyn StateStore,
 ) -> Result<Option<String>, ControlError> {
-    let before: Option<Columns> =
-        state.setting(COLUMNS).await?.and_then(|text| serde_json::from_str(&text).ok());
+    let before = columns_of_run(state).await?;
     Ok(before.and_then(|before| before.differ_from(&sides.columns)))
 }
 

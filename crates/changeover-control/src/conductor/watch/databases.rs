@@ -43,14 +43,17 @@ impl Conductor {
         if self.barrier.record().revision != record.revision {
             return Ok(());
         }
-        if self.sides.has_lost_columns().await? {
-            // A column that was renamed has its new name in the triggers that are there, which go on logging. That the plan is
-            // outdated is told, and that the table changed.
-            return Ok(());
-        }
         let seen = Seen::of(store, side).await?;
         let log_is_gone = seen.mark.is_none() && self.mark_of(&seen).await?.is_some();
-        install::capture(&self.sides, side, self.plan.bounds).await?;
+        match install::capture(&self.sides, side, self.plan.bounds).await {
+            // What a trigger would name was renamed: those that are there have its new name, and go on logging. That the plan
+            // is outdated is told, and that the table changed.
+            Err(error) if self.sides.has_lost_columns().await? => {
+                tracing::debug!(%error, "capture can't be put back as it was");
+                return Ok(());
+            }
+            done => done?,
+        }
         let event = if log_is_gone {
             UncleanEvent::LogRemoved { side }
         } else {
@@ -193,11 +196,15 @@ impl Conductor {
         for side in [Side::Old, Side::New] {
             for store in self.sides.of(side) {
                 let Some(fence) = store.fence() else { continue };
-                if fence.is_whole().await? || self.sides.has_lost_columns().await? {
+                if fence.is_whole().await? {
                     continue;
                 }
                 let at = fence.look().await?;
-                install::patiently(|| fence.set(at.state, at.epoch)).await?;
+                match install::patiently(|| fence.set(at.state, at.epoch)).await {
+                    // As with capture.
+                    Err(_) if self.sides.has_lost_columns().await? => continue,
+                    done => done?,
+                }
                 let event = UncleanEvent::FenceRemoved { side };
                 self.tell(ControlEvent::Unclean(event.clone())).await;
                 self.alert_of_differences(&event).await;

@@ -44,11 +44,20 @@ impl Conductor {
     pub(super) async fn bound_logs(&self) -> Result<bool, ControlError> {
         let Ok(_nobody_moves) = self.moving.try_lock() else { return Ok(false) };
         let record = self.barrier.record();
-        if record.shift.is_some() || self.stopped().is_some() || self.sides.has_lost_columns().await? {
+        if record.shift.is_some() || self.stopped().is_some() {
             return Ok(false);
         }
         for side in [Side::Old, Side::New].into_iter().filter(|side| must_capture(&record, *side)) {
-            install::capture(&self.sides, side, self.plan.bounds).await?;
+            for log in self.sides.of(side).iter().filter_map(|store| store.capture()) {
+                if !log.installed().await? {
+                    // Put back by whoever also tells that it was gone.
+                    return Ok(false);
+                }
+            }
+            match install::capture(&self.sides, side, self.plan.bounds).await {
+                Err(_) if self.sides.has_lost_columns().await? => return Ok(false),
+                done => done?,
+            }
         }
         Ok(true)
     }
