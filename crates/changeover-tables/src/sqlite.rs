@@ -14,7 +14,6 @@ mod fence;
 mod guard;
 mod holder;
 mod install;
-mod keycode;
 mod links;
 mod lock;
 mod otherwise;

@@ -226,7 +226,7 @@ async fn text_that_is_not_utf8_passes_as_it_is() {
     stores.assert_equal().await;
     assert_eq!(ask(&pair.new_app, "SELECT typeof(s), hex(s) FROM t"), ["'text'|'66FF'", "'text'|'6100'"]);
     let (found, _) = rows(&stores.new, &stores.table(), Image::Canonical).await;
-    let opaque = Opaque { kind: "sqlite: text that is not UTF-8", bytes: vec![0x66, 0xff] };
+    let opaque = Opaque { kind: "sqlite: text that is not UTF-8".into(), bytes: vec![0x66, 0xff] };
     assert_eq!(found[0].0[1], Value::Opaque(Box::new(opaque)));
 }
 

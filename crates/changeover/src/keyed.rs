@@ -3,7 +3,7 @@
 //! A key stays as the caller gave it until somebody needs it: a read at a step that all slots share never makes
 //! one. The slot key's text is the value's decimal or UTF-8 text; of a composite key without `route_by` it is the
 //! values' texts with a unit separator (0x1F) between them; bytes count as lower-case hexadecimal digits, NULL as
-//! nothing.
+//! nothing, and all else as [`Value::plain`] writes it, decimal numbers without zeros at their end.
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -168,10 +168,12 @@ pub fn slot_text(values: &[Value]) -> Vec<u8> {
         let _ = match value {
             Value::Null => Ok(()),
             Value::Int(n) => write!(text, "{n}"),
-            Value::Real(x) => write!(text, "{x:?}"),
             Value::Text(s) => text.write_all(s.as_bytes()),
             Value::Bytes(bytes) => bytes.iter().try_for_each(|byte| write!(text, "{byte:02x}")),
             Value::Opaque(opaque) => opaque.bytes.iter().try_for_each(|byte| write!(text, "{byte:02x}")),
+            // Of one number there is one text, however many zeros a database keeps behind it.
+            Value::Decimal(number) => text.write_all(number.shortest().as_str().as_bytes()),
+            other => text.write_all(other.plain().unwrap_or_default().as_bytes()),
         };
     }
     text

@@ -24,7 +24,7 @@ pub struct Rule {
 pub enum RuleKind {
     /// Anything: the column isn't compared.
     Ignore,
-    /// Timestamps may differ in what lies below this unit: both are rounded to it, half up. A timestamp is text as
+    /// Times and timestamps may differ in what lies below this unit: both are rounded to it, half up. So may text as
     /// in `2026-11-21T03:12:09.5+01:00` or `2026-11-21 03:12:09.512345`; its zone is compared as it stands.
     Round(RoundTo),
     /// Numbers may differ by at most this much. Both are numbers, or both are text that holds a decimal number.
@@ -174,6 +174,9 @@ impl RuleKind {
             Self::Ignore => true,
             Self::Round(unit) => match (a, b) {
                 (Value::Text(a), Value::Text(b)) => timestamp::equal_rounded(a, b, unit.digits()),
+                (Value::Time(a), Value::Time(b)) => timestamp::equal_micros(a.0, b.0, unit.digits()),
+                (Value::Timestamp(a), Value::Timestamp(b)) => timestamp::equal_micros(a.0, b.0, unit.digits()),
+                (Value::Instant(a), Value::Instant(b)) => timestamp::equal_micros(a.0, b.0, unit.digits()),
                 _ => false,
             },
             Self::Tolerance(by) => within(a, b, *by),
@@ -201,7 +204,10 @@ fn within(a: &Value, b: &Value, by: f64) -> bool {
 fn number(value: &Value) -> Option<f64> {
     match value {
         Value::Int(n) => Some(*n as f64),
+        Value::Uint(n) => Some(*n as f64),
+        Value::Single(x) => Some(f64::from(*x)),
         Value::Real(x) => Some(*x),
+        Value::Decimal(d) => d.as_str().parse().ok(),
         _ => None,
     }
 }

@@ -4,24 +4,67 @@
 //! equals NULL and nothing else. Whatever makes two unlike values count as equal is a rule of the spec, and
 //! is counted.
 
-use std::fmt;
+mod array;
+pub mod code;
+mod decimal;
+mod key;
+mod text;
+mod time;
+
+use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+
+pub use self::array::{Array, Bits};
+pub use self::decimal::Decimal;
+pub use self::key::{Key, KeyValues, TableName};
+pub use self::text::parse_uuid;
+pub use self::time::{Date, Instant, Interval, Time, Timestamp};
 
 /// One value in the middle form.
+///
+/// What a database can hold and the middle form can't (a date that is zero, an infinite one) is [`Value::Opaque`]: it goes
+/// unread to a database of the same kind, and nowhere else.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Value {
     /// SQL's NULL: the absence of a value.
     Null,
+    /// True or false.
+    Bool(bool),
     /// An integer.
     Int(i64),
+    /// An integer above `i64::MAX`, and no other: [`Value::unsigned`] makes it.
+    Uint(u64),
+    /// An exact decimal number of any size.
+    Decimal(Decimal),
+    /// A binary floating-point number with 32 bits.
+    Single(f32),
     /// A binary floating-point number with 64 bits.
     Real(f64),
     /// Text, in UTF-8. It may hold NUL characters.
     Text(String),
     /// Bytes.
     Bytes(Vec<u8>),
+    /// A day of the proleptic Gregorian calendar.
+    Date(Date),
+    /// A time of day, or a length of time that a database calls so.
+    Time(Time),
+    /// A date and a time of day, nowhere in particular.
+    Timestamp(Timestamp),
+    /// A moment.
+    Instant(Instant),
+    /// A span of the calendar and the clock.
+    Interval(Interval),
+    /// A UUID.
+    Uuid([u8; 16]),
+    /// A JSON document, as text.
+    Json(Box<str>),
+    /// An array.
+    Array(Box<Array>),
+    /// Labels out of a column's list, in the list's order, each once.
+    Set(Box<[Box<str>]>),
+    /// A string of bits.
+    Bits(Box<Bits>),
     /// A value that passes unread between two databases of one kind: its type's name, and its bytes.
     Opaque(Box<Opaque>),
 }
@@ -30,22 +73,45 @@ pub enum Value {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Opaque {
     /// The kind of database and its type, as in `sqlite: text that is not UTF-8`.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// The bytes, as the database gave them.
     pub bytes: Vec<u8>,
 }
 
 impl Value {
+    /// An integer that may be above `i64::MAX`.
+    #[must_use]
+    pub fn unsigned(n: u64) -> Self {
+        i64::try_from(n).map_or(Self::Uint(n), Self::Int)
+    }
+
+    /// A value that passes unread. See [`Value::Opaque`].
+    pub fn opaque(kind: impl Into<Cow<'static, str>>, bytes: Vec<u8>) -> Self {
+        Self::Opaque(Box::new(Opaque { kind: kind.into(), bytes }))
+    }
+
     /// The type's name, for messages.
     #[must_use]
-    pub fn type_name(&self) -> &'static str {
+    pub fn type_name(&self) -> &str {
         match self {
             Self::Null => "null",
-            Self::Int(_) => "integer",
-            Self::Real(_) => "real",
+            Self::Bool(_) => "boolean",
+            Self::Int(_) | Self::Uint(_) => "integer",
+            Self::Decimal(_) => "decimal",
+            Self::Single(_) | Self::Real(_) => "real",
             Self::Text(_) => "text",
             Self::Bytes(_) => "bytes",
-            Self::Opaque(o) => o.kind,
+            Self::Date(_) => "date",
+            Self::Time(_) => "time",
+            Self::Timestamp(_) => "timestamp",
+            Self::Instant(_) => "timestamp with time zone",
+            Self::Interval(_) => "interval",
+            Self::Uuid(_) => "UUID",
+            Self::Json(_) => "JSON",
+            Self::Array(_) => "array",
+            Self::Set(_) => "set",
+            Self::Bits(_) => "bit string",
+            Self::Opaque(o) => &o.kind,
         }
     }
 
@@ -60,9 +126,18 @@ impl Value {
     pub fn bytes(&self) -> usize {
         match self {
             Self::Null => 0,
-            Self::Int(_) | Self::Real(_) => 8,
+            Self::Bool(_) => 1,
+            Self::Single(_) | Self::Date(_) => 4,
+            Self::Int(_) | Self::Uint(_) | Self::Real(_) => 8,
+            Self::Time(_) | Self::Timestamp(_) | Self::Instant(_) => 8,
+            Self::Interval(_) | Self::Uuid(_) => 16,
+            Self::Decimal(d) => d.as_str().len(),
             Self::Text(s) => s.len(),
             Self::Bytes(b) => b.len(),
+            Self::Json(s) => s.len(),
+            Self::Array(a) => a.elements.iter().map(Self::bytes).sum(),
+            Self::Set(labels) => labels.iter().map(|label| label.len() + 1).sum(),
+            Self::Bits(bits) => bits.bytes().len(),
             Self::Opaque(o) => o.bytes.len(),
         }
     }
@@ -72,10 +147,12 @@ impl Value {
     pub fn size(&self) -> usize {
         size_of::<Self>()
             + match self {
-                Self::Null | Self::Int(_) | Self::Real(_) => 0,
-                Self::Text(s) => s.len(),
-                Self::Bytes(b) => b.len(),
+                Self::Decimal(_) | Self::Text(_) | Self::Bytes(_) | Self::Json(_) => self.bytes(),
+                Self::Array(a) => size_of::<Array>() + a.elements.iter().map(Self::size).sum::<usize>(),
+                Self::Set(labels) => labels.iter().map(|label| size_of::<Box<str>>() + label.len()).sum(),
+                Self::Bits(_) => size_of::<Bits>() + self.bytes(),
                 Self::Opaque(o) => size_of::<Opaque>() + o.bytes.len(),
+                _ => 0,
             }
     }
 }
@@ -84,11 +161,25 @@ impl PartialEq for Value {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Null, Self::Null) => true,
+            (Self::Bool(a), Self::Bool(b)) => a == b,
             (Self::Int(a), Self::Int(b)) => a == b,
+            (Self::Uint(a), Self::Uint(b)) => a == b,
+            (Self::Decimal(a), Self::Decimal(b)) => a == b,
             // By bits: NaN equals itself, and 0.0 and -0.0, which a database may tell apart, differ.
+            (Self::Single(a), Self::Single(b)) => a.to_bits() == b.to_bits(),
             (Self::Real(a), Self::Real(b)) => a.to_bits() == b.to_bits(),
             (Self::Text(a), Self::Text(b)) => a == b,
             (Self::Bytes(a), Self::Bytes(b)) => a == b,
+            (Self::Date(a), Self::Date(b)) => a == b,
+            (Self::Time(a), Self::Time(b)) => a == b,
+            (Self::Timestamp(a), Self::Timestamp(b)) => a == b,
+            (Self::Instant(a), Self::Instant(b)) => a == b,
+            (Self::Interval(a), Self::Interval(b)) => a == b,
+            (Self::Uuid(a), Self::Uuid(b)) => a == b,
+            (Self::Json(a), Self::Json(b)) => a == b,
+            (Self::Array(a), Self::Array(b)) => a == b,
+            (Self::Set(a), Self::Set(b)) => a == b,
+            (Self::Bits(a), Self::Bits(b)) => a == b,
             (Self::Opaque(a), Self::Opaque(b)) => a == b,
             _ => false,
         }
@@ -102,43 +193,27 @@ impl Hash for Value {
         std::mem::discriminant(self).hash(state);
         match self {
             Self::Null => {}
+            Self::Bool(b) => b.hash(state),
             Self::Int(n) => n.hash(state),
+            Self::Uint(n) => n.hash(state),
+            Self::Decimal(d) => d.hash(state),
+            Self::Single(x) => x.to_bits().hash(state),
             Self::Real(x) => x.to_bits().hash(state),
             Self::Text(s) => s.hash(state),
             Self::Bytes(b) => b.hash(state),
+            Self::Date(d) => d.hash(state),
+            Self::Time(t) => t.hash(state),
+            Self::Timestamp(t) => t.hash(state),
+            Self::Instant(t) => t.hash(state),
+            Self::Interval(i) => i.hash(state),
+            Self::Uuid(u) => u.hash(state),
+            Self::Json(s) => s.hash(state),
+            Self::Array(a) => a.hash(state),
+            Self::Set(labels) => labels.hash(state),
+            Self::Bits(bits) => bits.hash(state),
             Self::Opaque(o) => o.hash(state),
         }
     }
-}
-
-/// As a person would write it in SQL; long values are cut, with their length.
-impl fmt::Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const SHOWN: usize = 200;
-        match self {
-            Self::Null => f.write_str("NULL"),
-            Self::Int(n) => write!(f, "{n}"),
-            Self::Real(x) => write!(f, "{x:?}"),
-            Self::Text(s) if s.chars().count() <= SHOWN => write!(f, "'{}'", s.replace('\'', "''")),
-            Self::Text(s) => {
-                let head: String = s.chars().take(SHOWN).collect();
-                write!(f, "'{}…' ({} bytes)", head.replace('\'', "''"), s.len())
-            }
-            Self::Bytes(b) => write_hex(f, b, SHOWN / 2),
-            Self::Opaque(o) => {
-                write!(f, "{} ", o.kind)?;
-                write_hex(f, &o.bytes, SHOWN / 2)
-            }
-        }
-    }
-}
-
-fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8], shown: usize) -> fmt::Result {
-    f.write_str("x'")?;
-    for byte in bytes.iter().take(shown) {
-        write!(f, "{byte:02x}")?;
-    }
-    if bytes.len() > shown { write!(f, "…' ({} bytes)", bytes.len()) } else { f.write_str("'") }
 }
 
 macro_rules! from {
@@ -147,6 +222,7 @@ macro_rules! from {
     };
 }
 from! {
+    bool => |b| Self::Bool(b),
     i64 => |n| Self::Int(n),
     i32 => |n| Self::Int(n.into()),
     u32 => |n| Self::Int(n.into()),
@@ -160,156 +236,6 @@ from! {
 impl<T: Into<Self>> From<Option<T>> for Value {
     fn from(value: Option<T>) -> Self {
         value.map_or(Self::Null, Into::into)
-    }
-}
-
-/// The name of a mapping: `[[table]] name` of the spec. Cheap to clone.
-#[derive(Clone)]
-pub struct TableName(Name);
-
-#[derive(Clone)]
-enum Name {
-    Static(&'static str),
-    Shared(Arc<str>),
-}
-
-impl TableName {
-    /// A name known when the program was compiled: takes no memory.
-    #[must_use]
-    pub const fn from_static(name: &'static str) -> Self {
-        Self(Name::Static(name))
-    }
-
-    /// The name.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        match &self.0 {
-            Name::Static(s) => s,
-            Name::Shared(s) => s,
-        }
-    }
-}
-
-impl From<&'static str> for TableName {
-    fn from(name: &'static str) -> Self {
-        Self::from_static(name)
-    }
-}
-
-impl From<String> for TableName {
-    fn from(name: String) -> Self {
-        Self(Name::Shared(name.into()))
-    }
-}
-
-impl PartialEq for TableName {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
-    }
-}
-
-impl Eq for TableName {}
-
-impl PartialOrd for TableName {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for TableName {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.as_str().cmp(other.as_str())
-    }
-}
-
-impl Hash for TableName {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.as_str().hash(state);
-    }
-}
-
-impl fmt::Display for TableName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl fmt::Debug for TableName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.as_str().fmt(f)
-    }
-}
-
-/// The key of one row of one mapping: the same on both sides, its values in the order of the spec's `key`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Key {
-    /// The mapping.
-    pub table: TableName,
-    /// The values.
-    pub values: KeyValues,
-}
-
-/// The values of a key. A key of one value, the common case, takes no memory beyond the value's own.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum KeyValues {
-    /// A key of one column.
-    One(Value),
-    /// A composite key.
-    Many(Box<[Value]>),
-}
-
-impl KeyValues {
-    /// The values, in the order of the spec's `key`.
-    #[must_use]
-    pub fn as_slice(&self) -> &[Value] {
-        match self {
-            Self::One(value) => std::slice::from_ref(value),
-            Self::Many(values) => values,
-        }
-    }
-}
-
-impl From<Vec<Value>> for KeyValues {
-    fn from(mut values: Vec<Value>) -> Self {
-        if values.len() == 1 { Self::One(values.swap_remove(0)) } else { Self::Many(values.into()) }
-    }
-}
-
-impl Key {
-    /// A key of one value.
-    pub fn new(table: impl Into<TableName>, value: impl Into<Value>) -> Self {
-        Self { table: table.into(), values: KeyValues::One(value.into()) }
-    }
-
-    /// A key of several values.
-    pub fn composite(table: impl Into<TableName>, values: Vec<Value>) -> Self {
-        Self { table: table.into(), values: values.into() }
-    }
-
-    /// The values, in the order of the spec's `key`.
-    #[must_use]
-    pub fn values(&self) -> &[Value] {
-        self.values.as_slice()
-    }
-
-    /// Whether a row can be asked for by it: NULL equals nothing, itself included.
-    #[must_use]
-    pub fn is_findable(&self) -> bool {
-        !self.values().iter().any(Value::is_null)
-    }
-}
-
-/// As `bookings(42)` or `bookings('AB', 7)`.
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}(", self.table)?;
-        for (i, value) in self.values().iter().enumerate() {
-            if i > 0 {
-                f.write_str(", ")?;
-            }
-            write!(f, "{value}")?;
-        }
-        f.write_str(")")
     }
 }
 

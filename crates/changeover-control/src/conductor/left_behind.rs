@@ -98,7 +98,9 @@ fn line(key: &Key, row: &serde_json::Value, why: &str) -> String {
 fn plain(value: &Value) -> serde_json::Value {
     match value {
         Value::Null => serde_json::Value::Null,
+        Value::Bool(b) => json!(b),
         Value::Int(n) => json!(n),
+        Value::Uint(n) => json!(n),
         Value::Text(text) => json!(text),
         other => json!({ "sql": other.to_string() }),
     }

@@ -4,7 +4,7 @@ use changeover::store::guard::{Chunk, ChunkState};
 use changeover::{Key, TableName};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::keycode::{decode, encode};
+use changeover::value::code::{decode, encode};
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS changeover_chunk (\
     migration TEXT NOT NULL, mapping TEXT NOT NULL, generation INTEGER NOT NULL, number INTEGER NOT NULL, \

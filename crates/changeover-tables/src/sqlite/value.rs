@@ -1,7 +1,6 @@
 //! Values in SQLite: read, bound, and changed as a column would change them when it stores them.
 
 use changeover::Value;
-use changeover::value::Opaque;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Statement};
 
@@ -18,7 +17,7 @@ pub(super) fn read(value: ValueRef<'_>) -> Value {
         ValueRef::Real(x) => Value::Real(x),
         ValueRef::Text(bytes) => match std::str::from_utf8(bytes) {
             Ok(text) => Value::Text(text.to_owned()),
-            Err(_) => Value::Opaque(Box::new(Opaque { kind: BAD_TEXT, bytes: bytes.to_vec() })),
+            Err(_) => Value::opaque(BAD_TEXT, bytes.to_vec()),
         },
         ValueRef::Blob(bytes) => Value::Bytes(bytes.to_vec()),
     }
@@ -210,7 +209,7 @@ mod tests {
             let connection = Connection::open_in_memory().unwrap();
             connection.query_row("SELECT ?1", [Bound(value)], |row| row.get_ref(0).map(read)).unwrap()
         };
-        let bad = Value::Opaque(Box::new(Opaque { kind: BAD_TEXT, bytes: vec![0x66, 0xff] }));
+        let bad = Value::opaque(BAD_TEXT, vec![0x66, 0xff]);
         let values = [
             Value::Null,
             Value::Int(7),

@@ -3,7 +3,7 @@
 
 use std::cmp::Ordering;
 
-use crate::value::Value;
+use crate::value::{Decimal, Value, code};
 
 /// Compares two keys of one mapping, value by value.
 #[must_use]
@@ -27,7 +27,35 @@ pub fn cmp_values(a: &Value, b: &Value) -> Ordering {
         (Value::Real(a), Value::Real(b)) => cmp_reals(*a, *b),
         (Value::Int(a), Value::Real(b)) => cmp_int_real(*a, *b),
         (Value::Real(a), Value::Int(b)) => cmp_int_real(*b, *a).reverse(),
-        (Value::Opaque(a), Value::Opaque(b)) => a.kind.cmp(b.kind).then_with(|| a.bytes.cmp(&b.bytes)),
+        (Value::Bool(a), Value::Bool(b)) => a.cmp(b),
+        (Value::Date(a), Value::Date(b)) => a.cmp(b),
+        (Value::Time(a), Value::Time(b)) => a.cmp(b),
+        (Value::Timestamp(a), Value::Timestamp(b)) => a.cmp(b),
+        (Value::Instant(a), Value::Instant(b)) => a.cmp(b),
+        (Value::Uuid(a), Value::Uuid(b)) => a.cmp(b),
+        (Value::Opaque(a), Value::Opaque(b)) => a.kind.cmp(&b.kind).then_with(|| a.bytes.cmp(&b.bytes)),
+        _ => match (exact(a), exact(b)) {
+            (Some(a), Some(b)) => a.cmp_number(&b),
+            _ => cmp_others(a, b),
+        },
+    }
+}
+
+/// Numbers that aren't both integers or both floats.
+fn exact(value: &Value) -> Option<Decimal> {
+    match value {
+        Value::Int(n) => Some((*n).into()),
+        Value::Uint(n) => Some((*n).into()),
+        Value::Decimal(d) => Some(d.clone()),
+        _ => None,
+    }
+}
+
+fn cmp_others(a: &Value, b: &Value) -> Ordering {
+    match (a, b) {
+        (Value::Single(a), Value::Single(b)) => cmp_reals((*a).into(), (*b).into()),
+        // Databases have orders of their own for these: a store says `KeyOrder::Own` over such a key.
+        _ if rank(a) == rank(b) => code::encode(std::slice::from_ref(a)).cmp(&code::encode(std::slice::from_ref(b))),
         _ => rank(a).cmp(&rank(b)),
     }
 }
@@ -35,10 +63,23 @@ pub fn cmp_values(a: &Value, b: &Value) -> Ordering {
 const fn rank(value: &Value) -> u8 {
     match value {
         Value::Null => 0,
-        Value::Int(_) | Value::Real(_) => 1,
+        Value::Int(_) | Value::Uint(_) | Value::Decimal(_) | Value::Real(_) => 1,
         Value::Text(_) => 2,
         Value::Bytes(_) => 3,
-        Value::Opaque(_) => 4,
+        // No column holds two of these kinds.
+        Value::Bool(_) => 4,
+        Value::Single(_) => 5,
+        Value::Date(_) => 6,
+        Value::Time(_) => 7,
+        Value::Timestamp(_) => 8,
+        Value::Instant(_) => 9,
+        Value::Interval(_) => 10,
+        Value::Uuid(_) => 11,
+        Value::Json(_) => 12,
+        Value::Array(_) => 13,
+        Value::Set(_) => 14,
+        Value::Bits(_) => 15,
+        Value::Opaque(_) => 16,
     }
 }
 

@@ -6,7 +6,7 @@
 use changeover_protocol::Side;
 
 use crate::mirror::Ticket;
-use crate::value::{Key, TableName, Value};
+use crate::value::{code, Key, TableName, Value};
 
 /// What a record says.
 #[derive(Debug, Clone, PartialEq)]
@@ -109,9 +109,9 @@ fn encode_value(value: &Value, into: &mut Vec<u8>) {
             into.push(4);
             bytes(b, into);
         }
-        Value::Opaque(opaque) => {
-            into.push(5);
-            bytes(&opaque.bytes, into);
+        other => {
+            into.push(6);
+            bytes(&code::encode(std::slice::from_ref(other)), into);
         }
     }
 }
@@ -146,10 +146,13 @@ impl<'a> Reader<'a> {
             1 => Value::Int(i64::from_le_bytes(self.take(8)?.try_into().ok()?)),
             2 => Value::Real(f64::from_bits(u64::from_le_bytes(self.take(8)?.try_into().ok()?))),
             3 => Value::Text(self.text()?),
-            // An opaque value comes back as bytes: its kind is a name in the code of its store.
-            4 | 5 => {
+            4 => {
                 let len = self.length()?;
                 Value::Bytes(self.take(len)?.to_vec())
+            }
+            6 => {
+                let len = self.length()?;
+                code::decode(self.take(len)?)?.pop()?
             }
             _ => return None,
         })

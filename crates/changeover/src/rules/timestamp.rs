@@ -20,6 +20,15 @@ pub(super) fn equal_rounded(a: &str, b: &str, digits: u32) -> bool {
     }
 }
 
+/// The same for two counts of microseconds.
+pub(super) fn equal_micros(a: i64, b: i64, digits: u32) -> bool {
+    let unit = 10_i64.pow(6_u32.saturating_sub(digits));
+    // In two steps, so that no sum can leave the range.
+    let rounded = |micros: i64| (micros.div_euclid(unit), 2 * micros.rem_euclid(unit) >= unit);
+    let (a, b) = (rounded(a), rounded(b));
+    a.0 + i64::from(a.1) == b.0 + i64::from(b.1)
+}
+
 fn round(text: &str, digits: u32) -> Option<Rounded<'_>> {
     let bytes = text.as_bytes();
     let at = |place: usize, expected: u8| (bytes.get(place) == Some(&expected)).then_some(());
