@@ -1,7 +1,11 @@
 //! What a database says of its tables, in a form that no dialect owns.
 
+use std::sync::Arc;
+
+use crate::types::ExactType;
+
 /// How a column treats what is stored in it, and what it is meant to hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Domain {
     /// Takes every value as it is.
     Any,
@@ -17,12 +21,14 @@ pub enum Domain {
     Text,
     /// Bytes.
     Bytes,
+    /// Just what a strict type says.
+    Exact(Arc<ExactType>),
 }
 
 impl Domain {
     /// For messages.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
             Self::Any => "any value",
             Self::Integer => "integers",
@@ -31,6 +37,7 @@ impl Domain {
             Self::Loose => "numbers or text",
             Self::Text => "text",
             Self::Bytes => "bytes",
+            Self::Exact(exact) => exact.of.name(),
         }
     }
 }

@@ -28,7 +28,7 @@ impl Target {
         Self {
             column: column.name.clone(),
             declared: column.declared.clone(),
-            domain: column.domain,
+            domain: column.domain.clone(),
             not_null: column.not_null,
             carry,
             strict: table.strict,
@@ -43,7 +43,7 @@ impl Target {
                 format!("the column {} takes no NULL: give it a value by `set`, or mend the row", self.column)
             });
         }
-        if self.carry || holds(self.domain, value) {
+        if self.carry || holds(&self.domain, value) {
             return None;
         }
         let remedy = if self.strict {
@@ -66,9 +66,9 @@ impl Target {
 
 /// Whether a column of this domain is meant to hold such a value.
 #[must_use]
-pub(crate) const fn holds(domain: Domain, value: &Value) -> bool {
+pub(crate) const fn holds(domain: &Domain, value: &Value) -> bool {
     match (domain, value) {
-        (_, Value::Null) | (Domain::Any | Domain::Loose, _) => true,
+        (_, Value::Null) | (Domain::Any | Domain::Loose | Domain::Exact(_), _) => true,
         (Domain::Integer, Value::Int(_))
         | (Domain::Real, Value::Real(_))
         | (Domain::Number, Value::Int(_) | Value::Real(_))

@@ -14,6 +14,7 @@ pub mod plan;
 pub mod proposal;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+pub mod types;
 pub mod words;
 
 pub use changeover::mapping;

@@ -93,7 +93,7 @@ pub fn reversibility(table: &TablePlan) -> Vec<Finding> {
                 "give the old column by `back`, as coalesce(…)",
             );
         }
-        if !takes_all(from.domain, back.target.domain) {
+        if !takes_all(&from.domain, &back.target.domain) {
             note(
                 Severity::Warning,
                 new,
@@ -145,16 +145,17 @@ pub fn reversibility(table: &TablePlan) -> Vec<Finding> {
 }
 
 /// Whether every value that the one domain is meant to hold fits the other.
-const fn takes_all(from: Domain, to: Domain) -> bool {
-    matches!(
-        (from, to),
-        (_, Domain::Any | Domain::Loose)
-            | (Domain::Integer, Domain::Integer | Domain::Number | Domain::Real | Domain::Text)
-            | (Domain::Real, Domain::Real | Domain::Number | Domain::Text)
-            | (Domain::Number, Domain::Number | Domain::Text)
-            | (Domain::Text, Domain::Text)
-            | (Domain::Bytes, Domain::Bytes)
-    )
+fn takes_all(from: &Domain, to: &Domain) -> bool {
+    from == to
+        || matches!(
+            (from, to),
+            (_, Domain::Any | Domain::Loose)
+                | (Domain::Integer, Domain::Integer | Domain::Number | Domain::Real | Domain::Text)
+                | (Domain::Real, Domain::Real | Domain::Number | Domain::Text)
+                | (Domain::Number, Domain::Number | Domain::Text)
+                | (Domain::Text, Domain::Text)
+                | (Domain::Bytes, Domain::Bytes)
+        )
 }
 
 /// The words of an expression, but for those in single quotes; `now` is found there too, where `datetime` looks for it.

@@ -191,7 +191,7 @@ async fn the_catalogue_tells_what_sqlite_has() {
     assert_eq!((t.counter.as_deref(), t.row_number.as_deref()), (Some("id"), Some("id")));
     let column = |name: &str| t.column(name).unwrap();
     assert_eq!((column("a").not_null, column("a").default.as_deref()), (true, Some("'x'")));
-    assert_eq!((column("b").domain, column("g").generated), (Domain::Loose, Generated::Stored));
+    assert_eq!((column("b").domain.clone(), column("g").generated), (Domain::Loose, Generated::Stored));
     assert_eq!(
         t.unique.iter().map(|u| u.name.as_str()).collect::<Vec<_>>(),
         ["t", "sqlite_autoindex_t_1", "i"]
@@ -200,7 +200,7 @@ async fn the_catalogue_tells_what_sqlite_has() {
     assert_eq!((t.foreign_keys[0].columns.len(), t.foreign_keys[0].on_delete.as_str()), (2, "CASCADE"));
     assert_eq!(t.triggers[0].name, "tr");
     let s = catalog.table(None, "s").unwrap();
-    assert_eq!((s.strict, s.row_number.as_ref(), s.columns[1].domain), (true, None, Domain::Any));
+    assert_eq!((s.strict, s.row_number.as_ref(), s.columns[1].domain.clone()), (true, None, Domain::Any));
     assert_eq!(p.columns[0].collation, "NOCASE");
 }
 

@@ -175,7 +175,9 @@ impl RuleKind {
             Self::Round(unit) => match (a, b) {
                 (Value::Text(a), Value::Text(b)) => timestamp::equal_rounded(a, b, unit.digits()),
                 (Value::Time(a), Value::Time(b)) => timestamp::equal_micros(a.0, b.0, unit.digits()),
-                (Value::Timestamp(a), Value::Timestamp(b)) => timestamp::equal_micros(a.0, b.0, unit.digits()),
+                (Value::Timestamp(a), Value::Timestamp(b)) => {
+                    timestamp::equal_micros(a.0, b.0, unit.digits())
+                }
                 (Value::Instant(a), Value::Instant(b)) => timestamp::equal_micros(a.0, b.0, unit.digits()),
                 _ => false,
             },

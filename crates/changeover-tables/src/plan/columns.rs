@@ -261,7 +261,7 @@ fn never_asked(rule: &Rule, column: &ColumnPlan, mapping: &TableMapping) -> Opti
         .rules
         .iter()
         .any(|other| other.kind == RuleKind::Carry && other.column.eq_ignore_ascii_case(&rule.column));
-    match (&rule.kind, column.target.domain) {
+    match (&rule.kind, &column.target.domain) {
         _ if carried => None,
         (RuleKind::Round(_), Domain::Integer | Domain::Real | Domain::Number | Domain::Bytes) => {
             Some("timestamps as text")

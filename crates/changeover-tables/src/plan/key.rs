@@ -132,7 +132,7 @@ pub(super) fn same_order(
             && index.collations.iter().all(|c| c.eq_ignore_ascii_case("BINARY"))
     };
     let alike = |part: &KeyPlan| {
-        let domain = |table: &TableInfo, name: &str| table.column(name).map(|c| c.domain);
+        let domain = |table: &TableInfo, name: &str| table.column(name).map(|c| c.domain.clone());
         domain(old.0, &part.old) == domain(new.0, &part.new)
     };
     plain(old.1) && plain(new.1) && key.iter().all(alike)

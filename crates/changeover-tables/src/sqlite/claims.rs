@@ -190,7 +190,7 @@ impl<'i> Log<'i> {
         Ok(match &table.route {
             None => self.inner.slot_of(key.values()),
             Some((_, target)) => {
-                let value = stored(self.connection, target.domain, routed)?;
+                let value = stored(self.connection, &target.domain, routed)?;
                 self.inner.slot_of(std::slice::from_ref(&value))
             }
         })

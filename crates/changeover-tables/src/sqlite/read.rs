@@ -219,7 +219,7 @@ fn fill(
     value::read_into(read, value);
     let Some(target) = &column.target else { return Ok(None) };
     if column.converts {
-        *value = stored(connection, target.domain, std::mem::replace(value, Value::Null))?;
+        *value = stored(connection, &target.domain, std::mem::replace(value, Value::Null))?;
     }
     Ok(target.objection(value))
 }
@@ -249,8 +249,8 @@ fn canonical(connection: &Connection, column: &KeyColumn, raw: &Value) -> rusqli
     if column.own == column.canonical {
         return Ok(Some(raw.clone()));
     }
-    let there = stored(connection, column.canonical, raw.clone())?;
-    let back = stored(connection, column.own, there.clone())?;
+    let there = stored(connection, &column.canonical, raw.clone())?;
+    let back = stored(connection, &column.own, there.clone())?;
     Ok((back == *raw).then_some(there))
 }
 

@@ -327,7 +327,7 @@ impl SideTable {
         self.order
             .iter()
             .filter(|&&at| at < values.len())
-            .map(|&at| stored(connection, self.key[at].own, values[at].clone()))
+            .map(|&at| stored(connection, &self.key[at].own, values[at].clone()))
             .collect()
     }
 

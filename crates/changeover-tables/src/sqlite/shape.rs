@@ -258,7 +258,7 @@ fn key_columns(plan: &TablePlan, side: Side) -> Vec<KeyColumn> {
             Side::Old => &part.old,
             Side::New => &part.new,
         };
-        let canonical = plan.columns[part.at].target.domain;
+        let canonical = plan.columns[part.at].target.domain.clone();
         let column = info.column(own_name);
         let collation = index.collations[i].clone();
         let default = column.is_some_and(|c| c.collation.eq_ignore_ascii_case(&collation));
@@ -268,7 +268,7 @@ fn key_columns(plan: &TablePlan, side: Side) -> Vec<KeyColumn> {
             collated: if default { quoted } else { format!("{quoted} COLLATE {}", name(&collation)) },
             name: own_name.clone(),
             collation,
-            own: column.map_or(Domain::Any, |c| c.domain),
+            own: column.map_or(Domain::Any, |c| c.domain.clone()),
             canonical,
             nullable: column.is_some_and(|c| !c.not_null),
         }
@@ -338,7 +338,7 @@ fn back_image(plan: &TablePlan, key: &[KeyColumn]) -> ImageSql {
 /// A column of the same kind holds its values as the target would.
 fn converts(source: &Source, from: &TableInfo, target: &Target) -> bool {
     match source {
-        Source::Column(name) => from.column(name).map(|c| c.domain) != Some(target.domain),
+        Source::Column(name) => from.column(name).map(|c| &c.domain) != Some(&target.domain),
         Source::Sql(_) | Source::Const(_) => true,
     }
 }

@@ -104,9 +104,9 @@ pub(super) fn scoped(table: &SideTable, row: &str) -> Option<String> {
 
 /// The condition that an updated row is no longer where it was: another key, another slot, or another mapping's.
 fn left_its_place(table: &SideTable) -> String {
-    let mut changes: Vec<String> = table.key.iter().map(|k| differs(&k.name, k.own)).collect();
+    let mut changes: Vec<String> = table.key.iter().map(|k| differs(&k.name, &k.own)).collect();
     if let Some((column, _)) = &table.route {
-        changes.push(differs(column, Domain::Any));
+        changes.push(differs(column, &Domain::Any));
     }
     let was = scoped(table, "OLD").map(|was| format!("{was} AND ")).unwrap_or_default();
     if let Some(is) = scoped(table, "NEW") {
@@ -116,7 +116,7 @@ fn left_its_place(table: &SideTable) -> String {
 }
 
 /// The condition that a column's value isn't what it was, to the byte. A column without a type holds 1 and 1.0.
-fn differs(column: &str, domain: Domain) -> String {
+fn differs(column: &str, domain: &Domain) -> String {
     let column = name(column);
     let mut sql = format!("NEW.{column} IS NOT OLD.{column} COLLATE BINARY");
     if matches!(domain, Domain::Any | Domain::Bytes) {
@@ -135,10 +135,10 @@ fn is_exact_key(table: &SideTable, index: &UniqueIndex) -> bool {
     let has = |name: &str| columns.iter().any(|c| c.eq_ignore_ascii_case(name));
     let exact = |part: &IndexPart| match part {
         IndexPart::Column { name, collation } => {
-            let domain = table.info.column(name).map(|c| c.domain);
+            let domain = table.info.column(name).map(|c| &c.domain);
             collation.eq_ignore_ascii_case("BINARY")
-                && domain != Some(Domain::Any)
-                && domain != Some(Domain::Bytes)
+                && domain != Some(&Domain::Any)
+                && domain != Some(&Domain::Bytes)
         }
         IndexPart::Expression { .. } => false,
     };

@@ -91,7 +91,7 @@ pub(super) fn bind<'v>(
 ///
 /// # Errors
 /// What SQLite says; never for a value as such.
-pub(super) fn stored(connection: &Connection, domain: Domain, value: Value) -> rusqlite::Result<Value> {
+pub(super) fn stored(connection: &Connection, domain: &Domain, value: Value) -> rusqlite::Result<Value> {
     match (domain, value) {
         (Domain::Integer | Domain::Number | Domain::Loose, Value::Real(x)) => {
             Ok(whole(x).map_or(Value::Real(x), Value::Int))
@@ -125,7 +125,7 @@ fn whole(x: f64) -> Option<i64> {
 }
 
 /// Text that looks like a number becomes one. The comparison applies the affinity; the cast alone would make 0 of `abc`.
-fn number_from_text(connection: &Connection, domain: Domain, text: String) -> rusqlite::Result<Value> {
+fn number_from_text(connection: &Connection, domain: &Domain, text: String) -> rusqlite::Result<Value> {
     let may_be_number = |b: u8| b.is_ascii_digit() || b.is_ascii_whitespace() || b"+-.".contains(&b);
     if !text.bytes().next().is_some_and(may_be_number) {
         return Ok(Value::Text(text));
@@ -195,7 +195,7 @@ mod tests {
                 connection.execute("DELETE FROM t", []).unwrap();
                 connection.execute("INSERT INTO t VALUES (?1)", [Bound(value)]).unwrap();
                 let column = connection.query_row("SELECT c FROM t", [], |r| r.get_ref(0).map(read)).unwrap();
-                let ours = stored(&connection, domain, value.clone()).unwrap();
+                let ours = stored(&connection, &domain, value.clone()).unwrap();
                 // SQLite stores -0.0 in a numeric column as the integer 0.
                 assert_eq!(ours, column, "{value} in {declared}");
             }

@@ -115,15 +115,17 @@ fn given_alike(plan: &TablePlan, new: &Scratch) -> Vec<(String, String)> {
 
 /// A row that comes back, with anything in the columns that the new row decides.
 fn any_row(plan: &TablePlan, given: &[(String, String)]) -> Vec<(String, String)> {
-    let value = |domain: Domain| match domain {
+    let value = |domain: &Domain| match domain {
         Domain::Text => "''",
         Domain::Bytes => "x''",
-        Domain::Any | Domain::Integer | Domain::Real | Domain::Number | Domain::Loose => "0",
+        Domain::Any | Domain::Integer | Domain::Real | Domain::Number | Domain::Loose | Domain::Exact(_) => {
+            "0"
+        }
     };
     let columns = plan.back.iter().map(|back| {
         let column = &back.target.column;
         let given = given.iter().find(|(c, _)| is(c, column)).map(|(_, sql)| sql.clone());
-        (name(column), given.unwrap_or_else(|| value(back.target.domain).to_owned()))
+        (name(column), given.unwrap_or_else(|| value(&back.target.domain).to_owned()))
     });
     columns.collect()
 }

@@ -55,7 +55,9 @@ fn cmp_others(a: &Value, b: &Value) -> Ordering {
     match (a, b) {
         (Value::Single(a), Value::Single(b)) => cmp_reals((*a).into(), (*b).into()),
         // Databases have orders of their own for these: a store says `KeyOrder::Own` over such a key.
-        _ if rank(a) == rank(b) => code::encode(std::slice::from_ref(a)).cmp(&code::encode(std::slice::from_ref(b))),
+        _ if rank(a) == rank(b) => {
+            code::encode(std::slice::from_ref(a)).cmp(&code::encode(std::slice::from_ref(b)))
+        }
         _ => rank(a).cmp(&rank(b)),
     }
 }

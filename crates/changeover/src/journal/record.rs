@@ -6,7 +6,7 @@
 use changeover_protocol::Side;
 
 use crate::mirror::Ticket;
-use crate::value::{code, Key, TableName, Value};
+use crate::value::{Key, TableName, Value, code};
 
 /// What a record says.
 #[derive(Debug, Clone, PartialEq)]

@@ -40,7 +40,8 @@ fn one(value: &Value, out: &mut Vec<u8>) {
         Value::Uuid(u) => put(out, b'U', u),
         Value::Json(text) => put(out, b'j', text.as_bytes()),
         Value::Array(array) => {
-            let mut content = u64::try_from(array.dimensions.len()).unwrap_or_default().to_be_bytes().to_vec();
+            let mut content =
+                u64::try_from(array.dimensions.len()).unwrap_or_default().to_be_bytes().to_vec();
             for (length, first) in &array.dimensions {
                 content.extend(length.to_be_bytes());
                 content.extend(first.to_be_bytes());

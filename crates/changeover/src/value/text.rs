@@ -97,9 +97,12 @@ impl fmt::Display for Value {
                     write_hex(f, &o.bytes, SHOWN / 2)
                 }
             },
-            Self::Bool(_) | Self::Int(_) | Self::Uint(_) | Self::Single(_) | Self::Real(_) | Self::Decimal(_) => {
-                f.write_str(&self.plain().unwrap_or_default())
-            }
+            Self::Bool(_)
+            | Self::Int(_)
+            | Self::Uint(_)
+            | Self::Single(_)
+            | Self::Real(_)
+            | Self::Decimal(_) => f.write_str(&self.plain().unwrap_or_default()),
             Self::Array(_) => {
                 let text = self.plain().unwrap_or_default();
                 match text.char_indices().nth(SHOWN) {
@@ -164,7 +167,11 @@ mod tests {
             (Value::Single(0.1), "0.1", "0.1"),
             (Value::Decimal(Decimal::parse("1.50").unwrap()), "1.50", "1.50"),
             (Value::Date(Date(0)), "1970-01-01", "'1970-01-01'"),
-            (Value::Uuid(id), "6f1e4c2a-0000-4000-8000-0123456789ab", "'6f1e4c2a-0000-4000-8000-0123456789ab'"),
+            (
+                Value::Uuid(id),
+                "6f1e4c2a-0000-4000-8000-0123456789ab",
+                "'6f1e4c2a-0000-4000-8000-0123456789ab'",
+            ),
             (Value::Array(Box::new(list)), "[1, NULL, 'it''s']", "[1, NULL, 'it''s']"),
             (Value::Array(Box::new(square)), "[[1], [2]]", "[[1], [2]]"),
             (Value::Set(["a".into(), "b".into()].into()), "a,b", "'a,b'"),
@@ -172,7 +179,10 @@ mod tests {
         ] {
             assert_eq!((value.plain().unwrap().as_ref(), value.to_string().as_str()), (plain, shown));
         }
-        assert_eq!(Value::opaque("mysql: zero date", b"0000-00-00".to_vec()).to_string(), "mysql: zero date '0000-00-00'");
+        assert_eq!(
+            Value::opaque("mysql: zero date", b"0000-00-00".to_vec()).to_string(),
+            "mysql: zero date '0000-00-00'"
+        );
     }
 
     #[test]
@@ -183,7 +193,9 @@ mod tests {
 
     #[test]
     fn what_is_no_uuid_is_none() {
-        for text in ["", "6f1e4c2a", "6f1e4c2a-0000-4000-8000-0123456789ag", "6f1e4c2a00-00-4000-8000-0123456789ab"] {
+        for text in
+            ["", "6f1e4c2a", "6f1e4c2a-0000-4000-8000-0123456789ag", "6f1e4c2a00-00-4000-8000-0123456789ab"]
+        {
             assert_eq!(parse_uuid(text), None, "{text}");
         }
     }

@@ -91,7 +91,11 @@ impl Date {
         if year.len() < 4 || year.len() > 7 || (year.len() > 4 && !signed) {
             return None;
         }
-        Self::from_parts(sign * number(year)?, u32::try_from(two(month)?).ok()?, u32::try_from(two(day)?).ok()?)
+        Self::from_parts(
+            sign * number(year)?,
+            u32::try_from(two(month)?).ok()?,
+            u32::try_from(two(day)?).ok()?,
+        )
     }
 }
 
@@ -156,7 +160,11 @@ impl Instant {
         let (hours, minutes) = (two(hours)?, two(minutes).filter(|m| *m < 60)?);
         let offset_micros = (hours * 60 + minutes) * 60 * SECOND;
         let local = Timestamp::parse(local.trim_end())?.0;
-        let utc = if offset.starts_with('-') { local.checked_add(offset_micros) } else { local.checked_sub(offset_micros) };
+        let utc = if offset.starts_with('-') {
+            local.checked_add(offset_micros)
+        } else {
+            local.checked_sub(offset_micros)
+        };
         utc.map(Self)
     }
 }
@@ -277,7 +285,8 @@ mod tests {
             assert_eq!(Date::parse(text), Some(Date(days)), "{text}");
             assert_eq!(Date(days).to_string(), text);
         }
-        for text in ["2026-02-29", "2026-13-01", "2026-1-1", "26-01-01", "0000-00-00", "12345-06-07", "", "x"] {
+        for text in ["2026-02-29", "2026-13-01", "2026-1-1", "26-01-01", "0000-00-00", "12345-06-07", "", "x"]
+        {
             assert_eq!(Date::parse(text), None, "{text}");
         }
     }
