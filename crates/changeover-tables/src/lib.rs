@@ -12,8 +12,10 @@ mod fit;
 pub mod guess;
 pub mod plan;
 pub mod proposal;
+mod shape;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+mod syntax;
 pub mod types;
 pub mod words;
 

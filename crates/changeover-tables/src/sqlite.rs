@@ -22,7 +22,6 @@ mod pool;
 mod read;
 mod scan;
 mod scratch;
-mod shape;
 pub mod sql;
 mod store;
 mod triggers;

@@ -16,10 +16,10 @@ use rusqlite::Connection;
 
 use super::errors;
 use super::read::Made;
-use super::shape::SideTable;
 use super::sql::name;
 use super::unique::{Holder, Wanted, holders, whole_row};
 use super::value::{Bound, bind};
+use crate::shape::SideTable;
 
 /// What a change comes to on this side.
 #[derive(Debug)]

@@ -11,11 +11,11 @@ use changeover::{Key, Slot, SlotRange, Value};
 use rusqlite::{Connection, Row as SqlRow};
 
 use super::install::{self, log_name};
-use super::shape::SideTable;
 use super::sql::name;
 use super::store::Inner;
 use super::triggers;
 use super::value::{self, stored};
+use crate::shape::SideTable;
 
 /// How many of the newest entries are looked through for given keys.
 const LOOKED_THROUGH: usize = 4_096;

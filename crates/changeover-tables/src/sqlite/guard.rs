@@ -11,10 +11,10 @@ use rusqlite::Connection;
 use super::apply;
 use super::chunks;
 use super::errors;
-use super::shape::SideTable;
 use super::store::{Inner, SqliteStore};
 use super::value::bind;
 use super::writer::{Transaction, WriteError};
+use crate::shape::SideTable;
 
 #[async_trait]
 impl Guarded for SqliteStore {

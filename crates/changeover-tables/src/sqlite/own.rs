@@ -11,7 +11,7 @@ use changeover::StoreError;
 
 use super::errors::Place;
 use super::pool::SqliteDatabase;
-use super::shape::tag;
+use crate::shape::tag;
 
 /// Which rows of a table a migration works on.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,9 +5,9 @@ use changeover::{Key, Row, Value};
 use rusqlite::{Connection, Row as SqlRow, Statement};
 
 use super::errors;
-use super::shape::{ImageColumn, ImageSql, KeyColumn, SideTable};
 use super::sql::name;
 use super::value::{self, bind, stored};
+use crate::shape::{ImageColumn, ImageSql, KeyColumn, SideTable};
 
 /// What a row of SQLite's became.
 pub(super) enum Made {

@@ -11,8 +11,8 @@ use rusqlite::Connection;
 
 use super::errors::{self, Place};
 use super::read::{Made, failed, raw_key};
-use super::shape::{ImageSql, SideTable};
 use super::value::{bind, stored};
+use crate::shape::{ImageSql, SideTable};
 
 /// A scan on its way.
 pub(super) struct Scan<'s> {

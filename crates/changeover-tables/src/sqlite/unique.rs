@@ -4,10 +4,10 @@ use changeover::{Key, Value};
 use rusqlite::Connection;
 
 use super::read::raw_key;
-use super::shape::SideTable;
 use super::sql::name;
 use super::value::{self, bind};
 use crate::catalog::{IndexPart, UniqueIndex};
+use crate::shape::SideTable;
 
 /// A row that stands in another's way.
 #[derive(Debug, Clone, PartialEq, Eq)]
