@@ -11,6 +11,8 @@ pub mod data;
 mod fit;
 pub mod guess;
 pub mod plan;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod proposal;
 mod shape;
 #[cfg(feature = "sqlite")]
