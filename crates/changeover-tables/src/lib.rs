@@ -14,6 +14,8 @@ pub mod plan;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod proposal;
+#[cfg(feature = "postgres")]
+mod server;
 mod shape;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;

@@ -1,8 +1,10 @@
-//! PostgreSQL as a side of a migration.
+//! PostgreSQL: its catalogue, and its tables as a [`Store`](changeover::store::Store).
 
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "the parts of the dialect that read and write by it are still to come"
-)]
+mod catalog;
+#[allow(dead_code, unused_imports, reason = "the road that passes bytes undecoded is still to come")]
 mod codec;
+mod database;
+mod session;
+mod syntax;
+
+pub use self::database::{PostgresDatabase, PostgresOptions};

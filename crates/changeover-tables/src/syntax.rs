@@ -31,6 +31,12 @@ pub(crate) trait Syntax: Debug + Send + Sync + 'static {
         placeholder
     }
 
+    /// What makes rows go in that have a value for a column whose values the database gives out itself: stands after the list
+    /// of columns.
+    fn overriding(&self) -> &'static str {
+        ""
+    }
+
     /// A column, compared by this collation; said only where it isn't the column's own.
     fn collated(&self, column: &str, own: Option<&str>, collation: &str) -> String;
 

@@ -1,0 +1,17 @@
+//! Databases behind a server: what PostgreSQL, MariaDB and MySQL have in common as the sides of a migration.
+//!
+//! A dialect gives sessions ([`session`]), says how it writes SQL ([`dialect`]), and tells what its tables are; everything that
+//! is done with them is written once, here.
+
+mod chunks;
+pub(crate) mod dialect;
+mod guard;
+mod locate;
+mod point;
+mod read;
+mod scan;
+pub(crate) mod session;
+pub(crate) mod store;
+mod write;
+
+pub use self::store::ServerStore;
