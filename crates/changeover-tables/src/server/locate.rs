@@ -22,7 +22,7 @@ pub(super) async fn cut(
     rows: u64,
 ) -> Result<Option<Key>, DbError> {
     let mut sql = range_sql(table, &table.key_list(), after.is_some(), false, table.side == Side::New);
-    sql.push_str(&format!(" LIMIT 100 OFFSET {}", rows.max(1) - 1));
+    sql.push_str(&format!(" LIMIT 100 OFFSET {}", rows.clamp(1, 1 << 60) - 1));
     let from = match after {
         None => Vec::new(),
         Some(key) => ordered(table, &own_key(table, key).ok_or_else(|| unknown(key))?),
