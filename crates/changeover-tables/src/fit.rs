@@ -1,11 +1,105 @@
-//! Whether a value fits a column: by the column's declared type, not only by what a lenient database would take.
+//! What a value of the middle form becomes in a column, exactly; or why it has no place there.
+//!
+//! A value is never rounded, cut or turned into NULL to make it fit: what the column wouldn't hold exactly is refused, with what
+//! to do about it, unless a rule of the spec allows the change by name. The result is what the column would give back when it is
+//! read, so that both sides of a migration can be compared in one form. Only spellings may change, where a column keeps none:
+//! `007` in a column for integers is 7.
+//!
+//! No reason names a value: rows that are refused for the same reason are told together, and a value may be secret.
+
+mod array;
+mod exact;
+mod interval;
+pub mod json;
+mod lenient;
+mod number;
+mod text;
+mod time;
+mod why;
+
+#[cfg(test)]
+mod examples;
+
+use std::borrow::Cow;
 
 use changeover::Value;
+use changeover::value::Decimal;
 
+use self::why::Why;
 use crate::catalog::{ColumnInfo, Domain, TableInfo};
 
-/// The column that a value is on its way to.
+/// What the rules of the spec let a column's values lose.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Allowed {
+    /// The digits of a second that matter (rule `round`): what is finer may be rounded to what the column keeps, half up.
+    pub round: Option<u8>,
+    /// By how much a number may change (rule `tolerance`): then it is rounded to what the column keeps, half away from zero.
+    pub tolerance: Option<f64>,
+}
+
+/// A value that has no place in a column.
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfit {
+    /// The value, as it was.
+    pub value: Value,
+    /// What is the matter with it, and what can be done.
+    pub why: String,
+}
+
+/// The value as a column of this domain would give it back.
+///
+/// # Errors
+/// If the column doesn't hold it exactly.
+pub fn fit(value: Value, to: &Domain, allowed: &Allowed) -> Result<Value, Unfit> {
+    fitted(value, to, allowed).map_err(|(value, why)| Unfit { value, why: why.text(None) })
+}
+
+fn fitted(value: Value, to: &Domain, allowed: &Allowed) -> Result<Value, (Value, Why)> {
+    match to {
+        Domain::Exact(to) => {
+            let made = exact::made(&value, exact::To { engine: to.engine, of: &to.of, allowed });
+            match made.map(as_new) {
+                Ok(None) => Ok(value),
+                Ok(Some(made)) => Ok(made),
+                Err(why) => Err((value, why)),
+            }
+        }
+        to => lenient::made(value, to),
+    }
+}
+
+/// What a value became, if it isn't what it was.
+fn as_new(made: Cow<'_, Value>) -> Option<Value> {
+    match made {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(value) => Some(value),
+    }
+}
+
+/// Whether two values of a key are the same one: numbers are, whatever their type and however many zeros they end with, as every
+/// database's index has it.
+#[must_use]
+pub fn same_in_key(a: &Value, b: &Value) -> bool {
+    a == b
+        || match (a, b) {
+            (Value::Decimal(a), Value::Decimal(b)) => a.cmp_number(b).is_eq(),
+            (Value::Real(a), Value::Real(b)) => a == b,
+            (Value::Single(a), Value::Single(b)) => a == b,
+            (Value::Int(n), Value::Real(x)) | (Value::Real(x), Value::Int(n)) => {
+                number::whole(*x) == Some((*n).into())
+            }
+            (Value::Int(n), Value::Decimal(d)) | (Value::Decimal(d), Value::Int(n)) => {
+                d.cmp_number(&Decimal::from(*n)).is_eq()
+            }
+            (Value::Uint(n), Value::Decimal(d)) | (Value::Decimal(d), Value::Uint(n)) => {
+                d.cmp_number(&Decimal::from(*n)).is_eq()
+            }
+            _ => false,
+        }
+}
+
+/// The column that a value is on its way to.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Target {
     /// Its name.
     pub column: String,
@@ -19,12 +113,14 @@ pub struct Target {
     pub carry: bool,
     /// Whether the database itself insists on the type: then no rule helps.
     pub strict: bool,
+    /// What the rules let its values lose.
+    pub allowed: Allowed,
 }
 
 impl Target {
     /// The target that a column is.
     #[must_use]
-    pub fn of(column: &ColumnInfo, table: &TableInfo, carry: bool) -> Self {
+    pub fn of(column: &ColumnInfo, table: &TableInfo, carry: bool, allowed: Allowed) -> Self {
         Self {
             column: column.name.clone(),
             declared: column.declared.clone(),
@@ -32,6 +128,24 @@ impl Target {
             not_null: column.not_null,
             carry,
             strict: table.strict,
+            allowed,
+        }
+    }
+
+    /// The value as the column would give it back.
+    ///
+    /// # Errors
+    /// The value, and why it has no place there: what is the matter, the column with its type, and what can be done.
+    pub fn fit(&self, value: Value) -> Result<Value, (Value, String)> {
+        let made = if value.is_null() {
+            value
+        } else {
+            fitted(value, &self.domain, &self.allowed)
+                .map_err(|(value, why)| (value, why.text(Some(self))))?
+        };
+        match self.objection(&made) {
+            None => Ok(made),
+            Some(why) => Err((made, why)),
         }
     }
 
@@ -90,6 +204,7 @@ mod tests {
             not_null: false,
             carry: false,
             strict: false,
+            allowed: Allowed::default(),
         }
     }
 

@@ -8,7 +8,7 @@
 
 pub mod catalog;
 pub mod data;
-mod fit;
+pub mod fit;
 pub mod guess;
 pub mod plan;
 #[cfg(feature = "postgres")]

@@ -26,7 +26,7 @@ pub mod sql;
 mod store;
 mod triggers;
 mod unique;
-mod value;
+pub(crate) mod value;
 mod way_back;
 mod writer;
 
