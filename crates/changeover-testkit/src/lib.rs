@@ -1,5 +1,5 @@
-//! The test kit: a store in memory, writers whose outcome is predicted, and the suites that every store and every
-//! driver of a migration must pass.
+//! The test kit: a store in memory, writers whose outcome is predicted, real database servers, and the suites that every
+//! store and every driver of a migration must pass.
 //!
 //! It is made for tests: it says what it expects by panicking, and it is nobody's dependency but theirs.
 
@@ -14,6 +14,7 @@
 pub mod conformance;
 pub mod memory;
 pub mod random;
+pub mod servers;
 pub mod simulation;
 
 pub use memory::{Collation, Mapping, MemoryStore, MemoryTable};

@@ -1,0 +1,120 @@
+//! Where the servers' binaries are, and what to install where they aren't.
+//!
+//! This is the one place that knows: the tests start what it finds, and `cargo xtask test` asks it for what is missing, by
+//! the example `servers`.
+
+use std::cmp::Reverse;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The binaries of one kind of server.
+#[derive(Debug, Clone)]
+pub struct Binaries {
+    /// The server itself.
+    pub server: PathBuf,
+    /// What makes a new data directory.
+    pub setup: PathBuf,
+    /// The command-line client.
+    pub client: PathBuf,
+    /// What the server says to `--version`.
+    pub version: String,
+}
+
+/// A kind of server that isn't here.
+#[derive(Debug, Clone)]
+pub struct Missing {
+    /// Which.
+    pub kind: &'static str,
+    /// The Debian packages that have it; empty where Debian has none.
+    pub packages: &'static [&'static str],
+    /// The variable that names a folder to look into first.
+    pub variable: &'static str,
+    looked: Vec<PathBuf>,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let looked: Vec<String> = self.looked.iter().map(|folder| folder.display().to_string()).collect();
+        write!(f, "{} isn't here (looked into {}). ", self.kind, looked.join(", "))?;
+        if !self.packages.is_empty() {
+            let packages = self.packages.join(" ");
+            write!(
+                f,
+                "Install Debian's packages: apt-get install {packages} (`cargo xtask test` does). Or name "
+            )?;
+        } else {
+            write!(f, "Name ")?;
+        }
+        write!(f, "the folder of its binaries in {}", self.variable)
+    }
+}
+
+/// PostgreSQL: the newest of those that are here, unless `PATH` has one.
+///
+/// # Errors
+/// If there is none.
+pub fn postgres() -> Result<Binaries, Missing> {
+    let variable = "CHANGEOVER_POSTGRES";
+    let folders = folders(variable, &versions("/usr/lib/postgresql"), &["/usr/local/pgsql/bin"]);
+    let found = || {
+        let server = programs(&folders, &["postgres"]).next()?;
+        // The others of the same version, not those that PATH happens to have.
+        let beside = [vec![server.parent()?.to_owned()], folders.clone()].concat();
+        let setup = programs(&beside, &["initdb"]).next()?;
+        let client = programs(&beside, &["psql"]).next()?;
+        Some(Binaries { version: version(&server)?, server, setup, client })
+    };
+    found().ok_or_else(|| Missing {
+        kind: "PostgreSQL",
+        packages: &["postgresql", "postgresql-client"],
+        variable,
+        looked: folders.clone(),
+    })
+}
+
+/// The folder that the variable names, those of `PATH`, and where distributions put what they don't have in `PATH`.
+fn folders(variable: &str, versions: &[PathBuf], more: &[&str]) -> Vec<PathBuf> {
+    let named = std::env::var_os(variable).map(PathBuf::from);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    let usual = ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin", "/usr/libexec"];
+    let all = named.into_iter().chain(path).chain(versions.iter().cloned());
+    let mut folders = Vec::new();
+    for folder in all.chain(more.iter().chain(&usual).map(PathBuf::from)) {
+        if !folders.contains(&folder) && folder.is_dir() {
+            folders.push(folder);
+        }
+    }
+    folders
+}
+
+/// `…/15/bin` and its like, the newest first.
+fn versions(parent: &str) -> Vec<PathBuf> {
+    let number = |path: &PathBuf| path.file_name()?.to_str()?.parse::<u32>().ok();
+    let entries = fs::read_dir(parent).into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> =
+        entries.map(|entry| entry.path()).filter(|path| number(path).is_some()).collect();
+    found.sort_by_key(|path| Reverse(number(path)));
+    found.into_iter().map(|path| path.join("bin")).collect()
+}
+
+/// The programs of these names, by their real paths, in the folders' order.
+fn programs<'a>(folders: &'a [PathBuf], names: &'a [&str]) -> impl Iterator<Item = PathBuf> + 'a {
+    let all = folders.iter().flat_map(move |folder| names.iter().map(move |name| folder.join(name)));
+    all.filter(|path| path.is_file()).filter_map(|path| real(&path))
+}
+
+/// Where a link leads: Debian's `/usr/local/bin/postgres` may be one into the folder that has all the others. A link that
+/// chooses what the program does by its name stays as it is.
+fn real(path: &Path) -> Option<PathBuf> {
+    let real = path.canonicalize().ok()?;
+    Some(if real.file_name() == path.file_name() { real } else { path.to_owned() })
+}
+
+fn version(server: &Path) -> Option<String> {
+    let output = Command::new(server).arg("--version").output().ok()?;
+    let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    (output.status.success() && !said.is_empty()).then_some(said)
+}

@@ -1,0 +1,15 @@
+//! Real database servers, started for a test and gone with it.
+//!
+//! Each is a server of its own in a temporary folder: loopback only, on a free port, under an unprivileged account, with
+//! settings that make tests fast and keep what is promised about a commit. A supervising shell ends it when the test process
+//! is gone, however that ended (`supervisor.rs`).
+
+mod account;
+pub mod find;
+mod instance;
+mod port;
+pub mod postgres;
+mod supervisor;
+mod template;
+
+pub use postgres::Postgres;

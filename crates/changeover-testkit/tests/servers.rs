@@ -1,0 +1,172 @@
+//! The servers for tests, themselves: each starts, answers, keeps its data over a restart and a kill, runs as nobody
+//! special, and is gone when its test is, even one that was killed.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests say what they expect by panicking"
+)]
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use changeover_testkit::servers::Postgres;
+
+fn within(limit: Duration, what: &str, is: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is() {
+        assert!(begun.elapsed() < limit, "not within {limit:?}: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn postgres_answers_and_two_databases_are_apart() {
+    let server = Postgres::shared();
+    assert!(server.psql("postgres", "SELECT version()").starts_with("PostgreSQL "));
+    let [one, two] = ["apart", "Apart!"].map(|hint| server.create_database(hint));
+    assert_ne!(one, two);
+    server.psql(&one, "CREATE TABLE t (id int); INSERT INTO t VALUES (1), (2);");
+    assert_eq!(server.psql(&one, "SELECT id FROM t ORDER BY id"), "1\n2");
+    let error = server.try_psql(&two, "SELECT id FROM t").unwrap_err();
+    assert!(error.contains("does not exist"), "{error}");
+}
+
+#[test]
+fn postgres_is_shared_by_all_threads() {
+    let ports: Vec<u16> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| Postgres::shared().port())).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(ports, [ports[0]; 8]);
+}
+
+#[test]
+fn postgres_asks_a_role_for_its_password() {
+    let server = Postgres::shared();
+    let database = server.create_database("password");
+    let password = "it's 100 % @ß:/";
+    let role = server.create_role("somebody", password);
+    let sql = "SELECT current_user";
+    assert_eq!(server.try_psql_as(&role, password, &database, sql), Ok(role.clone()));
+    let error = server.try_psql_as(&role, "another", &database, sql).unwrap_err();
+    assert!(error.contains("password authentication failed"), "{error}");
+    let kept =
+        server.psql("postgres", &format!("SELECT rolpassword FROM pg_authid WHERE rolname = '{role}'"));
+    assert!(kept.starts_with("SCRAM-SHA-256$"), "{kept}");
+}
+
+#[test]
+fn postgres_makes_databases_with_another_collation() {
+    let server = Postgres::shared();
+    let sorted = "SELECT string_agg(x, '' ORDER BY x) FROM unnest('{b,B,a}'::text[]) x";
+    assert_eq!(server.psql(&server.create_database("plain"), sorted), "Bab");
+    let clause = "TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'";
+    assert_eq!(server.psql(&server.create_database_with("icu", clause), sorted), "abB");
+}
+
+#[test]
+fn postgres_keeps_its_data_over_a_restart_and_a_kill() {
+    let server = Postgres::start(&[("max_connections", "17"), ("cluster_name", "it's mine")]);
+    let (port, folder) = (server.port(), server.folder().to_owned());
+    assert_eq!(server.psql("postgres", "SHOW max_connections; SHOW cluster_name"), "17\nit's mine");
+    let pid = process_in(&folder);
+    assert_ne!(std::fs::metadata(format!("/proc/{pid}")).unwrap().uid(), 0, "it runs as root");
+
+    server.psql("postgres", "CREATE TABLE t (id int); INSERT INTO t VALUES (1);");
+    server.restart();
+    server.psql("postgres", "INSERT INTO t VALUES (2)");
+    server.kill_and_restart();
+    assert_eq!(server.psql("postgres", "SELECT id FROM t ORDER BY id"), "1\n2");
+    assert!(server.log().contains("was not properly shut down"), "{}", server.log());
+    assert_eq!(server.port(), port);
+
+    server.stop();
+    assert!(!server.running());
+    server.try_psql("postgres", "SELECT 1").unwrap_err();
+    server.restart();
+    assert_eq!(server.psql("postgres", "SELECT count(*) FROM t"), "2");
+
+    let pid = process_in(&folder);
+    drop(server);
+    assert!(!folder.exists() && !Path::new(&format!("/proc/{pid}")).exists());
+}
+
+/// A backend in the midst of its work goes with its server, and holds nothing up.
+#[test]
+fn a_killed_postgres_takes_its_busy_sessions_along() {
+    let server = Postgres::start(&[]);
+    thread::scope(|scope| {
+        let busy = scope.spawn(|| {
+            let sql = "CREATE TABLE t AS SELECT sum(sqrt(x)) FROM generate_series(1, 10000000000) x";
+            server.try_psql("postgres", sql)
+        });
+        let sessions = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'CREATE TABLE t%'";
+        within(Duration::from_secs(10), "a busy session", || server.psql("postgres", sessions) == "1");
+        server.kill_and_restart();
+        busy.join().unwrap().unwrap_err();
+    });
+    assert_eq!(server.psql("postgres", "SELECT to_regclass('t') IS NULL"), "t");
+}
+
+#[test]
+#[should_panic(expected = "other tests use the shared server")]
+fn the_shared_postgres_cannot_be_stopped() {
+    Postgres::shared().stop();
+}
+
+#[test]
+#[should_panic(expected = "unrecognized configuration parameter")]
+fn a_postgres_that_does_not_start_says_why() {
+    let _ = Postgres::start(&[("no_such_setting", "1")]);
+}
+
+/// What [`nothing_is_left_of_a_killed_test`] kills: this very executable, in another process.
+#[test]
+fn starts_servers_to_be_killed() {
+    if std::env::var_os("CHANGEOVER_TO_BE_KILLED").is_none() {
+        return;
+    }
+    let own = Postgres::start(&[]);
+    for server in [&own, Postgres::shared()] {
+        println!("server {} {}", process_in(server.folder()), server.folder().display());
+    }
+    println!("ready");
+    thread::sleep(Duration::from_secs(60));
+}
+
+#[test]
+fn nothing_is_left_of_a_killed_test() {
+    let mut test = Command::new(std::env::current_exe().unwrap())
+        .args(["starts_servers_to_be_killed", "--exact", "--nocapture"])
+        .env("CHANGEOVER_TO_BE_KILLED", "1")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(test.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let servers: Vec<(u32, PathBuf)> = lines
+        .take_while(|line| line != "ready")
+        .filter_map(|line| {
+            let mut words = line.split_once("server ")?.1.split(' ');
+            Some((words.next()?.parse().ok()?, words.next()?.into()))
+        })
+        .collect();
+    assert_eq!(servers.len(), 2);
+    test.kill().unwrap();
+    test.wait().unwrap();
+    for (pid, folder) in servers {
+        let gone = || !folder.exists() && !Path::new(&format!("/proc/{pid}")).exists();
+        within(Duration::from_secs(10), &format!("{pid} and {} are gone", folder.display()), gone);
+    }
+}
+
+/// The process of the server whose data is in this folder.
+fn process_in(folder: &Path) -> u32 {
+    let file = std::fs::read_to_string(folder.join("data/postmaster.pid")).unwrap();
+    file.lines().next().unwrap().parse().unwrap()
+}
