@@ -212,6 +212,20 @@ async fn the_bounds_are_the_servers() {
     }
 }
 
+/// Why the bounds are asked before: a text that is too long is refused, a number is not.
+#[tokio::test]
+async fn the_server_rounds_what_is_beyond_a_modifier() {
+    let client = connect("codec_rounds").await;
+    client.batch_execute("CREATE TABLE t (n numeric(4,2), at time(0), v varchar(2))").await.unwrap();
+    let codecs = [Type::NUMERIC, Type::TIME, Type::VARCHAR].map(|ty| Codec::of(&ty));
+    let values = [decimal("1.999"), Value::Time(Time(1_900_000)), "ab  ".into()];
+    let mut writer = CopyWriter::new();
+    writer.row(&codecs, &values).unwrap();
+    copied_in(&client, "t", writer).await;
+    let row = client.query_one("SELECT concat_ws('|', n, at, v, length(v)) FROM t", &[]).await.unwrap();
+    assert_eq!(row.get::<_, String>(0), "2.00|00:00:02|ab|2");
+}
+
 #[tokio::test]
 async fn a_columns_modifiers_are_read_as_the_server_means_them() {
     let client = connect("codec_modifiers").await;
