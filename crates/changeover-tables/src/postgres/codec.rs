@@ -36,6 +36,9 @@ pub(super) struct Codec {
     name: Arc<str>,
     /// Its values travel in the server's text form: a column is to be read as `column::text`, and written from a text by a
     /// cast. So it is with all that has no binary form, or one that holds the server's own numbers for its types and tables.
+    /// The codec is still that of the column's own type, not of the text that a statement then has. What the text is depends
+    /// on the session: `DateStyle`, `IntervalStyle`, `TimeZone`, `extra_float_digits`, `bytea_output`, and for names of tables
+    /// and types `search_path`, have to be the same on both sides.
     pub(super) as_text: bool,
 }
 

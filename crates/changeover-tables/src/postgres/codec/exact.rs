@@ -10,7 +10,10 @@ use crate::types::{Charset, Exact, JsonForm, Span, TextType};
 /// The most bytes of a `name`.
 const NAME_MAX: u64 = 63;
 
-/// What a column of this type and with this type modifier (`atttypmod`; of a domain its own, `typtypmod`; -1: none) holds.
+/// What a column of this type holds, with this type modifier: the column's `atttypmod`, or, if its type is a domain, the
+/// `typtypmod` of the innermost one, which the driver doesn't tell; -1 where there is none.
+///
+/// These bounds are to be asked before a value is sent: the server rounds and cuts what is beyond a modifier, without a word.
 pub(in crate::postgres) fn exact(ty: &Type, typmod: i32) -> Exact {
     match ty.kind() {
         Kind::Domain(base) => return exact(base, typmod),

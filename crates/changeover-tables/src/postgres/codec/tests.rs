@@ -1,5 +1,7 @@
 //! What the codec does without a server: bytes known from the server's sources, values there and back, and what is refused.
 
+mod server;
+
 use bytes::BytesMut;
 use changeover::Value;
 use changeover::value::{Array, Bits, Date, Decimal, Instant, Interval, Time, Timestamp};
@@ -97,6 +99,18 @@ fn values_have_the_bytes_that_the_server_gives_them() {
     assert_eq!(bytes(&Type::INT4, &Value::Null), Err("NULL".to_owned()));
 }
 
+/// Servers before PostgreSQL 14 insist on it.
+#[test]
+fn an_array_names_its_elements_type_by_its_number_where_it_goes() {
+    let mood = |oid| Type::new("mood".to_owned(), oid, Kind::Enum(vec![]), "public".to_owned());
+    let from =
+        bytes(&array("_mood", mood(70_001)), &Value::Array(Box::new(Array::of(vec!["x".into()])))).unwrap();
+    let value = value(&array("_mood", mood(70_001)), &from);
+    let to = bytes(&array("_mood", mood(70_002)), &value).unwrap();
+    assert_eq!((&from[8..12], &to[8..12]), (&70_001_u32.to_be_bytes()[..], &70_002_u32.to_be_bytes()[..]));
+    assert_eq!(from[12..], to[12..]);
+}
+
 #[test]
 fn what_a_type_does_not_have_is_refused_with_its_reason() {
     let lopsided = Array { dimensions: vec![(3, 1)], elements: vec![Value::Int(1)] };
@@ -173,7 +187,7 @@ fn types_of_users_and_extensions_pass_as_text_unless_they_are_known() {
         (Type::REGCLASS, true, "regclass"),
         (Type::ACLITEM_ARRAY, true, "aclitem[]"),
         (Type::TS_VECTOR, false, "tsvector"),
-        (Type::INT2_VECTOR, false, "int2vector"),
+        (Type::INT2_VECTOR, true, "int2vector"),
         (Type::TSTZ_RANGE, false, "tstzrange"),
     ] {
         let codec = Codec::of(&ty);

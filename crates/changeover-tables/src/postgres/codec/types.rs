@@ -1,9 +1,9 @@
 //! Which form the values of a type have.
 //!
 //! What isn't known passes unread, in its binary form where that is the same on every server: so it is with PostgreSQL's own
-//! types, but for those that name things by the server's numbers for them (`regclass`). Types made by users or by extensions
-//! may hold such numbers too (a composite type has one for each field), or have no binary form at all: they pass as text. An
-//! array of such is such itself.
+//! types, but for those that name things by the server's numbers for them (`regclass`), and for `int2vector` and `oidvector`,
+//! whose empty values the server sends but doesn't take. Types made by users or by extensions may hold such numbers too (a
+//! composite type has one for each field), or have no binary form at all: they pass as text. An array of such is such itself.
 
 use std::borrow::Cow;
 
@@ -87,7 +87,6 @@ const UNREAD: &[&str] = &[
     "postgres: datemultirange",
     "postgres: daterange",
     "postgres: inet",
-    "postgres: int2vector",
     "postgres: int4multirange",
     "postgres: int4range",
     "postgres: int8multirange",
@@ -100,7 +99,6 @@ const UNREAD: &[&str] = &[
     "postgres: money",
     "postgres: nummultirange",
     "postgres: numrange",
-    "postgres: oidvector",
     "postgres: path",
     "postgres: pg_lsn",
     "postgres: pg_snapshot",
