@@ -10,6 +10,7 @@ pub mod catalog;
 pub mod data;
 pub mod fit;
 pub mod guess;
+mod installed;
 pub mod plan;
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -24,3 +25,5 @@ pub mod types;
 pub mod words;
 
 pub use changeover::mapping;
+
+pub use self::installed::Installed;

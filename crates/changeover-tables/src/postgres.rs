@@ -4,7 +4,9 @@ mod catalog;
 #[allow(dead_code, unused_imports, reason = "the road that passes bytes undecoded is still to come")]
 mod codec;
 mod database;
+mod install;
 mod session;
 mod syntax;
+mod triggers;
 
 pub use self::database::{PostgresDatabase, PostgresOptions};

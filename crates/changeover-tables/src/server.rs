@@ -3,10 +3,15 @@
 //! A dialect gives sessions ([`session`]), says how it writes SQL ([`dialect`]), and tells what its tables are; everything that
 //! is done with them is written once, here.
 
+mod capture;
 mod chunks;
+mod claims;
 pub(crate) mod dialect;
+mod fence;
 mod guard;
+pub(crate) mod install;
 mod locate;
+mod lock;
 mod point;
 mod read;
 mod scan;

@@ -30,7 +30,7 @@ pub(crate) mod value;
 mod way_back;
 mod writer;
 
-pub use self::install::{Installed, installed, removal_sql, remove_migration, strangers};
+pub use self::install::{installed, removal_sql, remove_migration, strangers};
 pub use self::links::links;
 pub use self::own::{Ownership, Scope as OwnershipScope};
 pub use self::pool::{SqliteDatabase, SqliteOptions};

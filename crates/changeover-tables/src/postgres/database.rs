@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use changeover::store::Identity;
-use changeover::{Side, StoreError, Value};
+use changeover::{Side, StoreError, TableName, Value};
 use tokio_postgres::Config;
 
 use super::catalog;
@@ -139,7 +138,11 @@ struct PostgresServer;
 
 #[async_trait]
 impl Server for PostgresServer {
-    async fn identity(&self, session: &mut dyn Session, inner: &Inner) -> Result<Identity, DbError> {
+    async fn identity(
+        &self,
+        session: &mut dyn Session,
+        inner: &Inner,
+    ) -> Result<(String, Vec<(TableName, String)>), DbError> {
         let sql = "SELECT system_identifier::text, (SELECT timeline_id FROM pg_control_checkpoint())::text, \
                    (SELECT oid::text FROM pg_catalog.pg_database WHERE datname = current_database()) FROM pg_control_system()";
         let rows = session.query(sql, &[]).await?;
@@ -152,6 +155,6 @@ impl Server for PostgresServer {
             let definition = found.into_iter().next().map_or_else(|| "gone".to_owned(), |(_, is)| is);
             tables.push((table.name().clone(), definition));
         }
-        Ok(Identity { server, log: None, tables })
+        Ok((server, tables))
     }
 }

@@ -95,7 +95,7 @@ pub(super) fn text(text: &str) -> String {
 }
 
 /// A type's name without its length or precision, by which a value would be cut or rounded without a word.
-fn unbounded(declared: &str) -> String {
+pub(super) fn unbounded(declared: &str) -> String {
     let Some((before, rest)) = declared.split_once('(') else { return declared.to_owned() };
     let after = rest.split_once(')').map_or("", |(_, after)| after);
     match before.trim() {
@@ -261,8 +261,8 @@ impl Dialect for Postgres {
              done smallint NOT NULL, row_count bigint NOT NULL, PRIMARY KEY (migration, mapping, generation, number)); \
              CREATE TABLE IF NOT EXISTS {SCHEMA}.changeover_fence (migration text NOT NULL, side text NOT NULL, \
              state text NOT NULL, epoch bigint NOT NULL, PRIMARY KEY (migration, side)); \
-             CREATE TABLE IF NOT EXISTS {SCHEMA}.changeover_meta (migration text NOT NULL, key text NOT NULL, \
-             value text NOT NULL, PRIMARY KEY (migration, key))"
+             CREATE TABLE IF NOT EXISTS {SCHEMA}.changeover_meta (migration text NOT NULL, name text NOT NULL, \
+             note text NOT NULL, PRIMARY KEY (migration, name))"
         )
     }
 

@@ -5,6 +5,7 @@ use changeover::value::code::{decode, encode};
 use changeover::{Key, TableName, Value};
 
 use super::dialect::Dialect;
+use super::install::exists;
 use super::session::{DbError, Session, Trouble};
 
 /// The table of the marks.
@@ -23,16 +24,6 @@ fn select(dialect: &dyn Dialect, and: &str) -> String {
         dialect.placeholder(2),
         dialect.placeholder(3),
     )
-}
-
-/// Whether one of our own tables is there.
-pub(super) async fn exists(
-    session: &mut dyn Session,
-    dialect: &dyn Dialect,
-    table: &str,
-) -> Result<bool, DbError> {
-    let statement = dialect.own_exists(table);
-    Ok(!session.query(&statement.sql, &statement.params).await?.is_empty())
 }
 
 pub(super) async fn get(

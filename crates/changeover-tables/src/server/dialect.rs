@@ -5,6 +5,7 @@ use std::time::Duration;
 use changeover::Value;
 use changeover::store::guard::Scope;
 
+use super::install::Installs;
 use crate::catalog::ColumnInfo;
 use crate::shape::SideTable;
 use crate::syntax::Syntax;
@@ -23,7 +24,7 @@ impl Statement {
 }
 
 /// A kind of server.
-pub(crate) trait Dialect: Syntax {
+pub(crate) trait Dialect: Syntax + Installs {
     /// As in [`StoreInfo::kind`](changeover::store::StoreInfo::kind).
     fn kind(&self) -> &'static str;
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use changeover::store::fence::FenceAt;
 use changeover::store::guard::{Applied, Change, Chunk, Guarded, GuardedTx, Scope};
 use changeover::store::{RowBatch, Rows};
 use changeover::value::code::encode;
@@ -11,7 +12,7 @@ use changeover::{Key, Side, StoreError, TableName};
 use super::session::{DbError, Session, Trouble};
 use super::store::{Inner, Manners, ServerStore};
 use super::write::{self, Writer};
-use super::{chunks, point};
+use super::{chunks, fence, point};
 
 /// Into so many parts the keys are put, each with a lock of its own.
 const STRIPES: i64 = 1_024;
@@ -38,8 +39,11 @@ impl Guarded for ServerStore {
         let doing = "taking the guard";
         let inner = &self.inner;
         let mut session = inner.session(doing).await?;
-        let taken = take(session.as_mut(), inner, scope).await;
-        taken.map_err(|error| inner.place.error(doing, &error))?;
+        let at = take(session.as_mut(), inner, scope).await;
+        let at = at.map_err(|error| inner.place.error(doing, &error))?;
+        if let Some(conflict) = fence::authority(inner, at) {
+            return Err(conflict);
+        }
         Ok(Box::new(ServerTx { inner: Arc::clone(inner), session: Some(session) }))
     }
 
@@ -48,9 +52,7 @@ impl Guarded for ServerStore {
         let inner = &self.inner;
         let mut session = inner.session(doing).await?;
         let all = chunks::all(session.as_mut(), inner.dialect, &inner.migration, table, generation).await;
-        let all = all.map_err(|error| inner.place.error(doing, &error))?;
-        session.release();
-        Ok(all)
+        inner.given_back(doing, session, all)
     }
 
     async fn forget_generations_below(&self, generation: u64) -> Result<(), StoreError> {
@@ -58,20 +60,19 @@ impl Guarded for ServerStore {
         let inner = &self.inner;
         let mut session = inner.session(doing).await?;
         let done = chunks::forget_below(session.as_mut(), inner.dialect, &inner.migration, generation).await;
-        done.map_err(|error| inner.place.error(doing, &error))?;
-        session.release();
-        Ok(())
+        inner.given_back(doing, session, done)
     }
 }
 
-async fn take(session: &mut dyn Session, inner: &Inner, scope: Scope<'_>) -> Result<(), DbError> {
+/// Takes the guard; how the fence stands, read once it is held.
+async fn take(session: &mut dyn Session, inner: &Inner, scope: Scope<'_>) -> Result<FenceAt, DbError> {
     inner.make_own_tables(session).await?;
     let Manners { lock_wait, silent } = inner.manners;
     session.batch(&inner.dialect.begin_mirror(&inner.migration, lock_wait, silent)).await?;
     for statement in inner.dialect.guard(&inner.guarded(), scope, &stripes(scope)) {
         session.query(&statement.sql, &statement.params).await?;
     }
-    Ok(())
+    fence::look(session, inner).await
 }
 
 /// A transaction that holds the guard. Dropped without a commit, its session is closed, and the server rolls back.

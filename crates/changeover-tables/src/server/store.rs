@@ -1,11 +1,14 @@
 //! One side of a migration in a database behind a server, as the engine sees it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use changeover::keyed::slot_text;
 use changeover::protocol::slots::Slots;
+use changeover::store::capture::CaptureLog;
+use changeover::store::fence::Fence;
 use changeover::store::guard::Guarded;
 use changeover::store::{
     BatchBudget, Identity, Image, KeyRange, RowStream, Rows, Store, StoreInfo, TableShape,
@@ -13,6 +16,7 @@ use changeover::store::{
 use changeover::{Key, Side, Slot, StoreError, TableName, Value};
 use tokio::sync::OnceCell;
 
+use super::claims::Log;
 use super::dialect::Dialect;
 use super::read::image_of;
 use super::scan::Scan;
@@ -111,6 +115,18 @@ impl Inner {
             .map(|()| ())
     }
 
+    /// What came of what a session was taken for; the session goes back if it went well.
+    pub(crate) fn given_back<T>(
+        &self,
+        doing: &str,
+        session: Box<dyn Session>,
+        result: Result<T, DbError>,
+    ) -> Result<T, StoreError> {
+        let value = result.map_err(|error| self.place.error(doing, &error))?;
+        session.release();
+        Ok(value)
+    }
+
     pub(crate) fn no_back(&self) -> StoreError {
         self.place.refused(
             "reading the write-back image",
@@ -124,7 +140,11 @@ impl Inner {
 #[async_trait]
 pub(crate) trait Server: Send + Sync + std::fmt::Debug {
     /// Which server it is, and what its tables are.
-    async fn identity(&self, session: &mut dyn Session, inner: &Inner) -> Result<Identity, DbError>;
+    async fn identity(
+        &self,
+        session: &mut dyn Session,
+        inner: &Inner,
+    ) -> Result<(String, Vec<(TableName, String)>), DbError>;
 }
 
 /// One side of a migration: those of its mappings whose table on that side is in this database.
@@ -133,12 +153,14 @@ pub struct ServerStore {
     pub(crate) inner: Arc<Inner>,
     server: Arc<dyn Server>,
     shapes: Vec<TableShape>,
+    /// What the log looked like when it was last looked at for changes: its newest entry, and how many there were.
+    pub(super) seen: (AtomicI64, AtomicI64),
 }
 
 impl ServerStore {
     pub(crate) fn new(inner: Inner, server: Arc<dyn Server>) -> Self {
         let shapes = inner.tables.iter().map(|table| table.shape.clone()).collect();
-        Self { inner: Arc::new(inner), server, shapes }
+        Self { inner: Arc::new(inner), server, shapes, seen: (AtomicI64::new(-1), AtomicI64::new(-1)) }
     }
 }
 
@@ -155,10 +177,13 @@ impl Store for ServerStore {
     async fn identity(&self) -> Result<Identity, StoreError> {
         let doing = "reading the tables' definitions";
         let mut session = self.inner.session(doing).await?;
-        let identity = self.server.identity(session.as_mut(), &self.inner).await;
-        let identity = identity.map_err(|error| self.inner.place.error(doing, &error))?;
-        session.release();
-        Ok(identity)
+        let identity = async {
+            let (server, tables) = self.server.identity(session.as_mut(), &self.inner).await?;
+            let log = Log::new(&self.inner, session.as_mut()).mark().await?;
+            Ok(Identity { server, log, tables })
+        };
+        let identity = identity.await;
+        self.inner.given_back(doing, session, identity)
     }
 
     async fn read_within(
@@ -174,9 +199,7 @@ impl Store for ServerStore {
         let mut session = self.inner.session(doing).await?;
         let reading = point::Reading { dialect: self.inner.dialect, table, image, in_transaction: false };
         let rows = reading.rows(session.as_mut(), keys, bytes).await;
-        let rows = rows.map_err(|error| self.inner.place.error(doing, &error))?;
-        session.release();
-        Ok(rows)
+        self.inner.given_back(doing, session, rows)
     }
 
     async fn scan(
@@ -200,9 +223,7 @@ impl Store for ServerStore {
         let table = self.inner.table(table)?;
         let mut session = self.inner.session(doing).await?;
         let cut = locate::cut(session.as_mut(), table, after, rows).await;
-        let cut = cut.map_err(|error| self.inner.place.error(doing, &error))?;
-        session.release();
-        Ok(cut)
+        self.inner.given_back(doing, session, cut)
     }
 
     async fn locate(&self, table: &TableName, keys: &[Key], bounds: &[Key]) -> Result<Vec<usize>, StoreError> {
@@ -210,9 +231,7 @@ impl Store for ServerStore {
         let table = self.inner.table(table)?;
         let mut session = self.inner.session(doing).await?;
         let places = locate::locate(session.as_mut(), self.inner.dialect, table, keys, bounds).await;
-        let places = places.map_err(|error| self.inner.place.error(doing, &error))?;
-        session.release();
-        Ok(places)
+        self.inner.given_back(doing, session, places)
     }
 
     async fn estimate(&self, table: &TableName) -> Result<u64, StoreError> {
@@ -221,8 +240,7 @@ impl Store for ServerStore {
         let mut session = self.inner.session(doing).await?;
         let statement = self.inner.dialect.estimate(table);
         let answer = session.query(&statement.sql, &statement.params).await;
-        let answer = answer.map_err(|error| self.inner.place.error(doing, &error))?;
-        session.release();
+        let answer = self.inner.given_back(doing, session, answer)?;
         Ok(match answer.first().and_then(|row| row.first()) {
             Some(Value::Int(n)) => u64::try_from(*n).unwrap_or_default(),
             _ => 0,
@@ -230,6 +248,14 @@ impl Store for ServerStore {
     }
 
     fn guarded(&self) -> Option<&dyn Guarded> {
+        Some(self)
+    }
+
+    fn capture(&self) -> Option<&dyn CaptureLog> {
+        Some(self)
+    }
+
+    fn fence(&self) -> Option<&dyn Fence> {
         Some(self)
     }
 }

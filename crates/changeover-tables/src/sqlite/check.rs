@@ -10,7 +10,8 @@ use rusqlite::Connection;
 
 use super::errors;
 use super::fence;
-use super::install::{Installed, log_name};
+use super::install::log_name;
+use crate::installed::Installed;
 use super::read::raw_key;
 use super::sql::{literal, name};
 use super::store::SqliteStore;

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use changeover::{Side, StoreError};
 use rusqlite::{Connection, params};
 
+use crate::installed::Installed;
+
 use super::own::Scope;
 use super::pool::{Session, SqliteDatabase};
 use super::sql::{name, text};
@@ -19,17 +21,6 @@ pub(super) const META: &str = "changeover_meta";
 
 /// The tables that all migrations in a database share.
 const SHARED: [&str; 3] = [chunks::TABLE, fence::TABLE, META];
-
-/// Something that Changeover has put into a database.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Installed {
-    /// `table` or `trigger`.
-    pub kind: String,
-    /// Its name.
-    pub name: String,
-    /// The table that it is on.
-    pub on: String,
-}
 
 /// The log's table of one side of a migration.
 pub(super) fn log_name(migration: &str, side: Side) -> String {
