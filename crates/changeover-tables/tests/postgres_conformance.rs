@@ -169,7 +169,8 @@ async fn subject(old: Database, new: Database, keep: TempDir) -> Subject {
 }
 
 const SERVER: &str = "CREATE TABLE items (id bigint PRIMARY KEY, name text, code text NOT NULL UNIQUE)";
-const SERVER_NEW: &str = "CREATE TABLE items (id bigint PRIMARY KEY, name text NOT NULL, code text NOT NULL UNIQUE)";
+const SERVER_NEW: &str =
+    "CREATE TABLE items (id bigint PRIMARY KEY, name text NOT NULL, code text NOT NULL UNIQUE)";
 const FILE_OLD: &str = "PRAGMA journal_mode = WAL; CREATE TABLE items (id INTEGER PRIMARY KEY, name TEXT, code TEXT NOT NULL UNIQUE)";
 const FILE_NEW: &str = "PRAGMA journal_mode = WAL; CREATE TABLE items (id INTEGER PRIMARY KEY, name TEXT NOT NULL, code TEXT NOT NULL UNIQUE)";
 
@@ -182,7 +183,8 @@ fn all_but_tokens(outcome: &conformance::Conformance) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgresql_keeps_every_promise() {
     let outcome = conformance::run(|| async {
-        subject(server("old", SERVER).await, server("new", SERVER_NEW).await, tempfile::tempdir().unwrap()).await
+        subject(server("old", SERVER).await, server("new", SERVER_NEW).await, tempfile::tempdir().unwrap())
+            .await
     })
     .await;
     all_but_tokens(&outcome);

@@ -10,7 +10,8 @@ use super::codec::{Codec, exact};
 use super::session::{PgSession, meaning};
 use super::syntax::{Postgres, SCHEMA};
 use crate::catalog::{
-    ColumnInfo, Domain, ForeignKey, Generated, IndexPart, Origin, TableInfo, TableKind, TriggerInfo, UniqueIndex,
+    ColumnInfo, Domain, ForeignKey, Generated, IndexPart, Origin, TableInfo, TableKind, TriggerInfo,
+    UniqueIndex,
 };
 use crate::server::session::{DbError, Session, Trouble};
 use crate::syntax::Syntax as _;
@@ -205,7 +206,13 @@ fn column(row: &[Value], ty: &Type, modifier: i32) -> Result<ColumnInfo, DbError
 
 /// What travels as text is text to everybody else.
 fn any_text() -> Exact {
-    Exact::Text(TextType { max_chars: None, max_bytes: None, nul: false, padded: false, charset: Charset::Utf8 })
+    Exact::Text(TextType {
+        max_chars: None,
+        max_bytes: None,
+        nul: false,
+        padded: false,
+        charset: Charset::Utf8,
+    })
 }
 
 async fn indexes(
@@ -223,7 +230,8 @@ async fn indexes(
             }
             continue;
         }
-        let (is_primary, is_constraint) = (row.get(3) == Some(&Value::Bool(true)), row.get(4) == Some(&Value::Bool(true)));
+        let (is_primary, is_constraint) =
+            (row.get(3) == Some(&Value::Bool(true)), row.get(4) == Some(&Value::Bool(true)));
         let collation = text(&row, 7)?;
         let part = match optional(&row, 5)? {
             Some(name) => IndexPart::Column { name, collation },
@@ -240,7 +248,12 @@ async fn indexes(
                     (_, true) => Origin::Constraint,
                     _ => Origin::Index,
                 };
-                table.unique.push(UniqueIndex { name, origin, parts: vec![part], partial: optional(&row, 8)? });
+                table.unique.push(UniqueIndex {
+                    name,
+                    origin,
+                    parts: vec![part],
+                    partial: optional(&row, 8)?,
+                });
             }
         }
     }

@@ -98,7 +98,8 @@ impl PostgresDatabase {
     #[must_use]
     pub fn store(&self, migration: &str, side: Side, plan: &Plan) -> ServerStore {
         let sessions = Arc::<PgSessions>::clone(&self.sessions);
-        let inner = Inner::new(&Postgres, (sessions, self.place.clone(), self.manners), migration, side, plan);
+        let inner =
+            Inner::new(&Postgres, (sessions, self.place.clone(), self.manners), migration, side, plan);
         ServerStore::new(inner, Arc::new(PostgresServer))
     }
 

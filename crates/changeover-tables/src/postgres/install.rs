@@ -86,7 +86,10 @@ impl Installs for Postgres {
     }
 
     fn newest(&self, log: &LogTable) -> Statement {
-        Statement::new(format!("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM {}", ids(log)), Vec::new())
+        Statement::new(
+            format!("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM {}", ids(log)),
+            Vec::new(),
+        )
     }
 
     fn capture(&self, inner: &Inner, log: &LogTable, options: CaptureOptions) -> Vec<Thing> {
@@ -186,7 +189,8 @@ impl Installs for Postgres {
         column: &str,
     ) -> Result<Option<i64>, DbError> {
         let Some(sequence) = sequence(session, table, column).await? else { return Ok(None) };
-        let steps = "SELECT seqincrement, seqcache FROM pg_catalog.pg_sequence WHERE seqrelid = $1::text::regclass";
+        let steps =
+            "SELECT seqincrement, seqcache FROM pg_catalog.pg_sequence WHERE seqrelid = $1::text::regclass";
         let steps = session.query(steps, &[sequence.as_str().into()]).await?;
         let steps = steps.first().map(Vec::as_slice).unwrap_or_default();
         // What sessions have taken and not used yet lies below the last value; one more lot is left, for a session that

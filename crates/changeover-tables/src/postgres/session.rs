@@ -203,7 +203,10 @@ impl PgSession {
 async fn run(client: &Client, prepared: &Prepared, params: &[Value]) -> Result<RowStream, DbError> {
     if params.len() != prepared.params.len() {
         let (wants, gets) = (prepared.params.len(), params.len());
-        return Err(DbError::ours(Trouble::Other, format!("a statement wants {wants} parameters, not {gets}")));
+        return Err(DbError::ours(
+            Trouble::Other,
+            format!("a statement wants {wants} parameters, not {gets}"),
+        ));
     }
     let params = prepared.params.iter().zip(params).map(|(codec, value)| Param { codec, value });
     client.query_raw(&prepared.statement, params).await.map_err(|error| meaning(&error))
@@ -308,7 +311,8 @@ impl Answer for PgAnswer {
         into.resize(self.columns.len(), Value::Null);
         for (at, (codec, value)) in self.columns.iter().zip(into).enumerate() {
             let raw: Raw<'_> = row.try_get(at).map_err(|error| meaning(&error))?;
-            decode_into(codec, raw.0, value).map_err(|error| DbError::ours(Trouble::Row, error.to_string()))?;
+            decode_into(codec, raw.0, value)
+                .map_err(|error| DbError::ours(Trouble::Row, error.to_string()))?;
         }
         Ok(true)
     }
@@ -343,7 +347,9 @@ fn trouble(code: &str) -> Trouble {
         "40001" | "40P01" => Trouble::Again,
         "55P03" | "57014" => Trouble::Locked,
         "42501" | "28000" | "28P01" => Trouble::Rights,
-        "42P01" | "42703" | "42704" | "42883" | "3F000" | "3D000" | "0A000" | "42P18" | "42804" => Trouble::Schema,
+        "42P01" | "42703" | "42704" | "42883" | "3F000" | "3D000" | "0A000" | "42P18" | "42804" => {
+            Trouble::Schema
+        }
         "53300" | "25P03" => Trouble::Gone,
         "54000" | "P0001" | "44000" => Trouble::Row,
         _ => match code.get(..2) {

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use changeover::value::Array;
 use changeover::store::guard::Scope;
+use changeover::value::Array;
 use changeover::{TableName, Value};
 
 use crate::catalog::{ColumnInfo, TableInfo};

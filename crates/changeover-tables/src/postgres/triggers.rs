@@ -171,7 +171,12 @@ fn differs(table: &SideTable, column: &str) -> String {
     let exact = |column: &ColumnInfo| match &column.domain {
         Domain::Exact(ty) => matches!(
             ty.of,
-            Exact::Bool | Exact::Int { .. } | Exact::Uuid | Exact::Date { .. } | Exact::Timestamp(_) | Exact::Instant(_)
+            Exact::Bool
+                | Exact::Int { .. }
+                | Exact::Uuid
+                | Exact::Date { .. }
+                | Exact::Timestamp(_)
+                | Exact::Instant(_)
         ),
         _ => false,
     };
@@ -191,8 +196,14 @@ fn bound(inner: &Inner, log: &LogTable, options: CaptureOptions) -> Thing {
          INSERT INTO {name} (id) VALUES (-1) ON CONFLICT DO NOTHING; RETURN NULL; END IF; RETURN NEW;",
         options.bound
     );
-    let trigger =
-        Trigger { what: "bound", event: "BEFORE INSERT", each: ROW, when: Some(when), body, security: SECURE };
+    let trigger = Trigger {
+        what: "bound",
+        event: "BEFORE INSERT",
+        each: ROW,
+        when: Some(when),
+        body,
+        security: SECURE,
+    };
     thing(inner, "log", &name, &trigger)
 }
 

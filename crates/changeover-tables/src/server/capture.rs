@@ -87,8 +87,10 @@ impl CaptureLog for ServerStore {
         loop {
             match self.version().await {
                 Ok((newest, entries)) => {
-                    let (newest, entries) =
-                        (self.seen.0.swap(newest, Ordering::Relaxed) != newest, self.seen.1.swap(entries, Ordering::Relaxed) != entries);
+                    let (newest, entries) = (
+                        self.seen.0.swap(newest, Ordering::Relaxed) != newest,
+                        self.seen.1.swap(entries, Ordering::Relaxed) != entries,
+                    );
                     if newest || entries {
                         return;
                     }

@@ -236,7 +236,8 @@ impl<'l> Log<'l> {
         if !self.exists().await? {
             return Ok(0);
         }
-        let names: Vec<String> = self.table.columns.iter().map(|(name, _)| self.dialect().name(name)).collect();
+        let names: Vec<String> =
+            self.table.columns.iter().map(|(name, _)| self.dialect().name(name)).collect();
         let (names, log) = (names.join(", "), self.name());
         if slots == SlotRange::ALL {
             let keys = format!("SELECT DISTINCT mapping, {names} FROM {log} WHERE id > 0");
@@ -245,7 +246,9 @@ impl<'l> Log<'l> {
             return Ok(u64::try_from(dirty).unwrap_or_default());
         }
         // In the shape of an entry, but each key once.
-        let sql = format!("SELECT min(id), mapping, NULL, {names} FROM {log} WHERE id > 0 GROUP BY mapping, {names}");
+        let sql = format!(
+            "SELECT min(id), mapping, NULL, {names} FROM {log} WHERE id > 0 GROUP BY mapping, {names}"
+        );
         let mut dirty = 0;
         let mut row = Vec::new();
         let mut answer = self.session.stream(&sql, &[]).await?;

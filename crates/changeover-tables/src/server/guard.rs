@@ -158,7 +158,8 @@ impl GuardedTx for ServerTx {
                 "Rows go back by `apply`, with their write-back image",
             ));
         }
-        let loaded = async { write::load(&inner, open(&mut self.session)?, table, batch.rows, replace).await };
+        let loaded =
+            async { write::load(&inner, open(&mut self.session)?, table, batch.rows, replace).await };
         let loaded = loaded.await;
         loaded.map_err(|error| self.error(doing, &error))
     }
@@ -166,16 +167,16 @@ impl GuardedTx for ServerTx {
     async fn delete(&mut self, table: &TableName, keys: &[Key]) -> Result<u64, StoreError> {
         let inner = Arc::clone(&self.inner);
         let table = inner.table(table)?;
-        let deleted = async { Writer::new(&inner, open(&mut self.session)?).delete_present(table, keys).await };
+        let deleted =
+            async { Writer::new(&inner, open(&mut self.session)?).delete_present(table, keys).await };
         let deleted = deleted.await;
         deleted.map_err(|error| self.error("deleting rows", &error))
     }
 
     async fn mark(&mut self, chunk: &Chunk) -> Result<(), StoreError> {
         let inner = Arc::clone(&self.inner);
-        let marked = async {
-            chunks::put(open(&mut self.session)?, inner.dialect, &inner.migration, chunk).await
-        };
+        let marked =
+            async { chunks::put(open(&mut self.session)?, inner.dialect, &inner.migration, chunk).await };
         let marked = marked.await;
         marked.map_err(|error| self.error("marking a chunk", &error))
     }

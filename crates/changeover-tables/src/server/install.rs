@@ -74,9 +74,12 @@ impl LogTable {
 
     fn place(&mut self, dialect: &dyn Dialect, what: &str, column: Option<&ColumnInfo>) -> usize {
         let ty = column.map_or_else(|| dialect.log_type(None), |column| dialect.log_type(Some(column)));
-        let plain: String =
-            ty.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect();
-        let name = if plain.len() > 40 { format!("{what}_{:08x}", tag(&ty)) } else { format!("{what}_{plain}") };
+        let plain: String = ty
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' })
+            .collect();
+        let name =
+            if plain.len() > 40 { format!("{what}_{:08x}", tag(&ty)) } else { format!("{what}_{plain}") };
         match self.columns.iter().position(|(known, _)| *known == name) {
             Some(at) => at,
             None => {
@@ -102,9 +105,9 @@ impl Thing {
     /// A number that changes when it does: it is installed with it.
     pub(crate) fn digest(&self) -> String {
         let all = self.make.join("\n");
-        let hash = all.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
-            (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let hash = all
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
         format!("changeover {hash:016x}")
     }
 }

@@ -31,7 +31,13 @@ pub(super) fn make(table: &SideTable, image: &ImageSql, answer: &mut [Value], us
 }
 
 /// [`make`], for a row whose key is known already.
-pub(super) fn shaped(table: &SideTable, image: &ImageSql, answer: &mut [Value], key: &[Value], used: Row) -> Made {
+pub(super) fn shaped(
+    table: &SideTable,
+    image: &ImageSql,
+    answer: &mut [Value],
+    key: &[Value],
+    used: Row,
+) -> Made {
     let Row(mut values) = used;
     values.resize(image.columns.len(), Value::Null);
     for (at, column) in image.columns.iter().enumerate() {

@@ -127,7 +127,9 @@ impl Place {
                 what: format!("what it needs while {doing} ({})", error.message),
                 holder: None,
             },
-            trouble => StoreError::Refused { store, doing, cause: error.cause(), remedy: self.remedy(trouble) },
+            trouble => {
+                StoreError::Refused { store, doing, cause: error.cause(), remedy: self.remedy(trouble) }
+            }
         }
     }
 

@@ -218,7 +218,12 @@ impl Store for ServerStore {
         Ok(stream)
     }
 
-    async fn cut(&self, table: &TableName, after: Option<&Key>, rows: u64) -> Result<Option<Key>, StoreError> {
+    async fn cut(
+        &self,
+        table: &TableName,
+        after: Option<&Key>,
+        rows: u64,
+    ) -> Result<Option<Key>, StoreError> {
         let doing = "cutting a chunk";
         let table = self.inner.table(table)?;
         let mut session = self.inner.session(doing).await?;
@@ -226,7 +231,12 @@ impl Store for ServerStore {
         self.inner.given_back(doing, session, cut)
     }
 
-    async fn locate(&self, table: &TableName, keys: &[Key], bounds: &[Key]) -> Result<Vec<usize>, StoreError> {
+    async fn locate(
+        &self,
+        table: &TableName,
+        keys: &[Key],
+        bounds: &[Key],
+    ) -> Result<Vec<usize>, StoreError> {
         let doing = "locating keys";
         let table = self.inner.table(table)?;
         let mut session = self.inner.session(doing).await?;

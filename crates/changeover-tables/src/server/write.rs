@@ -88,14 +88,17 @@ impl<'w> Writer<'w> {
         let mut steps = Vec::with_capacity(changes.len());
         for change in changes {
             // Whoever calls has looked that there is one.
-            let Some(table) = inner.tables.iter().find(|table| *table.name() == change.key.table) else { continue };
+            let Some(table) = inner.tables.iter().find(|table| *table.name() == change.key.table) else {
+                continue;
+            };
             let now = current.remove(&change.key).unwrap_or(Current::Absent);
             let (own, intent) = match own_key(table, &change.key) {
                 Some(own) => (own, intent(table, change, now)),
                 None if change.row.is_none() => (Vec::new(), Intent::Nothing),
-                None => {
-                    (Vec::new(), Intent::Refuse(refusal(change.key.clone(), "this side's key can't hold these values")))
-                }
+                None => (
+                    Vec::new(),
+                    Intent::Refuse(refusal(change.key.clone(), "this side's key can't hold these values")),
+                ),
             };
             steps.push(Step { change, table, own, intent });
         }
@@ -141,7 +144,8 @@ impl<'w> Writer<'w> {
                 Intent::Delete | Intent::Insert(_) | Intent::Update(_) => {}
             }
         }
-        applied.deleted = self.delete_all(steps.iter().filter(|step| matches!(step.intent, Intent::Delete))).await?;
+        applied.deleted =
+            self.delete_all(steps.iter().filter(|step| matches!(step.intent, Intent::Delete))).await?;
         let (mut sql, mut params): (String, Vec<Vec<Value>>) = Default::default();
         for step in steps {
             let Some((wanted, values)) = written(step) else { continue };

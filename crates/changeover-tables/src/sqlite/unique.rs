@@ -32,7 +32,7 @@ pub(super) fn whole_row(
     let list = columns.iter().map(|c| name(c)).collect::<Vec<_>>().join(", ");
     let sql = format!("SELECT {list} FROM {} WHERE {}{}", table.table, table.has_key(1), table.and_scope());
     let mut statement = connection.prepare_cached(&sql)?;
-    bind(&mut statement, 1, key.values())?;
+    bind(&mut statement, 1, &*table.own_key(key.values()))?;
     let mut rows = statement.raw_query();
     let Some(row) = rows.next()? else { return Ok(None) };
     let values = columns

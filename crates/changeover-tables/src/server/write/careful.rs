@@ -120,7 +120,8 @@ impl Writer<'_> {
         blocked: &[usize],
         applied: &mut Applied,
     ) -> Result<Option<Round>, DbError> {
-        let place: HashMap<&Key, usize> = steps.iter().enumerate().map(|(at, s)| (&s.change.key, at)).collect();
+        let place: HashMap<&Key, usize> =
+            steps.iter().enumerate().map(|(at, s)| (&s.change.key, at)).collect();
         let mut joins: Vec<Key> = Vec::new();
         let mut moving: Vec<(usize, Wanted)> = Vec::new();
         let mut objections: HashMap<usize, String> = HashMap::new();
@@ -132,7 +133,9 @@ impl Writer<'_> {
                     Holder::Foreign(what) => drop(objections.insert(at, foreign(&what))),
                     Holder::Mapped(key) => match place.get(&key) {
                         None if !joins.contains(&key) => joins.push(key),
-                        Some(&other) if matches!(steps[other].intent, Intent::Nothing | Intent::Refuse(_)) => {
+                        Some(&other)
+                            if matches!(steps[other].intent, Intent::Nothing | Intent::Refuse(_)) =>
+                        {
                             objections.insert(at, shared(&key));
                         }
                         _ => {}
@@ -159,7 +162,10 @@ impl Writer<'_> {
                 Err(error) => {
                     let key = &steps[*at].change.key;
                     let why = objections.remove(at).filter(|_| error.trouble == Trouble::Taken);
-                    bad.push((*at, why.map_or_else(|| self.refused(key, &error), |why| refusal(key.clone(), why))));
+                    bad.push((
+                        *at,
+                        why.map_or_else(|| self.refused(key, &error), |why| refusal(key.clone(), why)),
+                    ));
                 }
             }
         }

@@ -73,7 +73,12 @@ pub(super) async fn holders(
 
 /// The condition that a row is in the wanted one's place in an index. `None` where the row can be in nobody's way there, or
 /// where a value that the index needs isn't known.
-fn matches(dialect: &dyn Dialect, table: &SideTable, index: &UniqueIndex, wanted: &Wanted) -> Option<Statement> {
+fn matches(
+    dialect: &dyn Dialect,
+    table: &SideTable,
+    index: &UniqueIndex,
+    wanted: &Wanted,
+) -> Option<Statement> {
     let value_of = |column: &str| wanted.iter().find(|(c, _)| c == column).map(|(_, v)| v);
     let mut params: Vec<Value> = Vec::new();
     let mut parts = Vec::new();
