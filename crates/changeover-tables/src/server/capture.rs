@@ -96,7 +96,7 @@ impl CaptureLog for ServerStore {
                     }
                 }
                 // Whoever asks next for the log itself learns why.
-                Err(error) => tracing::debug!(%error, "looking for changes"),
+                Err(error) => tracing::warn!(%error, "looking for changes"),
             }
             let now = tokio::time::Instant::now();
             if now >= until {

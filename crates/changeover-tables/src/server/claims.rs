@@ -265,7 +265,7 @@ impl<'l> Log<'l> {
         }
         let log = self.name();
         let sql = format!(
-            "SELECT (SELECT max(id) FROM {log}), (SELECT count(*) FROM (SELECT 1 FROM {log} WHERE id > 0 LIMIT 1000) AS some)"
+            "SELECT (SELECT max(id) FROM {log}), (SELECT count(*) FROM (SELECT 1 FROM {log} WHERE id > 0 LIMIT 1000) AS few)"
         );
         let rows = self.session.query(&sql, &[]).await?;
         let number = |at: usize| match rows.first().and_then(|row| row.get(at)) {
