@@ -8,6 +8,7 @@
 
 pub mod catalog;
 pub mod data;
+pub mod database;
 pub mod fit;
 pub mod guess;
 mod installed;

@@ -5,6 +5,7 @@ mod catalog;
 mod codec;
 mod database;
 mod install;
+mod own;
 mod session;
 mod syntax;
 mod triggers;

@@ -13,9 +13,12 @@ pub(crate) mod install;
 mod locate;
 mod lock;
 mod point;
+mod questions;
 mod read;
+pub(crate) mod remove;
 mod scan;
 pub(crate) mod session;
+mod side;
 pub(crate) mod store;
 mod write;
 

@@ -9,6 +9,7 @@ mod catalog;
 mod check;
 mod chunks;
 mod claims;
+mod database;
 mod errors;
 mod fence;
 mod guard;
@@ -30,8 +31,6 @@ pub(crate) mod value;
 mod way_back;
 mod writer;
 
-pub use self::install::{installed, removal_sql, remove_migration, strangers};
 pub use self::links::links;
-pub use self::own::{Ownership, Scope as OwnershipScope};
 pub use self::pool::{SqliteDatabase, SqliteOptions};
 pub use self::store::SqliteStore;

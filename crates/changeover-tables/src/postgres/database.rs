@@ -4,17 +4,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use changeover::value::Array;
 use changeover::{Side, StoreError, TableName, Value};
 use tokio_postgres::Config;
 
 use super::catalog;
-use super::session::PgSessions;
+use super::own::Ownership;
+use super::session::{PgSession, PgSessions};
 use super::syntax::Postgres;
 use crate::catalog::Catalog;
+use crate::database::{Database, Owned, Scope, SideStore, Watch};
+use crate::installed::Installed;
 use crate::plan::Plan;
 use crate::server::ServerStore;
+use crate::server::install::Installs as _;
+use crate::server::remove::{removal_sql, remove_of, strangers};
 use crate::server::session::{DbError, Place, Session};
 use crate::server::store::{Inner, Manners, Server};
+use crate::syntax::Syntax as _;
 
 /// How Changeover behaves towards a PostgreSQL database.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +44,7 @@ pub struct PostgresDatabase {
     place: Place,
     sessions: Arc<PgSessions>,
     manners: Manners,
+    identifier: String,
 }
 
 impl PostgresDatabase {
@@ -62,12 +70,13 @@ impl PostgresDatabase {
         let sessions = Arc::new(PgSessions::new(config, options.sessions).map_err(told)?);
         let mut session = sessions.connect().await.map_err(told)?;
         let silent = may_silence(&mut session).await.map_err(told)?;
+        let identifier = server_of(&mut session).await.map_err(told)?;
         Box::new(session).release();
         let manners = Manners { lock_wait: options.lock_wait, silent };
-        Ok(Arc::new(Self { place, sessions, manners }))
+        Ok(Arc::new(Self { place, sessions, manners, identifier }))
     }
 
-    /// What the database says of itself.
+    /// What the database says of itself. Changes nothing.
     ///
     /// # Errors
     /// What the server says.
@@ -103,9 +112,130 @@ impl PostgresDatabase {
         ServerStore::new(inner, Arc::new(PostgresServer))
     }
 
-    /// Ends all sessions that are at rest; the others end as they are given back.
-    pub fn close(&self) {
+    async fn session(&self, doing: &str) -> Result<PgSession, StoreError> {
+        self.sessions.connect().await.map_err(|error| self.place.error(doing, &error))
+    }
+}
+
+#[async_trait]
+impl Database for PostgresDatabase {
+    fn kind(&self) -> &'static str {
+        "postgres"
+    }
+
+    fn identifier(&self) -> String {
+        self.identifier.clone()
+    }
+
+    fn place(&self) -> String {
+        self.place.at.clone()
+    }
+
+    async fn catalog(&self) -> Result<Catalog, StoreError> {
+        self.catalog().await
+    }
+
+    async fn side(
+        self: Arc<Self>,
+        migration: &str,
+        side: Side,
+        plan: &Plan,
+    ) -> Result<Arc<dyn SideStore>, StoreError> {
+        Ok(Arc::new(self.store(migration, side, plan)))
+    }
+
+    async fn own(
+        &self,
+        migration: &str,
+        tables: &[(String, Scope)],
+        holder: &str,
+    ) -> Result<Box<dyn Owned>, StoreError> {
+        let session = self.session("locking the migration").await?;
+        Ok(Box::new(Ownership::take(session, &self.place, migration, tables, holder).await?))
+    }
+
+    async fn installed(&self) -> Result<Vec<Installed>, StoreError> {
+        let doing = "listing what is installed";
+        let mut session = self.session(doing).await?;
+        let list = Postgres.list(&mut session).await.map_err(|error| self.place.error(doing, &error))?;
+        Box::new(session).release();
+        Ok(list)
+    }
+
+    async fn strangers(
+        &self,
+        migration: &str,
+        tables: &[(String, Scope)],
+    ) -> Result<Vec<(String, String)>, StoreError> {
+        Ok(strangers(&self.installed().await?, migration, tables))
+    }
+
+    async fn removal_sql(&self, migration: &str, may_have: Vec<Installed>) -> Result<String, StoreError> {
+        let doing = "listing what is installed";
+        let mut session = self.session(doing).await?;
+        let sql = removal_sql(&mut session, &Postgres, migration, may_have).await;
+        let sql = sql.map_err(|error| self.place.error(doing, &error))?;
+        Box::new(session).release();
+        Ok(sql)
+    }
+
+    async fn remove_migration(self: Arc<Self>, migration: &str) -> Result<(), StoreError> {
+        let doing = "removing what was installed";
+        let mut session = self.session(doing).await?;
+        let removed = async {
+            session.batch(&Postgres.begin_change(self.manners.lock_wait)).await?;
+            remove_of(&mut session, &Postgres, migration, None).await?;
+            session.commit().await
+        };
+        removed.await.map_err(|error| self.place.error(doing, &error))?;
+        Box::new(session).release();
+        Ok(())
+    }
+
+    async fn watch(&self, tables: &[(Option<String>, String)]) -> Result<Box<dyn Watch>, StoreError> {
+        let name = |(schema, table): &(Option<String>, String)| {
+            let schema =
+                schema.as_ref().map(|schema| format!("{}.", Postgres.name(schema))).unwrap_or_default();
+            Value::from(format!("{schema}{}", Postgres.name(table)))
+        };
+        let tables = Value::Array(Box::new(Array::of(tables.iter().map(name).collect())));
+        let (sessions, place) = (Arc::clone(&self.sessions), self.place.clone());
+        let mut watch = StatisticsWatch { sessions, place, tables, before: Vec::new() };
+        watch.before = watch.look().await?;
+        Ok(Box::new(watch))
+    }
+
+    async fn close(&self) {
         self.sessions.close();
+    }
+}
+
+/// What the server has counted of the writes to some tables. A session tells what it has done at the latest a minute after.
+struct StatisticsWatch {
+    sessions: Arc<PgSessions>,
+    place: Place,
+    tables: Value,
+    before: Vec<Vec<Value>>,
+}
+
+impl StatisticsWatch {
+    async fn look(&self) -> Result<Vec<Vec<Value>>, StoreError> {
+        let sql = "SELECT s.relid::int8, s.n_tup_ins, s.n_tup_upd, s.n_tup_del FROM pg_catalog.pg_stat_all_tables s \
+                   JOIN unnest($1::text[]) AS t(name) ON s.relid = pg_catalog.to_regclass(t.name) ORDER BY 1";
+        let looked = async {
+            let mut session = self.sessions.connect().await?;
+            let rows = session.query(sql, std::slice::from_ref(&self.tables)).await?;
+            Box::new(session).release();
+            Ok(rows)
+        };
+        looked.await.map_err(|error: DbError| self.place.error("watching it", &error))
+    }
+}
+
+#[async_trait]
+impl Watch for StatisticsWatch {
+    async fn changed(&mut self) -> Result<bool, StoreError> {
+        Ok(self.look().await? != self.before)
     }
 }
 
@@ -133,6 +263,16 @@ async fn may_silence(session: &mut dyn Session) -> Result<bool, DbError> {
     }
 }
 
+/// The server, its timeline and the database: other ones after a restore, and after a standby was promoted.
+async fn server_of(session: &mut dyn Session) -> Result<String, DbError> {
+    let sql = "SELECT system_identifier::text, (SELECT timeline_id FROM pg_control_checkpoint())::text, \
+               (SELECT oid::text FROM pg_catalog.pg_database WHERE datname = current_database()) FROM pg_control_system()";
+    let rows = session.query(sql, &[]).await?;
+    let parts = rows.first().map(Vec::as_slice).unwrap_or_default();
+    let part = |at: usize| parts.get(at).and_then(Value::plain).unwrap_or_default();
+    Ok(format!("system {}, timeline {}, database {}", part(0), part(1), part(2)))
+}
+
 /// What PostgreSQL adds to what all servers have in common.
 #[derive(Debug)]
 struct PostgresServer;
@@ -144,12 +284,7 @@ impl Server for PostgresServer {
         session: &mut dyn Session,
         inner: &Inner,
     ) -> Result<(String, Vec<(TableName, String)>), DbError> {
-        let sql = "SELECT system_identifier::text, (SELECT timeline_id FROM pg_control_checkpoint())::text, \
-                   (SELECT oid::text FROM pg_catalog.pg_database WHERE datname = current_database()) FROM pg_control_system()";
-        let rows = session.query(sql, &[]).await?;
-        let parts = rows.first().map(Vec::as_slice).unwrap_or_default();
-        let part = |at: usize| parts.get(at).and_then(Value::plain).unwrap_or_default();
-        let server = format!("system {}, timeline {}, database {}", part(0), part(1), part(2));
+        let server = server_of(session).await?;
         let mut tables = Vec::new();
         for table in &inner.tables {
             let found = catalog::definitions(session, std::slice::from_ref(&table.table)).await?;

@@ -12,7 +12,7 @@ use changeover::value::Array;
 use super::catalog::{number, text as text_at};
 use super::syntax::{Postgres, SCHEMA, fence_lock, text, unbounded};
 use super::triggers;
-use crate::catalog::ColumnInfo;
+use crate::catalog::{ColumnInfo, TableInfo};
 use crate::installed::Installed;
 use crate::server::dialect::{Dialect as _, Statement};
 use crate::server::install::{Installs, LogTable, Thing};
@@ -215,6 +215,19 @@ impl Installs for Postgres {
         let Some(sequence) = sequence(session, table, column).await? else { return Ok(()) };
         let sql = "SELECT setval($1::text::regclass, $2, false)";
         session.query(sql, &[sequence.into(), Value::Int(next)]).await.map(drop)
+    }
+
+    fn is_there(&self, table: &TableInfo) -> Statement {
+        let sql = "SELECT 1 WHERE pg_catalog.to_regclass($1::text) IS NOT NULL";
+        Statement::new(sql, vec![self.table(table).into()])
+    }
+
+    fn rename(&self, table: &TableInfo, name: &str) -> String {
+        format!("ALTER TABLE {} RENAME TO {}", self.table(table), self.name(name))
+    }
+
+    fn remove_last(&self) -> Vec<String> {
+        vec![format!("DROP SCHEMA IF EXISTS {SCHEMA}")]
     }
 
     fn now(&self) -> &'static str {

@@ -249,7 +249,7 @@ fn fence_of(inner: &Inner, table: &SideTable, things: &mut Vec<Thing>) {
                 is_in("OLD"),
                 is_in("NEW")
             );
-            add("fence", "BEFORE INSERT OR UPDATE OR DELETE", ROW, others(), &body, OURS);
+            add("fence_where", "BEFORE INSERT OR UPDATE OR DELETE", ROW, others(), &body, OURS);
         }
     }
 }

@@ -12,7 +12,7 @@ use changeover::{Side, Value};
 use super::dialect::{Dialect, Statement};
 use super::session::{DbError, Session};
 use super::store::Inner;
-use crate::catalog::ColumnInfo;
+use crate::catalog::{ColumnInfo, TableInfo};
 use crate::installed::Installed;
 use crate::shape::{SideTable, tag};
 
@@ -174,6 +174,15 @@ pub(crate) trait Installs: Send + Sync {
         column: &str,
         next: i64,
     ) -> Result<(), DbError>;
+
+    /// Whether a table is there: a statement that answers a row if it is.
+    fn is_there(&self, table: &TableInfo) -> Statement;
+
+    /// Gives a table another name.
+    fn rename(&self, table: &TableInfo, name: &str) -> String;
+
+    /// What is left to be removed when nothing else of ours is there.
+    fn remove_last(&self) -> Vec<String>;
 
     /// The time now, by the server's clock.
     fn now(&self) -> &'static str;

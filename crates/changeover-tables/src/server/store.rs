@@ -14,7 +14,7 @@ use changeover::store::{
     BatchBudget, Identity, Image, KeyRange, RowStream, Rows, Store, StoreInfo, TableShape,
 };
 use changeover::{Key, Side, Slot, StoreError, TableName, Value};
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 
 use super::claims::Log;
 use super::dialect::Dialect;
@@ -45,7 +45,7 @@ pub(crate) struct Inner {
     pub(crate) tables: Vec<SideTable>,
     pub(crate) manners: Manners,
     slots: Slots,
-    made_own: OnceCell<()>,
+    made_own: Mutex<bool>,
 }
 
 impl Inner {
@@ -66,7 +66,7 @@ impl Inner {
             info: StoreInfo { name: place.store.clone(), kind: dialect.kind(), side },
             migration: migration.to_owned(),
             slots: Slots::new(migration),
-            made_own: OnceCell::new(),
+            made_own: Mutex::new(false),
             dialect,
             sessions,
             place,
@@ -100,19 +100,23 @@ impl Inner {
 
     /// Our own tables are there after this.
     pub(crate) async fn make_own_tables(&self, session: &mut dyn Session) -> Result<(), DbError> {
-        self.made_own
-            .get_or_try_init(async || {
-                // Two that make them at once get in each other's way, and then they are there.
-                for last in [false, true] {
-                    match session.batch(&self.dialect.create_own()).await {
-                        Err(error) if !last && error.trouble != Trouble::Gone => {}
-                        other => return other,
-                    }
+        let mut made = self.made_own.lock().await;
+        if !*made {
+            // Two that make them at once get in each other's way, and then they are there.
+            if let Err(error) = session.batch(&self.dialect.create_own()).await {
+                if error.trouble == Trouble::Gone {
+                    return Err(error);
                 }
-                Ok(())
-            })
-            .await
-            .map(|()| ())
+                session.batch(&self.dialect.create_own()).await?;
+            }
+            *made = true;
+        }
+        Ok(())
+    }
+
+    /// Our own tables may be gone.
+    pub(crate) async fn own_tables_removed(&self) {
+        *self.made_own.lock().await = false;
     }
 
     /// What came of what a session was taken for; the session goes back if it went well.
