@@ -22,4 +22,4 @@ mod side;
 pub(crate) mod store;
 mod write;
 
-pub use self::store::ServerStore;
+pub(crate) use self::store::ServerStore;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use changeover::Side;
 use changeover::store::Store;
+use changeover_tables::database::Database as _;
 use changeover_tables::mapping::{TableMapping, TableRef};
 use changeover_tables::plan::{Mirroring, plan};
 use changeover_tables::postgres::{PostgresDatabase, PostgresOptions};
@@ -140,7 +141,7 @@ impl Database {
 
     async fn store(&self, side: Side, plan: &changeover_tables::plan::Plan) -> Arc<dyn Store> {
         match self {
-            Self::Server(database, _) => Arc::new(database.store("move", side, plan)),
+            Self::Server(database, _) => Arc::clone(database).side("move", side, plan).await.unwrap(),
             Self::File(database, _) => {
                 Arc::new(SqliteStore::new(Arc::clone(database), "move", side, plan).await.unwrap())
             }

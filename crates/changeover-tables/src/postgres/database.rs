@@ -103,15 +103,6 @@ impl PostgresDatabase {
         })
     }
 
-    /// The side of a migration that is in this database.
-    #[must_use]
-    pub fn store(&self, migration: &str, side: Side, plan: &Plan) -> ServerStore {
-        let sessions = Arc::<PgSessions>::clone(&self.sessions);
-        let inner =
-            Inner::new(&Postgres, (sessions, self.place.clone(), self.manners), migration, side, plan);
-        ServerStore::new(inner, Arc::new(PostgresServer))
-    }
-
     async fn session(&self, doing: &str) -> Result<PgSession, StoreError> {
         self.sessions.connect().await.map_err(|error| self.place.error(doing, &error))
     }
@@ -141,7 +132,9 @@ impl Database for PostgresDatabase {
         side: Side,
         plan: &Plan,
     ) -> Result<Arc<dyn SideStore>, StoreError> {
-        Ok(Arc::new(self.store(migration, side, plan)))
+        let sessions = Arc::<PgSessions>::clone(&self.sessions);
+        let inner = Inner::new(&Postgres, (sessions, self.place.clone(), self.manners), migration, side, plan);
+        Ok(Arc::new(ServerStore::new(inner, Arc::new(PostgresServer))))
     }
 
     async fn own(

@@ -95,10 +95,7 @@ impl FenceLock for ServerLock {
 
 impl ServerStore {
     /// The same as [`FenceLock::counters`] without a lock: for a side that nobody writes to.
-    ///
-    /// # Errors
-    /// What the database says.
-    pub async fn counters(&self) -> Result<Vec<(TableName, i64)>, StoreError> {
+    pub(super) async fn counters(&self) -> Result<Vec<(TableName, i64)>, StoreError> {
         let doing = "reading the counters";
         let mut session = self.inner.session(doing).await?;
         let counters = counters_of(&self.inner, session.as_mut()).await;

@@ -120,7 +120,7 @@ impl Place {
         let (store, doing) = (self.store.clone(), doing.to_owned());
         match error.trouble {
             Trouble::Gone => {
-                StoreError::Unreachable { store, doing, cause: format!("{} ({})", error.cause(), self.at) }
+                StoreError::Unreachable { store, doing, cause: format!("{} ({} at {})", error.cause(), self.server, self.at) }
             }
             Trouble::Locked | Trouble::Again => StoreError::Busy {
                 store,

@@ -153,7 +153,7 @@ pub(crate) trait Server: Send + Sync + std::fmt::Debug {
 
 /// One side of a migration: those of its mappings whose table on that side is in this database.
 #[derive(Debug)]
-pub struct ServerStore {
+pub(crate) struct ServerStore {
     pub(crate) inner: Arc<Inner>,
     server: Arc<dyn Server>,
     shapes: Vec<TableShape>,
