@@ -76,6 +76,7 @@ mod sqlite {
             Value::Bool(_) | Value::Uint(_) | Value::Decimal(_) | Value::Single(_) if *to == Domain::Text => {
                 text()?
             }
+            Value::Uuid(uuid) if *to == Domain::Bytes => Value::Bytes(uuid.to_vec()),
             Value::Bool(b) => Value::Int((*b).into()),
             Value::Uint(_) => {
                 return Err(Why::new("an integer above 9223372036854775807, which SQLite doesn't hold"));
@@ -152,6 +153,98 @@ mod sqlite {
                 .is_some_and(|d| number::real(d.as_str(), &d, None).is_ok_and(|back| back == *x)),
             (Value::Int(_), Value::Text(_)) => true,
             (value, made) => value == made,
+        }
+    }
+}
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use changeover::value::{Bits, Date, Decimal};
+    use proptest::prelude::*;
+    use rusqlite::Connection;
+
+    use super::*;
+    use crate::sqlite::value::stored;
+
+    const DOMAINS: [Domain; 7] = [
+        Domain::Any,
+        Domain::Integer,
+        Domain::Real,
+        Domain::Number,
+        Domain::Loose,
+        Domain::Text,
+        Domain::Bytes,
+    ];
+
+    fn decimal(text: &str) -> Value {
+        Value::Decimal(Decimal::parse(text).unwrap())
+    }
+
+    #[test]
+    fn each_kind_has_one_of_sqlites() {
+        let bits = || Value::Bits(Box::new(Bits::parse("0101").unwrap()));
+        for (value, to, expected) in [
+            (Value::Bool(true), Domain::Integer, Value::Int(1)),
+            (Value::Bool(true), Domain::Text, "true".into()),
+            (Value::Uint(u64::MAX), Domain::Text, "18446744073709551615".into()),
+            (decimal("2.00"), Domain::Number, Value::Int(2)),
+            (decimal("2.00"), Domain::Real, Value::Real(2.0)),
+            (decimal("1.50"), Domain::Number, Value::Real(1.5)),
+            (decimal("1.50"), Domain::Text, "1.50".into()),
+            (Value::Single(0.1), Domain::Text, "0.1".into()),
+            (Value::Single(0.1), Domain::Real, Value::Real(0.1_f32.into())),
+            (Value::Date(Date(20_779)), Domain::Loose, "2026-11-22".into()),
+            (Value::Json("{}".into()), Domain::Text, "{}".into()),
+            (Value::Uuid([0; 16]), Domain::Bytes, vec![0_u8; 16].into()),
+            (Value::Uuid([0; 16]), Domain::Text, "00000000-0000-0000-0000-000000000000".into()),
+            (bits(), Domain::Text, "0101".into()),
+            (Value::Null, Domain::Real, Value::Null),
+        ] {
+            let shown = format!("{value:?} in {to:?}");
+            assert_eq!(made(value, &to), Ok(expected), "{shown}");
+        }
+        for (value, to, why) in [
+            (bits(), Domain::Number, "would take for a number"),
+            (Value::Json("5".into()), Domain::Loose, "would take for a number"),
+            (Value::Uint(u64::MAX), Domain::Number, "above 9223372036854775807"),
+            (decimal("0.1000000000000000000001"), Domain::Number, "no floating-point number"),
+            (Value::Real(f64::NAN), Domain::Real, "NaN"),
+            (Value::Single(f32::NAN), Domain::Any, "NaN"),
+            (Value::Int((1 << 53) + 1), Domain::Real, "a number that SQLite would change"),
+            (decimal("9007199254740993"), Domain::Real, "a number that SQLite would change"),
+            ("123456789012345678901".into(), Domain::Number, "a number that SQLite would change"),
+            (Value::Real(0.1 + 0.2), Domain::Text, "a number that SQLite would change"),
+            (Value::opaque("postgres: infinite date", vec![]), Domain::Text, "has no place in SQLite"),
+        ] {
+            let (unfit, found) = made(value.clone(), &to).unwrap_err();
+            assert!(unfit == value && found.what.contains(why), "{value} in {to:?}: {}", found.what);
+        }
+        let bad = Value::opaque("sqlite: text that is not UTF-8", vec![0xff]);
+        assert_eq!(made(bad.clone(), &Domain::Text), Ok(bad));
+    }
+
+    fn own() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            any::<i64>().prop_map(Value::Int),
+            any::<f64>().prop_map(Value::Real),
+            (-1_000_i64..1_000).prop_map(|n| Value::Real(n as f64 / 4.0)),
+            "[ +-]?[0-9]{0,20}(\\.[0-9]{0,4})?(e[0-9]{1,2})?[ a]?".prop_map(Value::Text),
+            prop::collection::vec(any::<u8>(), 0..4).prop_map(Value::Bytes),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn what_sqlite_stores_is_what_it_stores_or_nothing(value in own(), to in prop::sample::select(&DOMAINS)) {
+            let connection = Connection::open_in_memory().unwrap();
+            let there = stored(&connection, &to, value.clone()).unwrap();
+            match made(value.clone(), &to) {
+                Ok(made) => prop_assert_eq!(made, there),
+                // Only a number that is another one there.
+                Err(_) => prop_assert!(value != there && !matches!(value, Value::Bytes(_)), "{} is {}", value, there),
+            }
         }
     }
 }
