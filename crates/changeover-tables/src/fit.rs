@@ -20,7 +20,7 @@ mod why;
 #[cfg(test)]
 mod examples;
 #[cfg(test)]
-mod round_trip;
+pub(crate) mod round_trip;
 
 use std::borrow::Cow;
 
@@ -29,6 +29,7 @@ use changeover::value::Decimal;
 
 use self::why::Why;
 use crate::catalog::{ColumnInfo, Domain, TableInfo};
+use crate::types::TextType;
 
 /// What the rules of the spec let a column's values lose.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -66,7 +67,7 @@ fn fitted(value: Value, to: &Domain, allowed: &Allowed) -> Result<Value, (Value,
                 Err(why) => Err((value, why)),
             }
         }
-        to => lenient::made(value, to),
+        to => lenient::made(value, to, allowed),
     }
 }
 
@@ -76,6 +77,11 @@ fn as_new(made: Cow<'_, Value>) -> Option<Value> {
         Cow::Borrowed(_) => None,
         Cow::Owned(value) => Some(value),
     }
+}
+
+/// Whether a text fits a column, and is given back just as it is.
+pub(crate) fn keeps_text(text: &str, to: &TextType) -> bool {
+    text::checked(text, to).is_ok_and(|kept| kept.len() == text.len())
 }
 
 /// Whether two values of a key are the same one: numbers are, whatever their type and however many zeros they end with, as every

@@ -66,7 +66,7 @@ fn types() -> impl Strategy<Value = Exact> {
     plain.prop_recursive(1, 2, 1, |of| of.prop_map(|of| Exact::Array(Arc::new(of))))
 }
 
-fn domains() -> impl Strategy<Value = Domain> {
+pub(crate) fn domains() -> impl Strategy<Value = Domain> {
     prop_oneof![
         5 => types().prop_map(exact),
         1 => prop_oneof![
@@ -140,7 +140,7 @@ fn plain_values() -> impl Strategy<Value = Value> {
 }
 
 /// Values of all kinds; many of the texts are those of other values.
-fn values() -> impl Strategy<Value = Value> {
+pub(crate) fn values() -> impl Strategy<Value = Value> {
     let spelled = plain_values()
         .prop_map(|value| value.plain().map_or(Value::Null, |text| Value::Text(text.into_owned())));
     let array = prop::collection::vec(
