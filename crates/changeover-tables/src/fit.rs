@@ -19,6 +19,8 @@ mod why;
 
 #[cfg(test)]
 mod examples;
+#[cfg(test)]
+pub(crate) mod round_trip;
 
 use std::borrow::Cow;
 
@@ -27,6 +29,7 @@ use changeover::value::Decimal;
 
 use self::why::Why;
 use crate::catalog::{ColumnInfo, Domain, TableInfo};
+use crate::types::TextType;
 
 /// What the rules of the spec let a column's values lose.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -64,7 +67,7 @@ fn fitted(value: Value, to: &Domain, allowed: &Allowed) -> Result<Value, (Value,
                 Err(why) => Err((value, why)),
             }
         }
-        to => lenient::made(value, to),
+        to => lenient::made(value, to, allowed),
     }
 }
 
@@ -74,6 +77,11 @@ fn as_new(made: Cow<'_, Value>) -> Option<Value> {
         Cow::Borrowed(_) => None,
         Cow::Owned(value) => Some(value),
     }
+}
+
+/// Whether a text fits a column, and is given back just as it is.
+pub(crate) fn keeps_text(text: &str, to: &TextType) -> bool {
+    text::checked(text, to).is_ok_and(|kept| kept.len() == text.len())
 }
 
 /// Whether two values of a key are the same one: numbers are, whatever their type and however many zeros they end with, as every
@@ -238,5 +246,58 @@ mod tests {
         text.not_null = true;
         text.carry = true;
         assert!(text.objection(&Value::Null).is_some());
+    }
+
+    #[test]
+    fn a_refusal_names_the_column_its_type_and_the_rule_that_would_help() {
+        use crate::types::{Exact, ExactType, Span};
+        let span = Span { digits: 3, min: 0, max: i64::MAX };
+        let of = ExactType { engine: "mysql", of: Exact::Timestamp(span) };
+        let mut seen_at = Target {
+            column: "seen_at".into(),
+            declared: "datetime(3)".into(),
+            not_null: true,
+            strict: true,
+            ..target(Domain::Exact(of.into()))
+        };
+        let fine = Value::from("2026-11-22 10:00:00.123456");
+        let (value, why) = seen_at.fit(fine.clone()).unwrap_err();
+        assert_eq!(value, fine);
+        assert_eq!(
+            why,
+            "more than 3 digits of a second (seen_at datetime(3)): mend the row, convert it by `set`, or let it be \
+             rounded with rules = [{ column = \"seen_at\", round = \"ms\" }]"
+        );
+        assert!(seen_at.fit(Value::Null).unwrap_err().1.contains("takes no NULL"));
+        seen_at.allowed.round = Some(3);
+        assert_eq!(seen_at.fit(fine).unwrap().to_string(), "'2026-11-22 10:00:00.123'");
+    }
+
+    #[test]
+    #[cfg(feature = "sqlite")]
+    fn a_column_of_sqlites_takes_what_it_is_meant_to_hold() {
+        assert_eq!(target(Domain::Integer).fit(Value::Bool(true)), Ok(Value::Int(1)));
+        let (value, why) = target(Domain::Bytes).fit(Value::Bool(true)).unwrap_err();
+        assert!(value == Value::Int(1) && why.contains("integer in a column for bytes"), "{why}");
+        let carried = Target { carry: true, ..target(Domain::Integer) };
+        assert_eq!(carried.fit("abc".into()), Ok("abc".into()));
+        assert!(carried.fit(Value::unsigned(u64::MAX)).is_err());
+    }
+
+    #[test]
+    fn a_key_is_one_number_however_it_is_written() {
+        let decimal = |text| Value::Decimal(Decimal::parse(text).unwrap());
+        for (a, b, same) in [
+            (decimal("1.50"), decimal("1.5"), true),
+            (Value::Int(1), Value::Real(1.0), true),
+            (Value::Int(1), decimal("1.0"), true),
+            (Value::unsigned(u64::MAX), decimal("18446744073709551615"), true),
+            (Value::Real(0.0), Value::Real(-0.0), true),
+            (Value::Int(1), "1".into(), false),
+            (Value::Int(i64::MAX), Value::Real(9_223_372_036_854_775_807.0), false),
+            ("1.5".into(), "1.50".into(), false),
+        ] {
+            assert_eq!((same_in_key(&a, &b), same_in_key(&b, &a)), (same, same), "{a} and {b}");
+        }
     }
 }

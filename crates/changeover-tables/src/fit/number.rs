@@ -251,8 +251,8 @@ pub(super) fn to_single<'v>(value: &'v Value, to: To<'_>, non_finite: bool) -> M
 fn special(text: &str) -> Option<f64> {
     match text {
         "NaN" => Some(f64::NAN),
-        "inf" | "Infinity" => Some(f64::INFINITY),
-        "-inf" | "-Infinity" => Some(f64::NEG_INFINITY),
+        "inf" | "Inf" | "Infinity" => Some(f64::INFINITY),
+        "-inf" | "-Inf" | "-Infinity" => Some(f64::NEG_INFINITY),
         _ => None,
     }
 }

@@ -7,6 +7,7 @@ use super::{BackPlan, ColumnPlan, KeyPlan, Notes, Route, Severity, Source};
 use crate::catalog::{ColumnInfo, Domain, Generated, TableInfo};
 use crate::fit::{Allowed, Target};
 use crate::mapping::{KeyColumn, SetExpr, TableMapping};
+use crate::types::Exact;
 
 /// The canonical image: those columns of the new table that the mapping gives a value.
 pub(super) fn canonical(
@@ -294,6 +295,22 @@ fn never_asked(rule: &Rule, column: &ColumnPlan, mapping: &TableMapping) -> Opti
             Some("timestamps as text")
         }
         (RuleKind::Tolerance(_), Domain::Bytes) => Some("numbers"),
+        (RuleKind::Round(_), Domain::Exact(exact)) => match exact.of {
+            Exact::Time(_)
+            | Exact::Timestamp(_)
+            | Exact::Instant(_)
+            | Exact::Interval { .. }
+            | Exact::Text(_) => None,
+            _ => Some("times"),
+        },
+        (RuleKind::Tolerance(_), Domain::Exact(exact)) => match exact.of {
+            Exact::Int { .. }
+            | Exact::Decimal { .. }
+            | Exact::Single { .. }
+            | Exact::Real { .. }
+            | Exact::Text(_) => None,
+            _ => Some("numbers"),
+        },
         _ => None,
     }
 }
