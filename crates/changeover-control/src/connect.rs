@@ -218,9 +218,7 @@ fn refuse(findings: &[Finding], spec: &Spec) -> Result<(), ControlError> {
 /// Several mappings of one table are one's own, and lock it once: its whole, if any of them does.
 fn add(tables: &mut Vec<(String, Scope)>, table: &str, scope: Scope) {
     let same = |known: &(String, Scope)| known.0 == table && known.1 == scope;
-    if tables.iter().any(|known| known.0 == table && known.1 == Scope::Whole)
-        || tables.iter().any(same)
-    {
+    if tables.iter().any(|known| known.0 == table && known.1 == Scope::Whole) || tables.iter().any(same) {
         return;
     }
     if scope == Scope::Whole {

@@ -34,8 +34,7 @@ pub(crate) async fn findings(connected: &Connected, migration: &str) -> Result<V
             store == found.store && full_name(table).eq_ignore_ascii_case(&found.table)
         };
         let mut tables = connected.plan.tables.iter();
-        let uses =
-            tables.find(|t| is_here(&t.old.store, &t.old_info) || is_here(&t.new.store, &t.new_info));
+        let uses = tables.find(|t| is_here(&t.old.store, &t.old_info) || is_here(&t.new.store, &t.new_info));
         Some(Finding {
             severity: Severity::Error,
             table: uses?.name.clone(),

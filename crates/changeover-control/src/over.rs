@@ -43,7 +43,9 @@ pub(crate) async fn finish(path: &Path, spec: &Spec) -> Result<Option<ControlErr
         let catalog = database?.catalog().await?;
         for table in spec.tables.iter().filter(|table| table.old.store == store) {
             let (now, last) = (&table.old.table, format!("{}_retired", table.old.table));
-            if catalog.table(table.old.schema.as_deref(), now).is_none() && catalog.table(table.old.schema.as_deref(), &last).is_some() {
+            if catalog.table(table.old.schema.as_deref(), now).is_none()
+                && catalog.table(table.old.schema.as_deref(), &last).is_some()
+            {
                 renamed.push(format!("{now} is {last} now"));
             }
         }

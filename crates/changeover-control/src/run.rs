@@ -244,7 +244,11 @@ pub(crate) async fn lock_state(state: &Path, own: &str) -> Result<FileLock, Cont
     }
 }
 
-async fn own(connected: &Connected, migration: &str, holder: &str) -> Result<Vec<Box<dyn Owned>>, ControlError> {
+async fn own(
+    connected: &Connected,
+    migration: &str,
+    holder: &str,
+) -> Result<Vec<Box<dyn Owned>>, ControlError> {
     let deadline = tokio::time::Instant::now() + OWN_WITHIN / 5;
     loop {
         match connected.own(migration, holder).await {

@@ -15,10 +15,9 @@ use changeover::store::fence::{Fence, FenceAt, FenceState};
 use changeover::store::guard::{Change, Guarded, Scope};
 use changeover::store::{BatchBudget, Image, KeyRange, Store};
 use changeover::{Side, StoreError};
+use changeover_tables::database::{Database, Scope as Rows, SideStore as _};
 use changeover_tables::plan::{Mirroring, plan};
-use changeover_tables::sqlite::{
-    Ownership, OwnershipScope, SqliteDatabase, SqliteOptions, SqliteStore, installed, removal_sql,
-};
+use changeover_tables::sqlite::{SqliteDatabase, SqliteOptions, SqliteStore};
 use common::*;
 use rusqlite::Connection;
 
@@ -279,11 +278,11 @@ async fn all_that_a_migration_installs_goes_away_by_the_sql_that_is_printed_befo
         let pair = Pair::new(T, T);
         let stores = pair.stores(&[mapping("t", "t")]).await;
         let database = shared(&stores.old);
-        let printed = async || removal_sql(&database, "move", &[&stores.old]).await.unwrap();
+        let printed = async || database.removal_sql("move", stores.old.may_install()).await.unwrap();
         let early = printed().await;
         stores.old_log().install(CAPTURE).await.unwrap();
         stores.old_fence().set(FenceState::Shut, 1).await.unwrap();
-        let things = installed(&database).await.unwrap();
+        let things = Database::installed(&*database).await.unwrap();
         assert!(things.len() >= 8, "{things:?}");
         let late = printed().await;
         pair.old_app.execute_batch(if before { &early } else { &late }).unwrap();
@@ -307,11 +306,11 @@ async fn the_printed_sql_leaves_another_migration_of_the_same_database_alone() {
         store.fence().unwrap().set(FenceState::Shut, 1).await.unwrap();
     }
     let of_other = async || {
-        let things = installed(&database).await.unwrap();
+        let things = Database::installed(&*database).await.unwrap();
         things.into_iter().filter(|thing| thing.name.contains(":other")).collect::<Vec<_>>()
     };
     let before = of_other().await;
-    let sql = removal_sql(&database, "move", &[&stores.old]).await.unwrap();
+    let sql = database.removal_sql("move", stores.old.may_install()).await.unwrap();
     pair.old_app.execute_batch(&sql).unwrap();
     assert_eq!(of_other().await, before);
     assert!(other.capture().unwrap().installed().await.unwrap());
@@ -338,18 +337,18 @@ async fn retiring_renames_the_old_table_and_drops_nothing_of_the_users() {
 async fn two_runs_of_one_migration_or_over_one_table_are_refused_with_the_holder() {
     let pair = Pair::new(T, T);
     let database = SqliteDatabase::open("old", pair.old_path(), SqliteOptions::default()).await.unwrap();
-    let whole = [("t".to_owned(), OwnershipScope::Whole)];
-    let some = |what: &str| [("t".to_owned(), OwnershipScope::Some(what.to_owned()))];
-    let first = Ownership::take(&database, "one", &whole, "migration one, process 7").await.unwrap();
-    let again = Ownership::take(&database, "one", &whole, "me").await.unwrap_err();
+    let whole = [("t".to_owned(), Rows::Whole)];
+    let some = |what: &str| [("t".to_owned(), Rows::Some(what.to_owned()))];
+    let first = database.own("one", &whole, "migration one, process 7").await.unwrap();
+    let again = database.own("one", &whole, "me").await.unwrap_err();
     assert!(again.to_string().contains("process 7"), "{again}");
-    let other = Ownership::take(&database, "two", &some("kind = 'x'"), "me").await.unwrap_err();
+    let other = database.own("two", &some("kind = 'x'"), "me").await.unwrap_err();
     assert!(other.to_string().contains("the table t is locked by migration one"), "{other}");
     drop(first);
-    let _x = Ownership::take(&database, "two", &some("kind = 'x'"), "two").await.unwrap();
-    let _y = Ownership::take(&database, "three", &some("kind = 'y'"), "three").await.unwrap();
-    assert!(Ownership::take(&database, "four", &some("kind = 'y'"), "four").await.is_err());
-    assert!(Ownership::take(&database, "five", &whole, "five").await.is_err());
+    let _x = database.own("two", &some("kind = 'x'"), "two").await.unwrap();
+    let _y = database.own("three", &some("kind = 'y'"), "three").await.unwrap();
+    assert!(database.own("four", &some("kind = 'y'"), "four").await.is_err());
+    assert!(database.own("five", &whole, "five").await.is_err());
 }
 
 #[tokio::test]

@@ -120,7 +120,9 @@ fn of_server(rest: &str) -> Result<(), &'static str> {
     }
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     match host.rsplit_once(':') {
-        Some((_, port)) if port.parse::<u16>().is_err() && !host.ends_with(']') => Err("its port is no number"),
+        Some((_, port)) if port.parse::<u16>().is_err() && !host.ends_with(']') => {
+            Err("its port is no number")
+        }
         _ => Ok(()),
     }
 }
@@ -336,7 +338,11 @@ mod tests {
 
     #[test]
     fn a_servers_url_is_kept_with_its_password_and_shown_without() {
-        for url in ["postgres://app:s3cret@db:5433/x?sslmode=disable", "postgresql://db/x", "postgres://[::1]:5432/x"] {
+        for url in [
+            "postgres://app:s3cret@db:5433/x?sslmode=disable",
+            "postgresql://db/x",
+            "postgres://[::1]:5432/x",
+        ] {
             let parsed = StoreUrl::parse(url).unwrap();
             let StoreUrl::Postgres { url: kept } = &parsed else { panic!("{parsed:?}") };
             assert_eq!(kept.expose(), url);

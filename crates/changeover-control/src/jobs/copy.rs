@@ -1,6 +1,5 @@
 //! `copy`: everything once, and a comparison. For databases that nobody writes to meanwhile, which is looked at.
 
-
 use changeover::engine::{Backfill, BackfillOptions, BackfillReport, Coverage};
 use changeover::{Side, StoreError};
 use changeover_api::Spec;

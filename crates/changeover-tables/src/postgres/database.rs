@@ -133,7 +133,8 @@ impl Database for PostgresDatabase {
         plan: &Plan,
     ) -> Result<Arc<dyn SideStore>, StoreError> {
         let sessions = Arc::<PgSessions>::clone(&self.sessions);
-        let inner = Inner::new(&Postgres, (sessions, self.place.clone(), self.manners), migration, side, plan);
+        let inner =
+            Inner::new(&Postgres, (sessions, self.place.clone(), self.manners), migration, side, plan);
         Ok(Arc::new(ServerStore::new(inner, Arc::new(PostgresServer))))
     }
 

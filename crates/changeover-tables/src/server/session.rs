@@ -119,9 +119,11 @@ impl Place {
     pub(crate) fn error(&self, doing: &str, error: &DbError) -> StoreError {
         let (store, doing) = (self.store.clone(), doing.to_owned());
         match error.trouble {
-            Trouble::Gone => {
-                StoreError::Unreachable { store, doing, cause: format!("{} ({} at {})", error.cause(), self.server, self.at) }
-            }
+            Trouble::Gone => StoreError::Unreachable {
+                store,
+                doing,
+                cause: format!("{} ({} at {})", error.cause(), self.server, self.at),
+            },
             Trouble::Locked | Trouble::Again => StoreError::Busy {
                 store,
                 what: format!("what it needs while {doing} ({})", error.message),
