@@ -1,7 +1,7 @@
 //! From a spec to its stores: opened, their tables looked at, the plan made, the right to work on them taken.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -10,12 +10,12 @@ use changeover::store::Store;
 use changeover::{Side, StoreError, TableName};
 use changeover_api::Spec;
 use changeover_api::spec::StoreUrl;
-use changeover_tables::catalog::Catalog;
-use changeover_tables::mapping::TableMapping;
+use changeover_tables::catalog::{Catalog, TableInfo};
+use changeover_tables::database::{Database, Owned, Scope, SideStore};
+use changeover_tables::mapping::{TableMapping, TableRef};
 use changeover_tables::plan::{Finding, Mirroring, Plan, Severity};
-use changeover_tables::sqlite::{
-    Ownership, OwnershipScope, SqliteDatabase, SqliteOptions, SqliteStore, installed,
-};
+use changeover_tables::postgres::{PostgresDatabase, PostgresOptions};
+use changeover_tables::sqlite::{SqliteDatabase, SqliteOptions};
 
 use crate::columns::{self, Columns, Tables};
 use crate::conductor::{Keeper, Sides};
@@ -28,7 +28,7 @@ use crate::shares;
 #[derive(Debug)]
 pub(crate) struct Connected {
     /// By the store's name.
-    pub(crate) databases: BTreeMap<String, Arc<SqliteDatabase>>,
+    pub(crate) databases: BTreeMap<String, Arc<dyn Database>>,
     pub(crate) catalogs: Vec<Catalog>,
     pub(crate) mappings: Vec<TableMapping>,
     pub(crate) plan: Plan,
@@ -52,23 +52,20 @@ impl Connected {
         elsewhere: &Elsewhere,
     ) -> Result<Self, ControlError> {
         let urls = spec.resolve_stores().map_err(|errors| ControlError::Spec(errors.to_string()))?;
-        let mut databases = BTreeMap::new();
-        let mut by_path: BTreeMap<PathBuf, String> = BTreeMap::new();
+        let mut databases: BTreeMap<String, Arc<dyn Database>> = BTreeMap::new();
+        let mut known: BTreeMap<String, String> = BTreeMap::new();
         let mut catalogs = Vec::new();
         for (name, url) in urls {
-            let path = match elsewhere.get(&name) {
-                Some(path) => path.clone(),
-                None => sqlite_path(&url)?,
+            let database = match elsewhere.get(&name) {
+                Some(path) => file(&name, path.clone()).await?,
+                None => open(&name, &url).await?,
             };
-            let real = path.canonicalize().unwrap_or_else(|_| path.clone());
-            if let Some(other) = by_path.get(&real) {
+            if let Some(other) = known.insert(database.identifier(), name.clone()) {
                 return Err(ControlError::Spec(format!(
-                    "the stores `{other}` and `{name}` are one file, {}: give it one name, and use that for both sides",
-                    path.display()
+                    "the stores `{other}` and `{name}` are one database, {}: give it one name, and use that for both sides",
+                    database.place()
                 )));
             }
-            let database = SqliteDatabase::open(name.clone(), &path, SqliteOptions::default()).await?;
-            by_path.insert(real, name.clone());
             catalogs.push(database.catalog().await?);
             databases.insert(name, database);
         }
@@ -94,7 +91,7 @@ impl Connected {
     /// If a file can't be opened once more, a mapping's two sides don't fit, or an expression of the spec's can't be
     /// computed.
     pub(crate) async fn sides(&self, migration: &str) -> Result<Sides, ControlError> {
-        let mut stores: BTreeMap<(String, Side), Arc<SqliteStore>> = BTreeMap::new();
+        let mut stores: BTreeMap<(String, Side), Arc<dyn SideStore>> = BTreeMap::new();
         let mut keepers: Vec<(Side, Arc<dyn Keeper>)> = Vec::new();
         let mut pairs = Vec::new();
         for table in &self.plan.tables {
@@ -102,15 +99,15 @@ impl Connected {
                 let name = if side == Side::Old { &table.old.store } else { &table.new.store };
                 let known = (name.clone(), side);
                 if let Some(store) = stores.get(&known) {
-                    let store: Arc<dyn Store> = Arc::<SqliteStore>::clone(store);
+                    let store: Arc<dyn Store> = Arc::<dyn SideStore>::clone(store);
                     return Ok(store);
                 }
                 let database = self.databases.get(name).ok_or_else(|| {
                     ControlError::Spec(format!("table {}: there is no store `{name}`", table.name))
                 })?;
-                let store = SqliteStore::new(Arc::clone(database), migration, side, &self.plan).await?;
-                let store = Arc::new(store);
-                keepers.push((side, Arc::new(SqliteKeeper::new(&store, migration, side, &self.plan))));
+                let store = Arc::clone(database).side(migration, side, &self.plan).await?;
+                let kept = StoreKeeper::new((database, &store), migration, side, &self.plan);
+                keepers.push((side, Arc::new(kept)));
                 stores.insert(known, Arc::clone(&store));
                 Ok(store)
             };
@@ -129,17 +126,14 @@ impl Connected {
     ///
     /// # Errors
     /// [`ControlError::Owned`] with whoever has it.
-    pub(crate) async fn own(&self, migration: &str, holder: &str) -> Result<Vec<Ownership>, ControlError> {
+    pub(crate) async fn own(
+        &self,
+        migration: &str,
+        holder: &str,
+    ) -> Result<Vec<Box<dyn Owned>>, ControlError> {
         let mut owned = Vec::new();
-        let mut files: Vec<&Path> = Vec::new();
         for (name, database) in &self.databases {
-            let tables = self.worked_on(name);
-            // The migration's own lock is for each file: two stores of the spec may be one.
-            if files.contains(&database.path()) {
-                continue;
-            }
-            files.push(database.path());
-            let taken = Ownership::take(database, migration, &tables, holder).await;
+            let taken = database.own(migration, &self.worked_on(name), holder).await;
             owned.push(taken.map_err(|error| match error {
                 StoreError::Busy { store, what, holder } => ControlError::Owned {
                     what: format!("store {store}: {what}"),
@@ -162,23 +156,31 @@ impl Connected {
     }
 
     /// The tables of a store that the migration works on, each with which of its rows.
-    pub(crate) fn worked_on(&self, store: &str) -> Vec<(String, OwnershipScope)> {
-        let mut tables: Vec<(String, OwnershipScope)> = Vec::new();
+    pub(crate) fn worked_on(&self, store: &str) -> Vec<(String, Scope)> {
+        let mut tables: Vec<(String, Scope)> = Vec::new();
         for table in &self.plan.tables {
             if table.old.store == store {
-                let scope = table.where_.clone().map_or(OwnershipScope::Whole, OwnershipScope::Some);
-                add(&mut tables, &table.old.table, scope);
+                let scope = table.where_.clone().map_or(Scope::Whole, Scope::Some);
+                add(&mut tables, &full_name(&table.old_info), scope);
             }
             if table.new.store == store {
                 let scope = if table.scope.is_empty() {
-                    OwnershipScope::Whole
+                    Scope::Whole
                 } else {
-                    OwnershipScope::Some(format!("{:?}", table.scope))
+                    Scope::Some(format!("{:?}", table.scope))
                 };
-                add(&mut tables, &table.new.table, scope);
+                add(&mut tables, &full_name(&table.new_info), scope);
             }
         }
         tables
+    }
+}
+
+/// A table's name, with its schema where there are schemas.
+pub(crate) fn full_name(table: &TableInfo) -> String {
+    match &table.schema {
+        Some(schema) => format!("{schema}.{}", table.name),
+        None => table.name.clone(),
     }
 }
 
@@ -214,14 +216,14 @@ fn refuse(findings: &[Finding], spec: &Spec) -> Result<(), ControlError> {
 }
 
 /// Several mappings of one table are one's own, and lock it once: its whole, if any of them does.
-fn add(tables: &mut Vec<(String, OwnershipScope)>, table: &str, scope: OwnershipScope) {
-    let same = |known: &(String, OwnershipScope)| known.0 == table && known.1 == scope;
-    if tables.iter().any(|known| known.0 == table && known.1 == OwnershipScope::Whole)
+fn add(tables: &mut Vec<(String, Scope)>, table: &str, scope: Scope) {
+    let same = |known: &(String, Scope)| known.0 == table && known.1 == scope;
+    if tables.iter().any(|known| known.0 == table && known.1 == Scope::Whole)
         || tables.iter().any(same)
     {
         return;
     }
-    if scope == OwnershipScope::Whole {
+    if scope == Scope::Whole {
         tables.retain(|known| known.0 != table);
     }
     tables.push((table.to_owned(), scope));
@@ -231,7 +233,7 @@ fn add(tables: &mut Vec<(String, OwnershipScope)>, table: &str, scope: Ownership
 pub(crate) async fn databases_of(
     spec: &Spec,
     side: Side,
-) -> Vec<(String, Result<Arc<SqliteDatabase>, ControlError>)> {
+) -> Vec<(String, Result<Arc<dyn Database>, ControlError>)> {
     let used = |name: &str| {
         spec.tables.iter().any(|table| match side {
             Side::Old => table.old.store == name,
@@ -244,52 +246,64 @@ pub(crate) async fn databases_of(
     };
     let mut all = Vec::new();
     for (name, url) in urls.into_iter().filter(|(name, _)| used(name)) {
-        let database = match sqlite_path(&url) {
-            Ok(path) => {
-                let opened = SqliteDatabase::open(name.clone(), &path, SqliteOptions::default()).await;
-                opened.map_err(Into::into)
-            }
-            Err(error) => Err(error),
-        };
+        let database = open(&name, &url).await;
         all.push((name, database));
     }
     all
 }
 
-fn sqlite_path(url: &StoreUrl) -> Result<PathBuf, ControlError> {
+/// Opens a store's database.
+///
+/// # Errors
+/// If it can't be reached.
+pub(crate) async fn open(store: &str, url: &StoreUrl) -> Result<Arc<dyn Database>, ControlError> {
     match url {
-        StoreUrl::Sqlite { path } => Ok(path.clone()),
-        other => Err(ControlError::Spec(format!("{other}: this build opens SQLite databases"))),
+        StoreUrl::Sqlite { path } => file(store, path.clone()).await,
+        StoreUrl::Postgres { url } => {
+            Ok(PostgresDatabase::open(store, url.expose(), PostgresOptions::default()).await?)
+        }
+        other => Err(ControlError::Spec(format!("{other}: this build can't open it"))),
     }
 }
 
-/// What one SQLite database carries of ours.
-struct SqliteKeeper {
-    store: Arc<SqliteStore>,
+async fn file(store: &str, path: PathBuf) -> Result<Arc<dyn Database>, ControlError> {
+    Ok(SqliteDatabase::open(store, &path, SqliteOptions::default()).await?)
+}
+
+/// What one database carries of ours.
+struct StoreKeeper {
+    database: Arc<dyn Database>,
+    store: Arc<dyn SideStore>,
     migration: String,
     name: String,
     side: Side,
-    /// Its tables that take part.
-    tables: Vec<String>,
+    /// Its tables that take part: each with its schema, and as the spec has it.
+    tables: Vec<TableRef>,
 }
 
-impl SqliteKeeper {
-    fn new(store: &Arc<SqliteStore>, migration: &str, side: Side, plan: &Plan) -> Self {
+impl StoreKeeper {
+    fn new(
+        (database, store): (&Arc<dyn Database>, &Arc<dyn SideStore>),
+        migration: &str,
+        side: Side,
+        plan: &Plan,
+    ) -> Self {
         let name = store.info().name.clone();
         let of_side = plan.tables.iter().map(|table| if side == Side::Old { &table.old } else { &table.new });
-        let tables = of_side.filter(|table| table.store == name).map(|table| table.table.clone()).collect();
-        Self { store: Arc::clone(store), migration: migration.to_owned(), name, side, tables }
+        let tables = of_side.filter(|table| table.store == name).cloned().collect();
+        let (database, store) = (Arc::clone(database), Arc::clone(store));
+        Self { database, store, migration: migration.to_owned(), name, side, tables }
     }
 }
 
 #[async_trait]
-impl Keeper for SqliteKeeper {
+impl Keeper for StoreKeeper {
     fn store(&self) -> &str {
         &self.name
     }
 
     async fn installed(&self) -> Result<Vec<String>, StoreError> {
-        let things = installed(self.store.database()).await?;
+        let things = self.database.installed().await?;
         let ours = |name: &str| {
             // What is shared between migrations has no migration's name.
             name.split(':').nth(1).is_none_or(|migration| migration == self.migration)
@@ -302,10 +316,10 @@ impl Keeper for SqliteKeeper {
     }
 
     async fn columns(&self) -> Result<Tables, StoreError> {
-        let catalog = self.store.database().catalog().await?;
-        let there = self.tables.iter().filter_map(|name| {
-            let table = catalog.table(None, name)?;
-            Some((columns::called(self.side, &self.name, name), columns::of_table(table)))
+        let catalog = self.database.catalog().await?;
+        let there = self.tables.iter().filter_map(|named| {
+            let table = catalog.table(named.schema.as_deref(), &named.table)?;
+            Some((columns::called(self.side, &self.name, &named.table), columns::of_table(table)))
         });
         Ok(there.collect())
     }

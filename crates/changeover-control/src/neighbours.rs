@@ -3,10 +3,10 @@
 //! A spec whose name is edited in the midst of its migration is another migration: begun in `old`, beside a side that the
 //! first has moved away from, it would take for missing what was written since, and delete it.
 
+use changeover_tables::catalog::TableInfo;
 use changeover_tables::plan::{Finding, Severity};
-use changeover_tables::sqlite::strangers;
 
-use crate::connect::Connected;
+use crate::connect::{Connected, full_name};
 use crate::error::ControlError;
 
 /// That no other migration is at work on these tables.
@@ -30,11 +30,12 @@ pub(crate) async fn check(connected: &Connected, migration: &str) -> Result<(), 
 /// What a database meets.
 pub(crate) async fn findings(connected: &Connected, migration: &str) -> Result<Vec<Finding>, ControlError> {
     let finding = |found: Stranger| {
-        let is_here =
-            |store: &str, table: &str| store == found.store && table.eq_ignore_ascii_case(&found.table);
+        let is_here = |store: &str, table: &TableInfo| {
+            store == found.store && full_name(table).eq_ignore_ascii_case(&found.table)
+        };
         let mut tables = connected.plan.tables.iter();
         let uses =
-            tables.find(|t| is_here(&t.old.store, &t.old.table) || is_here(&t.new.store, &t.new.table));
+            tables.find(|t| is_here(&t.old.store, &t.old_info) || is_here(&t.new.store, &t.new_info));
         Some(Finding {
             severity: Severity::Error,
             table: uses?.name.clone(),
@@ -58,7 +59,7 @@ struct Stranger {
 async fn found(connected: &Connected, migration: &str) -> Result<Vec<Stranger>, ControlError> {
     let mut all = Vec::new();
     for (store, database) in &connected.databases {
-        let there = strangers(database, migration, &connected.worked_on(store)).await?;
+        let there = database.strangers(migration, &connected.worked_on(store)).await?;
         all.extend(there.into_iter().map(|(table, other)| Stranger { store: store.clone(), table, other }));
     }
     Ok(all)

@@ -5,7 +5,6 @@ use std::path::Path;
 use changeover::Side;
 use changeover_api::Spec;
 use changeover_protocol::{Control, Millis, Phase};
-use changeover_tables::sqlite::remove_migration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -44,7 +43,7 @@ pub(crate) async fn finish(path: &Path, spec: &Spec) -> Result<Option<ControlErr
         let catalog = database?.catalog().await?;
         for table in spec.tables.iter().filter(|table| table.old.store == store) {
             let (now, last) = (&table.old.table, format!("{}_retired", table.old.table));
-            if catalog.table(None, now).is_none() && catalog.table(None, &last).is_some() {
+            if catalog.table(table.old.schema.as_deref(), now).is_none() && catalog.table(table.old.schema.as_deref(), &last).is_some() {
                 renamed.push(format!("{now} is {last} now"));
             }
         }
@@ -54,7 +53,7 @@ pub(crate) async fn finish(path: &Path, spec: &Spec) -> Result<Option<ControlErr
     }
     for side in [Side::Old, Side::New] {
         for (_, database) in databases_of(spec, side).await {
-            remove_migration(&database?, &spec.name).await?;
+            database?.remove_migration(&spec.name).await?;
         }
     }
     state.set(RETIRED, Some(&renamed.join("\n"))).await?;

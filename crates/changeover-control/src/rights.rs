@@ -46,10 +46,11 @@ fn refused(connected: &Connected) -> Vec<(String, std::path::PathBuf)> {
     let may = |path: &Path| accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS).is_ok();
     let stores = connected.databases.iter();
     stores
-        .filter(|(_, database)| {
-            let folder = database.path().parent().filter(|folder| !folder.as_os_str().is_empty());
-            !may(database.path()) || !may(folder.unwrap_or(Path::new(".")))
+        .filter_map(|(name, database)| Some((name, database.file()?)))
+        .filter(|(_, file)| {
+            let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+            !may(file) || !may(folder.unwrap_or(Path::new(".")))
         })
-        .map(|(name, database)| (name.clone(), database.path().to_owned()))
+        .map(|(name, file)| (name.clone(), file.to_owned()))
         .collect()
 }

@@ -11,7 +11,7 @@ use changeover::Side;
 use changeover_api::spec::show_duration;
 use changeover_api::{RunFile, Secret, Spec};
 use changeover_protocol::Phase;
-use changeover_tables::sqlite::Ownership;
+use changeover_tables::database::Owned;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -90,7 +90,7 @@ pub struct Run {
     /// Those that keep files in place.
     keeping: JoinSet<()>,
     connected: Connected,
-    _owned: Vec<Ownership>,
+    _owned: Vec<Box<dyn Owned>>,
     _state_lock: FileLock,
 }
 
@@ -244,7 +244,7 @@ pub(crate) async fn lock_state(state: &Path, own: &str) -> Result<FileLock, Cont
     }
 }
 
-async fn own(connected: &Connected, migration: &str, holder: &str) -> Result<Vec<Ownership>, ControlError> {
+async fn own(connected: &Connected, migration: &str, holder: &str) -> Result<Vec<Box<dyn Owned>>, ControlError> {
     let deadline = tokio::time::Instant::now() + OWN_WITHIN / 5;
     loop {
         match connected.own(migration, holder).await {

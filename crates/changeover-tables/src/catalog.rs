@@ -71,6 +71,8 @@ pub struct ColumnInfo {
     pub generated: Generated,
     /// How its texts are compared, where nothing else is said.
     pub collation: String,
+    /// Whether its values travel as the text that its database writes and reads, where their own form means nothing to another.
+    pub as_text: bool,
 }
 
 /// One column, or expression, of an index.

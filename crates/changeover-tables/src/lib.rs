@@ -8,13 +8,23 @@
 
 pub mod catalog;
 pub mod data;
-mod fit;
+pub mod database;
+pub mod fit;
 pub mod guess;
+mod installed;
 pub mod plan;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod proposal;
+#[cfg(feature = "postgres")]
+mod server;
+mod shape;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+mod syntax;
 pub mod types;
 pub mod words;
 
 pub use changeover::mapping;
+
+pub use self::installed::Installed;

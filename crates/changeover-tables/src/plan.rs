@@ -86,7 +86,7 @@ pub struct KeyPlan {
 }
 
 /// By what rows are put into slots.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Route {
     /// The whole key.
     Key,

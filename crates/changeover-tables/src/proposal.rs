@@ -227,6 +227,7 @@ mod tests {
             default: None,
             generated: Generated::No,
             collation: String::new(),
+            as_text: false,
         }
     }
 

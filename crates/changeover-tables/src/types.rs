@@ -184,18 +184,24 @@ impl Exact {
             _ => None,
         }
     }
+
+    /// Whether a column of this type, in this kind of database, holds the values that pass unread and are of this kind.
+    #[must_use]
+    pub fn holds_unread(&self, engine: &str, kind: &str) -> bool {
+        let Some(what) = kind.strip_prefix(engine).and_then(|rest| rest.strip_prefix(": ")) else {
+            return false;
+        };
+        match self {
+            Self::Other(name) => **name == *what,
+            of => of.family().is_some_and(|family| what.rsplit(' ').next() == Some(family)),
+        }
+    }
 }
 
 impl ExactType {
     /// Whether a column of this type holds the values that pass unread and are of this kind.
     #[must_use]
     pub fn holds_unread(&self, kind: &str) -> bool {
-        let Some(what) = kind.strip_prefix(self.engine).and_then(|rest| rest.strip_prefix(": ")) else {
-            return false;
-        };
-        match &self.of {
-            Exact::Other(name) => **name == *what,
-            of => of.family().is_some_and(|family| what.rsplit(' ').next() == Some(family)),
-        }
+        self.of.holds_unread(self.engine, kind)
     }
 }

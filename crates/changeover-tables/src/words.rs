@@ -1,6 +1,8 @@
 //! The plan in plain words: what each column becomes, and what can't come back.
 
-use crate::catalog::Domain;
+mod takes;
+
+use self::takes::takes_all;
 use crate::plan::{Finding, Severity, Source, TablePlan};
 
 /// What becomes of one column.
@@ -142,20 +144,6 @@ pub fn reversibility(table: &TablePlan) -> Vec<Finding> {
         );
     }
     found
-}
-
-/// Whether every value that the one domain is meant to hold fits the other.
-fn takes_all(from: &Domain, to: &Domain) -> bool {
-    from == to
-        || matches!(
-            (from, to),
-            (_, Domain::Any | Domain::Loose)
-                | (Domain::Integer, Domain::Integer | Domain::Number | Domain::Real | Domain::Text)
-                | (Domain::Real, Domain::Real | Domain::Number | Domain::Text)
-                | (Domain::Number, Domain::Number | Domain::Text)
-                | (Domain::Text, Domain::Text)
-                | (Domain::Bytes, Domain::Bytes)
-        )
 }
 
 /// The words of an expression, but for those in single quotes; `now` is found there too, where `datetime` looks for it.

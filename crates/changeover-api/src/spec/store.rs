@@ -9,7 +9,7 @@ use super::source::{SpecError, SpecErrors};
 use crate::secret::{Secret, password_in, redact_url};
 
 /// What this build can open.
-pub(super) const KNOWN: &str = "this build knows sqlite:PATH";
+pub(super) const KNOWN: &str = "this build knows sqlite:PATH and postgres://USER@HOST:PORT/DATABASE";
 
 /// The longest file that `url_file` may name: a URL is short, and a mistaken path may be a database.
 const URL_FILE_BYTES: u64 = 64 << 10;
@@ -43,6 +43,11 @@ pub enum StoreUrl {
         /// Its file; relative to the spec's folder as long as it wasn't resolved.
         path: PathBuf,
     },
+    /// A PostgreSQL database.
+    Postgres {
+        /// All of it, with a password if it has one.
+        url: Secret,
+    },
 }
 
 impl StoreUrl {
@@ -58,6 +63,15 @@ impl StoreUrl {
             let hint = format!("Did you mean \"sqlite:{shown}\"?");
             return wrong(format!("{shown:?} has no scheme"), &hint);
         };
+        if matches!(scheme, "postgres" | "postgresql") {
+            return match of_server(rest) {
+                Ok(()) => Ok(Self::Postgres { url: Secret::new(url) }),
+                Err(message) => wrong(
+                    format!("{shown:?}: {message}"),
+                    "Write \"postgres://USER@HOST:PORT/DATABASE\"; what is no letter or digit in a name is percent-encoded",
+                ),
+            };
+        }
         if scheme != "sqlite" {
             return wrong(format!("{shown:?} isn't a store that can be opened"), KNOWN);
         }
@@ -81,6 +95,7 @@ impl StoreUrl {
     pub fn in_folder(self, folder: &Path) -> Self {
         match self {
             Self::Sqlite { path } => Self::Sqlite { path: folder.join(path) },
+            server @ Self::Postgres { .. } => server,
         }
     }
 }
@@ -90,7 +105,23 @@ impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite { path } => write!(f, "sqlite:{}", path.display()),
+            Self::Postgres { url } => f.write_str(&redact_url(url.expose())),
         }
+    }
+}
+
+/// What is wrong with the rest of a server's URL, after its scheme.
+fn of_server(rest: &str) -> Result<(), &'static str> {
+    let rest = rest.strip_prefix("//").ok_or("the two slashes after the scheme are missing")?;
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    let (authority, database) = rest.split_once('/').ok_or("it names no database")?;
+    if database.is_empty() || database.contains('/') {
+        return Err("it names no database");
+    }
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    match host.rsplit_once(':') {
+        Some((_, port)) if port.parse::<u16>().is_err() && !host.ends_with(']') => Err("its port is no number"),
+        _ => Ok(()),
     }
 }
 
@@ -135,7 +166,7 @@ fn read_one(name: &str, node: Node<'_>, found: &mut Findings) -> Option<StoreSpe
     let has_slip = found.errors.len() > errors_before;
     let ways = [&given, &env, &file].into_iter().flatten().count();
     if ways == 0 && !has_slip {
-        let hint = "Give `url = \"sqlite:PATH\"`, `url_env = \"VARIABLE\"` or `url_file = \"PATH\"`";
+        let hint = "Give `url = \"sqlite:PATH\"` or `url = \"postgres://HOST/DATABASE\"`, `url_env = \"VARIABLE\"` or `url_file = \"PATH\"`";
         found.error(at, format!("`{path}` says nowhere what the store's URL is"), hint.to_owned());
     } else if ways > 1 {
         let hint = "Keep one of `url`, `url_env` and `url_file`";
@@ -216,10 +247,20 @@ impl Spec {
     /// Name and file of each store: for `changeover_tables::sqlite::links`.
     ///
     /// # Errors
-    /// As [`Spec::resolve_stores`].
+    /// As [`Spec::resolve_stores`]; and for a store that isn't a file.
     pub fn sqlite_files(&self) -> Result<Vec<(String, PathBuf)>, SpecErrors> {
-        let urls = self.resolve_stores()?;
-        Ok(urls.into_iter().map(|(name, StoreUrl::Sqlite { path })| (name, path)).collect())
+        let mut files = Vec::new();
+        let mut errors = Vec::new();
+        for (name, url) in self.resolve_stores()? {
+            match url {
+                StoreUrl::Sqlite { path } => files.push((name, path)),
+                other => {
+                    let message = format!("the store `{name}` is no SQLite database: {other}");
+                    errors.push(self.error_at(&format!("store.{name}"), message, None));
+                }
+            }
+        }
+        if errors.is_empty() { Ok(files) } else { Err(SpecErrors { text: self.text(), errors }) }
     }
 
     pub(super) fn resolve_store_with(
@@ -294,10 +335,23 @@ mod tests {
     }
 
     #[test]
+    fn a_servers_url_is_kept_with_its_password_and_shown_without() {
+        for url in ["postgres://app:s3cret@db:5433/x?sslmode=disable", "postgresql://db/x", "postgres://[::1]:5432/x"] {
+            let parsed = StoreUrl::parse(url).unwrap();
+            let StoreUrl::Postgres { url: kept } = &parsed else { panic!("{parsed:?}") };
+            assert_eq!(kept.expose(), url);
+            assert!(!format!("{parsed} {parsed:?}").contains("s3cret"), "{parsed}");
+        }
+    }
+
+    #[test]
     fn what_is_not_understood_says_what_would_be() {
         for (url, hint) in [
             ("old.db", "Did you mean \"sqlite:old.db\"?"),
-            ("postgres://app:s3cret@db/x", KNOWN),
+            ("mysql://app:s3cret@db/x", KNOWN),
+            ("postgres:db/x", "Write \"postgres://USER@HOST"),
+            ("postgres://app:s3cret@db", "Write \"postgres://USER@HOST"),
+            ("postgres://app:s3cret@db:x/y", "Write \"postgres://USER@HOST"),
             ("sqlite:", "Write \"sqlite:PATH\""),
             ("sqlite::memory:", "Give a file"),
             ("sqlite:old.db?mode=ro", "there are no parameters"),

@@ -11,7 +11,6 @@ use changeover_api::Spec;
 use changeover_api::wire::Moved;
 use changeover_protocol::moves::{Mirror, WayBack};
 use changeover_protocol::{Control, Millis, Phase, Place, Target};
-use changeover_tables::sqlite::{installed, remove_migration};
 
 use crate::asked::{Asked, asked};
 use crate::barrier;
@@ -40,7 +39,7 @@ pub async fn abandon(spec: &Spec, state: &Path, file: &Path) -> Result<Moved, Co
     let why = new_side_is_gone(spec).await?;
     left_behind::exposure(file, Side::New, &why)?;
     for (name, database) in databases_of(spec, Side::Old).await {
-        remove_migration(&database?, &spec.name).await.map_err(|error| {
+        database?.remove_migration(&spec.name).await.map_err(|error| {
             ControlError::Refused(format!("the old side ({name}) can't be opened: {error}"))
         })?;
     }
@@ -92,7 +91,7 @@ fn check(record: &Control) -> Result<(), ControlError> {
 async fn new_side_is_gone(spec: &Spec) -> Result<String, ControlError> {
     for (name, database) in databases_of(spec, Side::New).await {
         let things = match database {
-            Ok(database) => installed(&database).await.map_err(ControlError::from),
+            Ok(database) => database.installed().await.map_err(ControlError::from),
             Err(error) => Err(error),
         };
         match things {

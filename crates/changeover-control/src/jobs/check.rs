@@ -6,9 +6,9 @@ use std::sync::Arc;
 use changeover::{Side, TableName};
 use changeover_api::Spec;
 use changeover_tables::data::{Duplicates, TableData, check_data};
+use changeover_tables::database::SideStore;
 use changeover_tables::plan::{Finding, Severity, TablePlan};
 use changeover_tables::proposal::proposed_table;
-use changeover_tables::sqlite::{SqliteStore, removal_sql};
 use changeover_tables::words::{self, ColumnWords};
 
 use super::locks::{LockWords, locks};
@@ -93,7 +93,7 @@ async fn check_in(connected: &Connected, spec: &Spec, data: bool) -> Result<Chec
     for table in &connected.plan.tables {
         findings.extend(words::reversibility(table));
         let rows = match stores.get(&(table.old.store.clone(), Side::Old)) {
-            Some(store) if is_sound => changeover::store::Store::estimate(&**store, &table.name).await?,
+            Some(store) if is_sound => store.estimate(&table.name).await?,
             _ => 0,
         };
         tables.push(CheckedTable {
@@ -178,12 +178,12 @@ async fn since_the_last_run(spec: &Spec, sides: Option<&Sides>) -> Result<Vec<Fi
 async fn stores(
     connected: &Connected,
     migration: &str,
-) -> Result<BTreeMap<(String, Side), Arc<SqliteStore>>, ControlError> {
-    let mut stores = BTreeMap::new();
+) -> Result<BTreeMap<(String, Side), Arc<dyn SideStore>>, ControlError> {
+    let mut stores: BTreeMap<_, Arc<dyn SideStore>> = BTreeMap::new();
     for (name, database) in &connected.databases {
         for side in [Side::Old, Side::New] {
-            let store = SqliteStore::new(Arc::clone(database), migration, side, &connected.plan).await?;
-            stores.insert((name.clone(), side), Arc::new(store));
+            let store = Arc::clone(database).side(migration, side, &connected.plan).await?;
+            stores.insert((name.clone(), side), store);
         }
     }
     Ok(stores)
@@ -192,7 +192,7 @@ async fn stores(
 /// The SQL that removes everything by hand, store by store.
 async fn removal(
     connected: &Connected,
-    stores: &BTreeMap<(String, Side), Arc<SqliteStore>>,
+    stores: &BTreeMap<(String, Side), Arc<dyn SideStore>>,
     migration: &str,
 ) -> Result<BTreeMap<String, String>, ControlError> {
     let mut removal = BTreeMap::new();
@@ -204,10 +204,9 @@ async fn removal(
             })
         };
         let sides = [Side::Old, Side::New].into_iter().filter(used);
-        let sides: Vec<_> =
-            sides.filter_map(|side| stores.get(&(name.clone(), side))).map(|s| &**s).collect();
-        let sql = removal_sql(database, migration, &sides).await?;
-        removal.insert(name.clone(), sql);
+        let sides = sides.filter_map(|side| stores.get(&(name.clone(), side)));
+        let may_have = sides.flat_map(|side| side.may_install()).collect();
+        removal.insert(name.clone(), database.removal_sql(migration, may_have).await?);
     }
     Ok(removal)
 }

@@ -1,12 +1,11 @@
 //! `copy`: everything once, and a comparison. For databases that nobody writes to meanwhile, which is looked at.
 
-use std::path::Path;
 
 use changeover::engine::{Backfill, BackfillOptions, BackfillReport, Coverage};
 use changeover::{Side, StoreError};
 use changeover_api::Spec;
+use changeover_tables::database::Watch;
 use changeover_tables::plan::Mirroring;
-use rusqlite::{Connection, OpenFlags};
 use tokio::time::Instant;
 
 use super::{JobProgress, JobReport, Stage, Told};
@@ -42,7 +41,7 @@ async fn copy_between(connected: &Connected, spec: &Spec, told: Told<'_>) -> Res
     neighbours::check(connected, &spec.name).await?;
     refuse_beside_a_run(&sides, &spec.name).await?;
     let mut before = sides.occupied().await?;
-    let watch = Watch::begin(connected)?;
+    let mut watches = Watches::begin(connected).await?;
     let BackfillReport { progress, refusals, .. } = copy_rows(&sides, spec, told).await?;
     raise_counters(&sides).await?;
     let copy_took = began.elapsed();
@@ -62,7 +61,7 @@ async fn copy_between(connected: &Connected, spec: &Spec, told: Told<'_>) -> Res
             table.rows_new_before = before.swap_remove(at).1;
         }
     }
-    let changed_meanwhile = watch.changed()?;
+    let changed_meanwhile = watches.changed().await?;
     Ok(JobReport {
         tables,
         took: began.elapsed(),
@@ -153,46 +152,31 @@ pub(super) fn verify_progress(progress: &changeover::engine::VerifyProgress) -> 
     }
 }
 
-/// Sees whether somebody else wrote to the old databases: SQLite counts that for each connection.
-struct Watch {
-    connections: Vec<(Connection, i64)>,
-}
+/// Sees whether somebody else wrote to the old databases.
+struct Watches(Vec<Box<dyn Watch>>);
 
-impl Watch {
-    fn begin(connected: &Connected) -> Result<Self, ControlError> {
-        let mut connections = Vec::new();
-        for table in &connected.plan.tables {
-            let Some(database) = connected.databases.get(&table.old.store) else { continue };
-            let in_one_file = connected.plan.tables.iter().any(|other| other.new.store == table.old.store);
-            if in_one_file {
-                // The copy's own writes can't be told from others'; the comparison finds what they left apart.
-                continue;
+impl Watches {
+    async fn begin(connected: &Connected) -> Result<Self, ControlError> {
+        let mut watches = Vec::new();
+        for (store, database) in &connected.databases {
+            let old = connected.plan.tables.iter().filter(|table| table.old.store == *store);
+            let tables: Vec<_> =
+                old.map(|table| (table.old_info.schema.clone(), table.old_info.name.clone())).collect();
+            let in_one = connected.plan.tables.iter().any(|table| table.new.store == *store);
+            // The copy's own writes can't be told from others'; the comparison finds what they left apart.
+            if !tables.is_empty() && !in_one {
+                watches.push(database.watch(&tables).await?);
             }
-            let path = database.path();
-            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-            let fail = |cause: rusqlite::Error| ControlError::file(path, "it can't be watched", &cause);
-            let connection = Connection::open_with_flags(path, flags).map_err(fail)?;
-            let version = data_version(&connection, path)?;
-            connections.push((connection, version));
         }
-        Ok(Self { connections })
+        Ok(Self(watches))
     }
 
-    fn changed(&self) -> Result<bool, ControlError> {
-        for (connection, before) in &self.connections {
-            if data_version(connection, Path::new(connection.path().unwrap_or_default()))? != *before {
+    async fn changed(&mut self) -> Result<bool, ControlError> {
+        for watch in &mut self.0 {
+            if watch.changed().await? {
                 return Ok(true);
             }
         }
         Ok(false)
     }
-}
-
-fn data_version(connection: &Connection, path: &Path) -> Result<i64, ControlError> {
-    let fail = |cause: rusqlite::Error| ControlError::file(path, "it can't be watched", &cause);
-    // A read first: without one the number may be that of a page cache long gone.
-    connection
-        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))
-        .map_err(fail)?;
-    connection.pragma_query_value(None, "data_version", |row| row.get(0)).map_err(fail)
 }

@@ -284,7 +284,14 @@ async fn copy_databases(spec: &Spec, folder: &Path) -> Result<Elsewhere, Control
     let connected = Connected::open(spec, Mirroring::Capture, &Elsewhere::new()).await?;
     let mut elsewhere = Elsewhere::new();
     for (name, database) in &connected.databases {
-        let (from, to) = (database.path().to_owned(), folder.join(format!("{name}.db")));
+        let Some(from) = database.file().map(Path::to_owned) else {
+            return Err(ControlError::Refused(format!(
+                "store {name} ({}) is behind a server: a rehearsal makes copies of SQLite files alone. Restore a backup of it \
+                 elsewhere, and take that through a migration of another name",
+                database.place()
+            )));
+        };
+        let to = folder.join(format!("{name}.db"));
         elsewhere.insert(name.clone(), to.clone());
         let copied = tokio::task::spawn_blocking(move || snapshot(&from, &to)).await;
         copied.map_err(|cause| ControlError::Stopped {

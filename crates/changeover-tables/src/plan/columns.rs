@@ -1,12 +1,13 @@
 //! The columns of a mapping: the canonical image, the write-back image, what scopes the rows, what routes them.
 
 use changeover::Value;
-use changeover::rules::{Rule, RuleKind};
+use changeover::rules::{RoundTo, Rule, RuleKind};
 
 use super::{BackPlan, ColumnPlan, KeyPlan, Notes, Route, Severity, Source};
 use crate::catalog::{ColumnInfo, Domain, Generated, TableInfo};
-use crate::fit::Target;
+use crate::fit::{Allowed, Target};
 use crate::mapping::{KeyColumn, SetExpr, TableMapping};
+use crate::types::Exact;
 
 /// The canonical image: those columns of the new table that the mapping gives a value.
 pub(super) fn canonical(
@@ -44,10 +45,13 @@ pub(super) fn canonical(
             }
             continue;
         }
-        columns.push(ColumnPlan {
-            source,
-            target: Target::of(column, new, carries(&mapping.rules, &column.name, new)),
-        });
+        let carry = carries(&mapping.rules, &column.name, new);
+        let allowed = match from_key {
+            // Rows are found by it, exactly.
+            Some(_) => Allowed::default(),
+            None => allowed(&mapping.rules, &column.name),
+        };
+        columns.push(ColumnPlan { source, target: Target::of(column, new, carry, allowed) });
     }
     sound.then_some(columns)
 }
@@ -59,6 +63,29 @@ fn is_renamed_key(key: &[KeyColumn], old: &str) -> bool {
 
 fn carries(rules: &[Rule], column: &str, table: &TableInfo) -> bool {
     !table.strict && rules.iter().any(|r| r.kind == RuleKind::Carry && r.column.eq_ignore_ascii_case(column))
+}
+
+/// What the rules let this column of the new table lose.
+fn allowed(rules: &[Rule], column: &str) -> Allowed {
+    let of_column = rules.iter().filter(|rule| rule.column.eq_ignore_ascii_case(column));
+    let mut allowed = Allowed::default();
+    for rule in of_column {
+        match rule.kind {
+            RuleKind::Round(unit) => {
+                let digits = match unit {
+                    RoundTo::Second => 0,
+                    RoundTo::Millisecond => 3,
+                    RoundTo::Microsecond => 6,
+                };
+                allowed.round = Some(allowed.round.map_or(digits, |other| other.min(digits)));
+            }
+            RuleKind::Tolerance(by) => {
+                allowed.tolerance = Some(allowed.tolerance.map_or(by, |other| other.max(by)));
+            }
+            _ => {}
+        }
+    }
+    allowed
 }
 
 /// Every name that the mapping uses is a column.
@@ -168,7 +195,7 @@ pub(super) fn back(
             let carry = carries(&mapping.rules, &part.new, old);
             image.push(BackPlan {
                 source: Source::Column(part.new.clone()),
-                target: Target::of(column, old, carry),
+                target: Target::of(column, old, carry, Allowed::default()),
             });
         }
     }
@@ -198,7 +225,8 @@ pub(super) fn back(
             }
         };
         let carry = same.is_some_and(|c| carries(&mapping.rules, &c.target.column, old));
-        image.push(BackPlan { source, target: Target::of(column, old, carry) });
+        let allowed = same.map(|c| allowed(&mapping.rules, &c.target.column)).unwrap_or_default();
+        image.push(BackPlan { source, target: Target::of(column, old, carry, allowed) });
     }
     for (name, _) in &mapping.back {
         if key.iter().any(|p| p.old.eq_ignore_ascii_case(name)) {
@@ -267,6 +295,22 @@ fn never_asked(rule: &Rule, column: &ColumnPlan, mapping: &TableMapping) -> Opti
             Some("timestamps as text")
         }
         (RuleKind::Tolerance(_), Domain::Bytes) => Some("numbers"),
+        (RuleKind::Round(_), Domain::Exact(exact)) => match exact.of {
+            Exact::Time(_)
+            | Exact::Timestamp(_)
+            | Exact::Instant(_)
+            | Exact::Interval { .. }
+            | Exact::Text(_) => None,
+            _ => Some("times"),
+        },
+        (RuleKind::Tolerance(_), Domain::Exact(exact)) => match exact.of {
+            Exact::Int { .. }
+            | Exact::Decimal { .. }
+            | Exact::Single { .. }
+            | Exact::Real { .. }
+            | Exact::Text(_) => None,
+            _ => Some("numbers"),
+        },
         _ => None,
     }
 }

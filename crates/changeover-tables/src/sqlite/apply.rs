@@ -16,10 +16,10 @@ use rusqlite::Connection;
 
 use super::errors;
 use super::read::Made;
-use super::shape::SideTable;
 use super::sql::name;
 use super::unique::{Holder, Wanted, holders, whole_row};
 use super::value::{Bound, bind};
+use crate::shape::SideTable;
 
 /// What a change comes to on this side.
 #[derive(Debug)]
@@ -310,7 +310,7 @@ fn update(connection: &Connection, table: &SideTable, key: &Key, row: &Row) -> r
     let mut statement = connection.prepare_cached(sql)?;
     let values = table.updated().filter_map(|(at, _)| row.0.get(at));
     let next = bind(&mut statement, 1, values)?;
-    bind(&mut statement, next, key.values())?;
+    bind(&mut statement, next, &*table.own_key(key.values()))?;
     statement.raw_execute().map(drop)
 }
 
@@ -334,7 +334,7 @@ pub(super) fn delete(connection: &Connection, table: &SideTable, key: &Key) -> r
         format!("DELETE FROM {} WHERE {}{}", table.table, table.has_key(1), table.and_scope())
     });
     let mut statement = connection.prepare_cached(sql)?;
-    bind(&mut statement, 1, key.values())?;
+    bind(&mut statement, 1, &*table.own_key(key.values()))?;
     Ok(statement.raw_execute()? as u64)
 }
 

@@ -126,6 +126,7 @@ fn columns(
                 _ => Generated::No,
             },
             collation: String::new(),
+            as_text: false,
         });
     }
     key.sort();

@@ -10,15 +10,17 @@ use rusqlite::Connection;
 
 use super::errors;
 use super::fence;
-use super::install::{Installed, log_name};
+use super::install::log_name;
 use super::read::raw_key;
-use super::shape::SideTable;
-use super::sql::{expression, literal, name};
+use super::sql::{literal, name};
 use super::store::SqliteStore;
 use super::triggers;
 use crate::catalog::IndexPart;
 use crate::data::{Duplicates, Example, Trouble};
+use crate::installed::Installed;
 use crate::plan::{Finding, Severity, Source, TablePlan};
+use crate::shape::SideTable;
+use crate::syntax::expression;
 
 impl SqliteStore {
     /// Prepares every expression of the spec's that this side computes: `set` and `where` on the old one, `back` on the new

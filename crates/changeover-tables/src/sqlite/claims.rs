@@ -11,11 +11,12 @@ use changeover::{Key, Slot, SlotRange, Value};
 use rusqlite::{Connection, Row as SqlRow};
 
 use super::install::{self, log_name};
-use super::shape::SideTable;
+use super::read::is_exact;
 use super::sql::name;
 use super::store::Inner;
 use super::triggers;
 use super::value::{self, stored};
+use crate::shape::SideTable;
 
 /// How many of the newest entries are looked through for given keys.
 const LOOKED_THROUGH: usize = 4_096;
@@ -190,7 +191,12 @@ impl<'i> Log<'i> {
         Ok(match &table.route {
             None => self.inner.slot_of(key.values()),
             Some((_, target)) => {
-                let value = stored(self.connection, &target.domain, routed)?;
+                // What has no place on the other side has no slot there either: any one does.
+                let value = if is_exact(&target.domain) {
+                    target.fit(routed).unwrap_or_else(|(value, _)| value)
+                } else {
+                    stored(self.connection, &target.domain, routed)?
+                };
                 self.inner.slot_of(std::slice::from_ref(&value))
             }
         })

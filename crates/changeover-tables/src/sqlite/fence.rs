@@ -14,11 +14,11 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::install::{self, message, side_name, trigger_name};
 use super::lock::SqliteLock;
-use super::shape::SideTable;
 use super::sql::name;
 use super::store::{Inner, SqliteStore};
 use super::triggers::{displaced, scoped};
 use super::writer::WriteError;
+use crate::shape::SideTable;
 
 /// The table of the fences.
 pub(super) const TABLE: &str = "changeover_fence";

@@ -11,10 +11,10 @@ use rusqlite::Connection;
 use super::apply;
 use super::chunks;
 use super::errors;
-use super::shape::SideTable;
 use super::store::{Inner, SqliteStore};
 use super::value::bind;
 use super::writer::{Transaction, WriteError};
+use crate::shape::SideTable;
 
 #[async_trait]
 impl Guarded for SqliteStore {
@@ -171,7 +171,7 @@ impl SideTable {
         let mut statement = connection.prepare_cached(&sql)?;
         let mut present = Vec::new();
         for key in keys {
-            bind(&mut statement, 1, key.values())?;
+            bind(&mut statement, 1, &*self.own_key(key.values()))?;
             let mut rows = statement.raw_query();
             while let Some(row) = rows.next()? {
                 let found = self.logged_key(connection, super::read::raw_key(row, self.key.len())?)?;

@@ -2,34 +2,21 @@
 //!
 //! Every name begins with `changeover_`. Names of one migration end in `:MIGRATION` or `:MIGRATION:MAPPING`.
 
-use std::collections::HashSet;
-use std::sync::Arc;
-
-use changeover::{Side, StoreError};
+use changeover::Side;
 use rusqlite::{Connection, params};
+use std::collections::HashSet;
 
-use super::own::Scope;
-use super::pool::{Session, SqliteDatabase};
+use crate::installed::Installed;
+
 use super::sql::{name, text};
-use super::store::SqliteStore;
 use super::{chunks, fence};
+use crate::database::Scope;
 
 /// The table of what else there is to know: which options capture was installed with.
 pub(super) const META: &str = "changeover_meta";
 
 /// The tables that all migrations in a database share.
 const SHARED: [&str; 3] = [chunks::TABLE, fence::TABLE, META];
-
-/// Something that Changeover has put into a database.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Installed {
-    /// `table` or `trigger`.
-    pub kind: String,
-    /// Its name.
-    pub name: String,
-    /// The table that it is on.
-    pub on: String,
-}
 
 /// The log's table of one side of a migration.
 pub(super) fn log_name(migration: &str, side: Side) -> String {
@@ -63,72 +50,45 @@ pub(super) fn list(connection: &Connection) -> rusqlite::Result<Vec<Installed>> 
         .collect()
 }
 
-/// What Changeover has installed in the database, of all migrations.
-///
-/// # Errors
-/// What the database says.
-pub async fn installed(database: &Arc<SqliteDatabase>) -> Result<Vec<Installed>, StoreError> {
-    database.read("listing what is installed", |session| list(&session.connection)).await
-}
-
 /// Other migrations that have triggers on these tables, where they can't be at work on other rows: each table with its
 /// migration.
-///
-/// # Errors
-/// What the database says.
-pub async fn strangers(
-    database: &Arc<SqliteDatabase>,
+pub(super) fn strangers(
+    connection: &Connection,
     migration: &str,
     tables: &[(String, Scope)],
-) -> Result<Vec<(String, String)>, StoreError> {
-    let (migration, tables) = (migration.to_owned(), tables.to_vec());
-    database
-        .read("looking for other migrations", move |session| {
-            let mut select = session.connection.prepare(
-                "SELECT name, tbl_name, sql FROM sqlite_schema WHERE type = 'trigger' \
-                 AND name LIKE 'changeover\\_%' ESCAPE '\\' ORDER BY name",
-            )?;
-            let mut rows = select.query([])?;
-            let mut found = Vec::new();
-            while let Some(row) = rows.next()? {
-                let (name, on, sql): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
-                let mut parts = name.split(':');
-                let (Some(kind), Some(other)) = (parts.next(), parts.next()) else { continue };
-                let Some((table, scope)) = tables.iter().find(|(table, _)| table.eq_ignore_ascii_case(&on))
-                else {
-                    continue;
-                };
-                // Two may share a table, each with rows of its own. A fence over all rows has no condition.
-                let over_all = kind.starts_with("changeover_fence_") && !sql.contains(" WHEN ");
-                let pair = (table.clone(), other.to_owned());
-                if other != migration && (*scope == Scope::Whole || over_all) && !found.contains(&pair) {
-                    found.push(pair);
-                }
-            }
-            Ok(found)
-        })
-        .await
+) -> rusqlite::Result<Vec<(String, String)>> {
+    let mut select = connection.prepare(
+        "SELECT name, tbl_name, sql FROM sqlite_schema WHERE type = 'trigger' \
+         AND name LIKE 'changeover\\_%' ESCAPE '\\' ORDER BY name",
+    )?;
+    let mut rows = select.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (name, on, sql): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let mut parts = name.split(':');
+        let (Some(kind), Some(other)) = (parts.next(), parts.next()) else { continue };
+        let Some((table, scope)) = tables.iter().find(|(table, _)| table.eq_ignore_ascii_case(&on)) else {
+            continue;
+        };
+        // Two may share a table, each with rows of its own. A fence over all rows has no condition.
+        let over_all = kind.starts_with("changeover_fence_") && !sql.contains(" WHEN ");
+        let pair = (table.clone(), other.to_owned());
+        if other != migration && (*scope == Scope::Whole || over_all) && !found.contains(&pair) {
+            found.push(pair);
+        }
+    }
+    Ok(found)
 }
 
-/// The SQL that removes by hand all that a migration has in a database, and what it may come to have there: these are its
-/// sides there. What is shared with other migrations stays to them.
-///
-/// # Errors
-/// What the database says.
-pub async fn removal_sql(
-    database: &Arc<SqliteDatabase>,
+/// The SQL that removes by hand all that a migration has in a database, and what it may come to have there. What is shared
+/// with other migrations stays to them.
+pub(super) fn removal_sql(
+    connection: &Connection,
     migration: &str,
-    sides: &[&SqliteStore],
-) -> Result<String, StoreError> {
-    let mut things: Vec<Installed> = sides.iter().flat_map(|side| side.may_install()).collect();
-    let migration = migration.to_owned();
-    database
-        .read("listing what is installed", move |session| {
-            let there = list(&session.connection)?;
-            things.extend(there.into_iter().filter(|thing| is_of(thing, &migration)));
-            removal(&session.connection, in_order(things), &migration)
-        })
-        .await
+    mut things: Vec<Installed>,
+) -> rusqlite::Result<String> {
+    things.extend(list(connection)?.into_iter().filter(|thing| is_of(thing, migration)));
+    removal(connection, in_order(things), migration)
 }
 
 /// Triggers go first: without the log, they would fail.
@@ -160,17 +120,6 @@ fn others_use(connection: &Connection, table: &str, migration: &str) -> rusqlite
 /// Whether it is this migration's alone.
 fn is_of(thing: &Installed, migration: &str) -> bool {
     thing.name.split(':').nth(1) == Some(migration)
-}
-
-/// Removes what a migration has installed in a database, on either side: for when there is no plan to make a store by. May be
-/// repeated.
-///
-/// # Errors
-/// What the database says.
-pub async fn remove_migration(database: &Arc<SqliteDatabase>, migration: &str) -> Result<(), StoreError> {
-    let migration = migration.to_owned();
-    let remove = move |session: &mut Session| Ok(remove_of(&session.connection, &migration, None)?);
-    database.write("removing what was installed", remove).await
 }
 
 fn in_order(mut things: Vec<Installed>) -> Vec<Installed> {

@@ -15,10 +15,10 @@ use rusqlite::{Connection, OptionalExtension};
 use super::claims::Log;
 use super::fence;
 use super::pool::Session;
-use super::shape::SideTable;
 use super::sql::name;
 use super::store::{Inner, SqliteStore};
 use super::writer::{Transaction, WriteError};
+use crate::shape::SideTable;
 
 pub(super) struct SqliteLock {
     pub(super) inner: Arc<Inner>,

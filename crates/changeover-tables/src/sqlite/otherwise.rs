@@ -79,7 +79,7 @@ impl SqliteStore {
         let name = plan.name.clone();
         let scanned = self.inner.database.scan(move |session| {
             if let Ok(table) = inner.table(&name) {
-                let image = table.canonical.beside(own.iter().map(String::as_str));
+                let image = table.canonical.beside(table.syntax, own.iter().map(String::as_str));
                 let what = (&KeyRange::default(), &image, BatchBudget::default());
                 scan::run_image(&session.connection, table, &inner.database.place, what, sender);
             }

@@ -11,20 +11,12 @@ use changeover::StoreError;
 
 use super::errors::Place;
 use super::pool::SqliteDatabase;
-use super::shape::tag;
-
-/// Which rows of a table a migration works on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Scope {
-    /// All of them.
-    Whole,
-    /// Those with these constants, or this `where`: as text, equal if the scope is.
-    Some(String),
-}
+use crate::database::Scope;
+use crate::shape::tag;
 
 /// The right to work on a migration's tables in one database, until it is dropped.
 #[derive(Debug)]
-pub struct Ownership {
+pub(super) struct Ownership {
     _files: Vec<File>,
 }
 
@@ -34,7 +26,7 @@ impl Ownership {
     ///
     /// # Errors
     /// [`StoreError::Busy`] with the present holder.
-    pub async fn take(
+    pub(super) async fn take(
         database: &SqliteDatabase,
         migration: &str,
         tables: &[(String, Scope)],

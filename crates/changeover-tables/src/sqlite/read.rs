@@ -1,13 +1,17 @@
 //! Rows by their keys: read, changed to the shape they are asked for in, and refused one by one where that fails.
 
+use std::borrow::Cow;
+
 use changeover::store::{Image, Refusal, Rows};
 use changeover::{Key, Row, Value};
 use rusqlite::{Connection, Row as SqlRow, Statement};
 
 use super::errors;
-use super::shape::{ImageColumn, ImageSql, KeyColumn, SideTable};
 use super::sql::name;
 use super::value::{self, bind, stored};
+use crate::catalog::Domain;
+use crate::fit::{Allowed, Target, fit, same_in_key};
+use crate::shape::{ImageColumn, ImageSql, KeyColumn, SideTable};
 
 /// What a row of SQLite's became.
 pub(super) enum Made {
@@ -76,7 +80,7 @@ impl SideTable {
         if key.values().len() != self.key.len() {
             return Ok(None);
         }
-        bind(statement, 1, key.values())?;
+        bind(statement, 1, &*self.own_key(key.values()))?;
         let mut rows = statement.raw_query();
         while let Some(row) = rows.next()? {
             let raw = raw_key(row, self.key.len())?;
@@ -113,7 +117,7 @@ impl SideTable {
             self.and_scope()
         );
         let mut statement = connection.prepare_cached(&sql)?;
-        bind(&mut statement, 1, key.values())?;
+        bind(&mut statement, 1, &*self.own_key(key.values()))?;
         if statement.raw_query().next()?.is_none() {
             return Ok(None);
         }
@@ -201,6 +205,25 @@ impl SideTable {
         }
         Ok(Key::composite(self.name().clone(), values))
     }
+
+    /// A key's values as this side stores them. Between two sides of SQLite's they are that already, as far as its comparisons
+    /// go; by a value of another kind of database it finds nothing.
+    pub(super) fn own_key<'k>(&self, values: &'k [Value]) -> Cow<'k, [Value]> {
+        if !self.key.iter().any(|column| is_exact(&column.canonical)) {
+            return Cow::Borrowed(values);
+        }
+        let own = |(column, value): (&KeyColumn, &Value)| own_value(column, value);
+        Cow::Owned(self.key.iter().zip(values).map(own).collect())
+    }
+}
+
+/// A value of a key as this side stores it; what has no place there, as it is.
+pub(super) fn own_value(column: &KeyColumn, value: &Value) -> Value {
+    fit(value.clone(), &column.own, &Allowed::default()).unwrap_or_else(|unfit| unfit.value)
+}
+
+pub(super) const fn is_exact(domain: &Domain) -> bool {
+    matches!(domain, Domain::Exact(_))
 }
 
 /// Reads a column of an image, as its target would store it; why that doesn't take it, if so.
@@ -212,6 +235,9 @@ fn fill(
     key: &[Value],
     value: &mut Value,
 ) -> rusqlite::Result<Option<String>> {
+    if let Some(target) = column.target.as_ref().filter(|target| is_exact(&target.domain)) {
+        return fill_exact(column, target, row, key, value);
+    }
     let read = match key.get(column.at) {
         Some(key) => value::as_sqlite_gives_it(key),
         None => row.get_ref(column.at)?,
@@ -222,6 +248,27 @@ fn fill(
         *value = stored(connection, &target.domain, std::mem::replace(value, Value::Null))?;
     }
     Ok(target.objection(value))
+}
+
+/// [`fill`], on the way to a database of another kind. The key, where it is the canonical one, is in that one's form already.
+fn fill_exact(
+    column: &ImageColumn,
+    target: &Target,
+    row: &SqlRow<'_>,
+    key: &[Value],
+    value: &mut Value,
+) -> rusqlite::Result<Option<String>> {
+    let read = match key.get(column.at) {
+        Some(key) => key.clone(),
+        None => value::read(row.get_ref(column.at)?),
+    };
+    let made = if column.converts { target.fit(read) } else { Ok(read) };
+    let why;
+    (*value, why) = match made {
+        Ok(value) => (value, None),
+        Err((value, why)) => (value, Some(why)),
+    };
+    Ok(why)
 }
 
 /// What else is wrong with a row that is refused already: whoever mends it is to mend it once.
@@ -248,6 +295,10 @@ pub(super) fn raw_key(row: &SqlRow<'_>, columns: usize) -> rusqlite::Result<Vec<
 fn canonical(connection: &Connection, column: &KeyColumn, raw: &Value) -> rusqlite::Result<Option<Value>> {
     if column.own == column.canonical {
         return Ok(Some(raw.clone()));
+    }
+    if is_exact(&column.canonical) {
+        let there = fit(raw.clone(), &column.canonical, &Allowed::default());
+        return Ok(there.ok().filter(|there| same_in_key(&own_value(column, there), raw)));
     }
     let there = stored(connection, &column.canonical, raw.clone())?;
     let back = stored(connection, &column.own, there.clone())?;

@@ -10,9 +10,9 @@ use changeover::{Key, Row, StoreError, Value};
 use rusqlite::Connection;
 
 use super::errors::{self, Place};
-use super::read::{Made, failed, raw_key};
-use super::shape::{ImageSql, SideTable};
+use super::read::{Made, failed, is_exact, own_value, raw_key};
 use super::value::{bind, stored};
+use crate::shape::{ImageSql, SideTable};
 
 /// A scan on its way.
 pub(super) struct Scan<'s> {
@@ -102,8 +102,9 @@ impl Scan<'_> {
         if range.after.is_none() {
             self.without_key()?;
         }
-        let upto = range.upto.as_ref().map(|key| ordered(self.table, key.values()));
-        let mut after = range.after.as_ref().map(|key| ordered(self.table, key.values()));
+        let upto = range.upto.as_ref().map(|key| ordered(self.table, &self.table.own_key(key.values())));
+        let mut after =
+            range.after.as_ref().map(|key| ordered(self.table, &self.table.own_key(key.values())));
         loop {
             match self.run_from(after.as_deref(), upto.as_deref()) {
                 Ok(()) => return Ok(()),
@@ -282,7 +283,7 @@ impl SideTable {
         sql.push_str(" LIMIT -1 OFFSET ?");
         sql.push_str(&(1 + if after.is_some() { self.key.len() } else { 0 }).to_string());
         let mut statement = connection.prepare_cached(&sql)?;
-        let from = after.map(|key| ordered(self, key.values()));
+        let from = after.map(|key| ordered(self, &self.own_key(key.values())));
         let next = bind(&mut statement, 1, from.as_deref().unwrap_or_default())?;
         let skipped = i64::try_from(rows.max(1) - 1).unwrap_or(i64::MAX);
         statement.raw_bind_parameter(next, skipped)?;
@@ -327,7 +328,10 @@ impl SideTable {
         self.order
             .iter()
             .filter(|&&at| at < values.len())
-            .map(|&at| stored(connection, &self.key[at].own, values[at].clone()))
+            .map(|&at| match &self.key[at] {
+                column if is_exact(&column.canonical) => Ok(own_value(column, &values[at])),
+                column => stored(connection, &column.own, values[at].clone()),
+            })
             .collect()
     }
 

@@ -14,9 +14,9 @@ use super::apply::insert;
 use super::errors;
 use super::pool::only_names_in_double_quotes;
 use super::read::{Made, failed, raw_key};
-use super::shape::SideTable;
-use super::sql::expression;
 use crate::plan::TablePlan;
+use crate::shape::SideTable;
+use crate::syntax::expression;
 
 /// A side's table in memory, for one row at a time.
 pub(super) struct Scratch {
@@ -34,7 +34,7 @@ impl Scratch {
 
     /// As the database itself would judge a row that lies there alone.
     pub(super) fn with_checks(plan: &TablePlan, side: Side) -> rusqlite::Result<Self> {
-        let table = SideTable::new(plan, side);
+        let table = SideTable::new(&super::sql::Sqlite, plan, side);
         let connection = Connection::open_in_memory()?;
         only_names_in_double_quotes(&connection)?;
         // One row at a time: whether it may lie beside others isn't asked.

@@ -4,6 +4,67 @@ use std::fmt::Write as _;
 
 use changeover::Value;
 
+use crate::catalog::TableInfo;
+use crate::shape::SideTable;
+use crate::syntax::Syntax;
+
+/// SQLite's way to write the pieces that all dialects have.
+#[derive(Debug)]
+pub(super) struct Sqlite;
+
+impl Syntax for Sqlite {
+    fn name(&self, plain: &str) -> String {
+        name(plain)
+    }
+
+    fn table(&self, info: &TableInfo) -> String {
+        name(&info.name)
+    }
+
+    fn literal(&self, value: &Value) -> String {
+        literal(value)
+    }
+
+    fn placeholder(&self, number: usize) -> String {
+        format!("?{number}")
+    }
+
+    fn collated(&self, column: &str, own: Option<&str>, collation: &str) -> String {
+        let quoted = name(column);
+        let is_own = own.is_some_and(|own| own.eq_ignore_ascii_case(collation));
+        if is_own { quoted } else { format!("{quoted} COLLATE {}", name(collation)) }
+    }
+
+    fn is_constant(&self, info: &TableInfo, quoted: &str, column: &str, literal: &str) -> String {
+        if literal == "NULL" {
+            return format!("{quoted} IS NULL");
+        }
+        let binary = info.column(column).is_none_or(|c| c.collation.eq_ignore_ascii_case("BINARY"));
+        if binary {
+            format!("{quoted} = {literal}")
+        } else {
+            format!("{quoted} = {literal} AND {quoted} = {literal} COLLATE BINARY")
+        }
+    }
+}
+
+impl SideTable {
+    /// That the columns are there that a trigger of ours names. SQLite doesn't ask as it is made, but at every write to the
+    /// table, and refuses that.
+    pub(super) fn check_named_columns(&self, connection: &rusqlite::Connection) -> rusqlite::Result<()> {
+        let sql = format!("SELECT {} FROM {} WHERE true{}", self.key_list(), self.table, self.and_scope());
+        connection.prepare(&sql).map(drop)
+    }
+
+    /// A name for the row's number that no column hides, where rows have one beside their columns.
+    pub(super) fn hidden_row_number(&self) -> Option<&'static str> {
+        if self.info.without_row_number || self.info.row_number.is_some() {
+            return None;
+        }
+        ["rowid", "_rowid_", "oid"].into_iter().find(|name| self.info.column(name).is_none())
+    }
+}
+
 /// A name in quotes, so that no name is ever taken for anything else.
 #[must_use]
 pub fn name(name: &str) -> String {
@@ -42,13 +103,6 @@ fn hex(bytes: &[u8]) -> String {
     }
     out.push('\'');
     out
-}
-
-/// An expression of the spec's as part of a statement: in parentheses, with its end on a line of its own, so that a
-/// comment in it can't swallow what follows.
-#[must_use]
-pub fn expression(sql: &str) -> String {
-    format!("({sql}\n)")
 }
 
 /// One step of the way through a statement.

@@ -17,9 +17,9 @@ use rusqlite::Connection;
 
 use super::claims::Log;
 use super::pool::{Session, SqliteDatabase, SqliteOptions, in_the_old_manner};
-use super::shape::SideTable;
 use super::{catalog, install, scan, sql};
 use crate::plan::Plan;
+use crate::shape::SideTable;
 
 /// One side of a migration: those of its mappings whose table on that side is in this database.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl SqliteStore {
             Side::Old => table.old.store == name,
             Side::New => table.new.store == name,
         });
-        let tables: Vec<SideTable> = here.map(|table| SideTable::new(table, side)).collect();
+        let tables: Vec<SideTable> = here.map(|table| SideTable::new(&sql::Sqlite, table, side)).collect();
         let poller_options = SqliteOptions { readers: 1, ..SqliteOptions::default() };
         let poller = database.open_beside(poller_options).await?;
         Ok(Self {

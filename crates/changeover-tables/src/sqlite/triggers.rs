@@ -7,9 +7,9 @@
 use changeover::Side;
 
 use super::install::{log_name, trigger_name};
-use super::shape::{SideTable, is_constant};
 use super::sql::name;
 use crate::catalog::{Domain, IndexPart, UniqueIndex};
+use crate::shape::SideTable;
 
 /// The kinds of triggers here, as their names begin.
 pub(super) const KINDS: [&str; 6] = ["insert", "update", "rekey", "delete", "displace", BOUND];
@@ -97,7 +97,7 @@ pub(super) fn scoped(table: &SideTable, row: &str) -> Option<String> {
         return None;
     }
     let parts = table.constants.iter().map(|(column, literal)| {
-        is_constant(&table.info, &format!("{row}.{}", name(column)), column, literal)
+        table.syntax.is_constant(&table.info, &format!("{row}.{}", name(column)), column, literal)
     });
     Some(format!("({})", parts.collect::<Vec<_>>().join(" AND ")))
 }

@@ -4,10 +4,10 @@ use changeover::{Key, Value};
 use rusqlite::Connection;
 
 use super::read::raw_key;
-use super::shape::SideTable;
 use super::sql::name;
 use super::value::{self, bind};
 use crate::catalog::{IndexPart, UniqueIndex};
+use crate::shape::SideTable;
 
 /// A row that stands in another's way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub(super) fn whole_row(
     let list = columns.iter().map(|c| name(c)).collect::<Vec<_>>().join(", ");
     let sql = format!("SELECT {list} FROM {} WHERE {}{}", table.table, table.has_key(1), table.and_scope());
     let mut statement = connection.prepare_cached(&sql)?;
-    bind(&mut statement, 1, key.values())?;
+    bind(&mut statement, 1, &*table.own_key(key.values()))?;
     let mut rows = statement.raw_query();
     let Some(row) = rows.next()? else { return Ok(None) };
     let values = columns

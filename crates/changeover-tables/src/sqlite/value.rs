@@ -91,7 +91,7 @@ pub(super) fn bind<'v>(
 ///
 /// # Errors
 /// What SQLite says; never for a value as such.
-pub(super) fn stored(connection: &Connection, domain: &Domain, value: Value) -> rusqlite::Result<Value> {
+pub(crate) fn stored(connection: &Connection, domain: &Domain, value: Value) -> rusqlite::Result<Value> {
     match (domain, value) {
         (Domain::Integer | Domain::Number | Domain::Loose, Value::Real(x)) => {
             Ok(whole(x).map_or(Value::Real(x), Value::Int))

@@ -11,11 +11,12 @@ use rusqlite::Connection;
 use super::errors;
 use super::read::{Made, raw_key};
 use super::scratch::Scratch;
-use super::shape::SideTable;
-use super::sql::{expression, name};
+use super::sql::name;
 use super::store::SqliteStore;
 use crate::catalog::Domain;
 use crate::plan::{Finding, Severity, Source, TablePlan};
+use crate::shape::SideTable;
+use crate::syntax::expression;
 use crate::words::looks_elsewhere;
 
 /// How many of the old side's rows are tried.

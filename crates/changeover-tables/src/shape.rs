@@ -1,4 +1,5 @@
-//! One mapping as one side carries it out: the SQL that reads, finds and writes its rows, made once from the plan.
+//! One mapping as one side carries it out: the SQL that reads, finds and writes its rows, made once from the plan, whatever
+//! the dialect.
 
 use std::sync::OnceLock;
 
@@ -6,108 +7,112 @@ use changeover::rules::RowRules;
 use changeover::store::{KeyOrder, TableShape};
 use changeover::{Side, TableName};
 
-use super::sql::{expression, literal, name};
 use crate::catalog::{Domain, Generated, TableInfo};
 use crate::fit::Target;
 use crate::plan::{Route, Source, TablePlan};
+use crate::syntax::{Syntax, expression};
 
 /// One mapping on one side.
 #[derive(Debug)]
-pub(super) struct SideTable {
+pub(crate) struct SideTable {
+    /// How its database writes SQL.
+    pub(crate) syntax: &'static dyn Syntax,
     /// What the engine is told of it.
-    pub(super) shape: TableShape,
+    pub(crate) shape: TableShape,
     /// The side.
-    pub(super) side: Side,
+    pub(crate) side: Side,
     /// What stands for the mapping in the log: a number made from its name, so that it outlives a reordered spec.
-    pub(super) tag: i64,
+    pub(crate) tag: i64,
     /// This side's table.
-    pub(super) info: TableInfo,
+    pub(crate) info: TableInfo,
     /// Its name, in quotes.
-    pub(super) table: String,
+    pub(crate) table: String,
     /// The other side's table, for messages.
-    pub(super) other: String,
+    pub(crate) other: String,
     /// The key's columns on this side, in the spec's order.
-    pub(super) key: Vec<KeyColumn>,
+    pub(crate) key: Vec<KeyColumn>,
     /// The positions of the key's columns in the order of this side's index.
-    pub(super) order: Vec<usize>,
+    pub(crate) order: Vec<usize>,
     /// Whether this side's texts are ordered by their UTF-8 bytes.
-    pub(super) utf8_order: bool,
+    pub(crate) utf8_order: bool,
     /// Which rows are the mapping's, as SQL over this side's row.
-    pub(super) scope: Option<String>,
+    pub(crate) scope: Option<String>,
     /// The constants among them, as this side's columns and literals.
-    pub(super) constants: Vec<(String, String)>,
+    pub(crate) constants: Vec<(String, String)>,
     /// The canonical image.
-    pub(super) canonical: ImageSql,
+    pub(crate) canonical: ImageSql,
     /// The write-back image; only the new side has it.
-    pub(super) back: Option<ImageSql>,
+    pub(crate) back: Option<ImageSql>,
     /// This side's columns in the order of the rows that are written to it.
-    pub(super) written: Vec<String>,
+    pub(crate) written: Vec<String>,
     /// Where the key stands in a row that is written.
-    pub(super) written_key: Vec<usize>,
+    pub(crate) written_key: Vec<usize>,
     /// The statements that write a row, each made when it is first needed.
-    pub(super) statements: Statements,
+    pub(crate) statements: Statements,
     /// What may differ.
-    pub(super) rules: RowRules,
+    pub(crate) rules: RowRules,
     /// The column whose values a counter gives out, where it goes to or comes from the other side's counter.
-    pub(super) counter: Option<String>,
+    pub(crate) counter: Option<String>,
     /// The column by which rows are put into slots, if it isn't the key: this side's, and the new side's.
-    pub(super) route: Option<(String, Target)>,
+    pub(crate) route: Option<(String, Target)>,
 }
 
 /// The statements that read and write one row by its key.
 #[derive(Debug, Default)]
-pub(super) struct Statements {
-    pub(super) current: OnceLock<String>,
-    pub(super) insert: OnceLock<String>,
-    pub(super) update: OnceLock<String>,
-    pub(super) delete: OnceLock<String>,
+pub(crate) struct Statements {
+    pub(crate) current: OnceLock<String>,
+    pub(crate) insert: OnceLock<String>,
+    pub(crate) update: OnceLock<String>,
+    pub(crate) delete: OnceLock<String>,
 }
 
 /// One column of the key on this side.
 #[derive(Debug)]
-pub(super) struct KeyColumn {
+pub(crate) struct KeyColumn {
     /// Its name, bare.
-    pub(super) name: String,
+    pub(crate) name: String,
+    /// As it stands in a select list.
+    pub(crate) read: String,
     /// Its name in quotes, with the collation of the index by which it is found.
-    pub(super) collated: String,
+    pub(crate) collated: String,
     /// The collation of that index.
-    pub(super) collation: String,
+    pub(crate) collation: String,
     /// What this side's column holds.
-    pub(super) own: Domain,
+    pub(crate) own: Domain,
     /// What the canonical key's column holds.
-    pub(super) canonical: Domain,
+    pub(crate) canonical: Domain,
     /// Whether it may be NULL.
-    pub(super) nullable: bool,
+    pub(crate) nullable: bool,
 }
 
-/// The SQL of an image, and how its columns are made of what SQLite answers.
+/// The SQL of an image, and how its columns are made of what the database answers.
 #[derive(Debug, Clone)]
-pub(super) struct ImageSql {
+pub(crate) struct ImageSql {
     /// The select list: the key's columns as they are, then the expressions.
-    pub(super) select: String,
+    pub(crate) select: String,
     /// The columns of the image, in order.
-    pub(super) columns: Vec<ImageColumn>,
+    pub(crate) columns: Vec<ImageColumn>,
 }
 
-/// Where a column of an image is in SQLite's answer.
+/// Where a column of an image is in the database's answer.
 #[derive(Debug, Clone)]
-pub(super) struct ImageColumn {
+pub(crate) struct ImageColumn {
     /// Its position.
-    pub(super) at: usize,
+    pub(crate) at: usize,
     /// The column that it is on its way to; `None` where it is there already.
-    pub(super) target: Option<Target>,
+    pub(crate) target: Option<Target>,
     /// Whether that column changes values as it stores them, other than the one that they come from.
-    pub(super) converts: bool,
+    pub(crate) converts: bool,
 }
 
 impl ImageSql {
     /// The same with these columns of the side's own after it, as they are stored.
-    pub(super) fn beside<'c>(&self, own: impl Iterator<Item = &'c str>) -> Self {
+    pub(crate) fn beside<'c>(&self, syntax: &dyn Syntax, own: impl Iterator<Item = &'c str>) -> Self {
         let mut wider = self.clone();
         let from = self.columns.iter().map(|column| column.at + 1).max().unwrap_or_default();
         for (n, column) in own.enumerate() {
             wider.select.push_str(", ");
-            wider.select.push_str(&name(column));
+            wider.select.push_str(&syntax.name(column));
             wider.columns.push(ImageColumn { at: from + n, target: None, converts: false });
         }
         wider
@@ -115,15 +120,15 @@ impl ImageSql {
 }
 
 impl SideTable {
-    pub(super) fn new(plan: &TablePlan, side: Side) -> Self {
+    pub(crate) fn new(syntax: &'static dyn Syntax, plan: &TablePlan, side: Side) -> Self {
         let (info, index, other) = match side {
             Side::Old => (&plan.old_info, &plan.old_index, &plan.new),
             Side::New => (&plan.new_info, &plan.new_index, &plan.old),
         };
-        let key = key_columns(plan, side);
+        let key = key_columns(syntax, plan, side);
         let constants = match side {
             Side::Old => Vec::new(),
-            Side::New => plan.scope.iter().map(|(c, v)| (c.clone(), literal(v))).collect(),
+            Side::New => plan.scope.iter().map(|(c, v)| (c.clone(), syntax.literal(v))).collect(),
         };
         let columns: Vec<String> = plan.columns.iter().map(|c| c.target.column.clone()).collect();
         let back_columns: Vec<String> = plan.back.iter().map(|c| c.target.column.clone()).collect();
@@ -134,19 +139,20 @@ impl SideTable {
             Side::New => (columns.clone(), positions.clone()),
         };
         Self {
+            syntax,
             tag: tag(plan.name.as_str()),
             info: info.clone(),
-            table: name(&info.name),
+            table: syntax.table(info),
             other: other.to_string(),
             order: index.order.clone(),
             utf8_order: match side {
                 Side::Old => plan.utf8_order.0,
                 Side::New => plan.utf8_order.1,
             },
-            scope: scope(plan, side, info, &constants),
+            scope: scope(syntax, plan, side, info, &constants),
             constants,
-            canonical: canonical_image(plan, side, &key),
-            back: (side == Side::New).then(|| back_image(plan, &key)),
+            canonical: canonical_image(syntax, plan, side, &key),
+            back: (side == Side::New).then(|| back_image(syntax, plan, &key)),
             written,
             written_key,
             statements: Statements::default(),
@@ -167,66 +173,65 @@ impl SideTable {
         }
     }
 
-    pub(super) const fn name(&self) -> &TableName {
+    pub(crate) const fn name(&self) -> &TableName {
         &self.shape.table
     }
 
     /// `AND …` for the rows that are the mapping's; nothing where all are.
-    pub(super) fn and_scope(&self) -> String {
+    pub(crate) fn and_scope(&self) -> String {
         self.scope.as_ref().map(|scope| format!(" AND {scope}")).unwrap_or_default()
     }
 
-    /// That the columns are there that a trigger of ours names. SQLite doesn't ask as it is made, but at every write to the
-    /// table, and refuses that.
-    pub(super) fn check_named_columns(&self, connection: &rusqlite::Connection) -> rusqlite::Result<()> {
-        let sql = format!("SELECT {} FROM {} WHERE true{}", self.key_list(), self.table, self.and_scope());
-        connection.prepare(&sql).map(drop)
-    }
-
     /// The condition that a row has the key given as parameters from this number on, in the spec's order.
-    pub(super) fn has_key(&self, from: usize) -> String {
-        let parts = self.key.iter().enumerate().map(|(i, part)| format!("{} = ?{}", part.collated, from + i));
+    pub(crate) fn has_key(&self, from: usize) -> String {
+        let parts = self
+            .key
+            .iter()
+            .enumerate()
+            .map(|(i, part)| format!("{} = {}", part.collated, self.syntax.placeholder(from + i)));
         parts.collect::<Vec<_>>().join(" AND ")
     }
 
     /// The key's columns in the order of this side's index, as `"a", "b" COLLATE NOCASE`.
-    pub(super) fn ordered_key(&self) -> String {
+    pub(crate) fn ordered_key(&self) -> String {
         self.order.iter().map(|&at| self.key[at].collated.as_str()).collect::<Vec<_>>().join(", ")
     }
 
     /// The key's columns as a select list, in the spec's order.
-    pub(super) fn key_list(&self) -> String {
-        self.key.iter().map(|part| name(&part.name)).collect::<Vec<_>>().join(", ")
+    pub(crate) fn key_list(&self) -> String {
+        self.key.iter().map(|part| part.read.as_str()).collect::<Vec<_>>().join(", ")
     }
 
     /// A comparison of the key with parameters from this number on (in the order of this side's index).
-    pub(super) fn compare(&self, operator: &str, from: usize) -> String {
-        let parameters = (0..self.key.len()).map(|i| format!("?{}", from + i)).collect::<Vec<_>>().join(", ");
-        if self.key.len() == 1 {
-            format!("{} {operator} {parameters}", self.ordered_key())
-        } else {
-            format!("({}) {operator} ({parameters})", self.ordered_key())
-        }
+    pub(crate) fn compare(&self, operator: &str, from: usize) -> String {
+        let columns: Vec<String> = self.order.iter().map(|&at| self.key[at].collated.clone()).collect();
+        let parameters: Vec<String> =
+            (0..self.key.len()).map(|i| self.syntax.placeholder(from + i)).collect();
+        self.syntax.compare_rows(&columns, operator, &parameters)
     }
 
     /// The condition that no part of the key is NULL; nothing where none can be.
-    pub(super) fn and_key_not_null(&self) -> String {
+    pub(crate) fn and_key_not_null(&self) -> String {
         self.key
             .iter()
             .filter(|k| k.nullable)
-            .map(|k| format!(" AND {} IS NOT NULL", name(&k.name)))
+            .map(|k| format!(" AND {} IS NOT NULL", self.syntax.name(&k.name)))
             .collect()
     }
 
     /// The condition that some part of the key is NULL; `None` where none can be.
-    pub(super) fn key_is_null(&self) -> Option<String> {
-        let parts: Vec<String> =
-            self.key.iter().filter(|k| k.nullable).map(|k| format!("{} IS NULL", name(&k.name))).collect();
+    pub(crate) fn key_is_null(&self) -> Option<String> {
+        let parts: Vec<String> = self
+            .key
+            .iter()
+            .filter(|k| k.nullable)
+            .map(|k| format!("{} IS NULL", self.syntax.name(&k.name)))
+            .collect();
         (!parts.is_empty()).then(|| format!("({})", parts.join(" OR ")))
     }
 
     /// This side's columns that are written, but for the key's.
-    pub(super) fn updated(&self) -> impl Iterator<Item = (usize, &str)> {
+    pub(crate) fn updated(&self) -> impl Iterator<Item = (usize, &str)> {
         self.written
             .iter()
             .enumerate()
@@ -235,20 +240,12 @@ impl SideTable {
     }
 
     /// The columns of the table that aren't computed.
-    pub(super) fn stored_columns(&self) -> Vec<&str> {
+    pub(crate) fn stored_columns(&self) -> Vec<&str> {
         self.info.columns.iter().filter(|c| c.generated == Generated::No).map(|c| c.name.as_str()).collect()
-    }
-
-    /// A name for the row's number that no column hides, where rows have one beside their columns.
-    pub(super) fn hidden_row_number(&self) -> Option<&'static str> {
-        if self.info.without_row_number || self.info.row_number.is_some() {
-            return None;
-        }
-        ["rowid", "_rowid_", "oid"].into_iter().find(|name| self.info.column(name).is_none())
     }
 }
 
-fn key_columns(plan: &TablePlan, side: Side) -> Vec<KeyColumn> {
+fn key_columns(syntax: &dyn Syntax, plan: &TablePlan, side: Side) -> Vec<KeyColumn> {
     let (info, index) = match side {
         Side::Old => (&plan.old_info, &plan.old_index),
         Side::New => (&plan.new_info, &plan.new_index),
@@ -261,11 +258,10 @@ fn key_columns(plan: &TablePlan, side: Side) -> Vec<KeyColumn> {
         let canonical = plan.columns[part.at].target.domain.clone();
         let column = info.column(own_name);
         let collation = index.collations[i].clone();
-        let default = column.is_some_and(|c| c.collation.eq_ignore_ascii_case(&collation));
-        let quoted = name(own_name);
         KeyColumn {
             // Said only where it differs: SQLite's ranges over several columns want plain columns.
-            collated: if default { quoted } else { format!("{quoted} COLLATE {}", name(&collation)) },
+            collated: syntax.collated(own_name, column.map(|c| c.collation.as_str()), &collation),
+            read: column.map_or_else(|| syntax.name(own_name), |c| syntax.read(c)),
             name: own_name.clone(),
             collation,
             own: column.map_or(Domain::Any, |c| c.domain.clone()),
@@ -276,38 +272,31 @@ fn key_columns(plan: &TablePlan, side: Side) -> Vec<KeyColumn> {
     made.collect()
 }
 
-fn scope(plan: &TablePlan, side: Side, info: &TableInfo, constants: &[(String, String)]) -> Option<String> {
+fn scope(
+    syntax: &dyn Syntax,
+    plan: &TablePlan,
+    side: Side,
+    info: &TableInfo,
+    constants: &[(String, String)],
+) -> Option<String> {
     match side {
         Side::Old => plan.where_.as_deref().map(expression),
         Side::New => (!constants.is_empty()).then(|| {
             let parts: Vec<String> =
-                constants.iter().map(|(c, v)| is_constant(info, &name(c), c, v)).collect();
+                constants.iter().map(|(c, v)| syntax.is_constant(info, &syntax.name(c), c, v)).collect();
             format!("({})", parts.join(" AND "))
         }),
     }
 }
 
-/// The condition that a column (as `quoted`) holds exactly this constant.
-pub(super) fn is_constant(info: &TableInfo, quoted: &str, column: &str, literal: &str) -> String {
-    if literal == "NULL" {
-        return format!("{quoted} IS NULL");
-    }
-    let binary = info.column(column).is_none_or(|c| c.collation.eq_ignore_ascii_case("BINARY"));
-    if binary {
-        format!("{quoted} = {literal}")
-    } else {
-        format!("{quoted} = {literal} AND {quoted} = {literal} COLLATE BINARY")
-    }
-}
-
-fn canonical_image(plan: &TablePlan, side: Side, key: &[KeyColumn]) -> ImageSql {
-    let mut list: Vec<String> = key.iter().map(|part| name(&part.name)).collect();
+fn canonical_image(syntax: &dyn Syntax, plan: &TablePlan, side: Side, key: &[KeyColumn]) -> ImageSql {
+    let mut list: Vec<String> = key.iter().map(|part| part.read.clone()).collect();
     let mut columns = Vec::new();
     for (position, column) in plan.columns.iter().enumerate() {
         let at = plan.key.iter().position(|part| part.at == position).unwrap_or_else(|| {
             list.push(match side {
-                Side::Old => source_sql(&column.source),
-                Side::New => name(&column.target.column),
+                Side::Old => source_sql(syntax, &column.source, &plan.old_info),
+                Side::New => read_column(syntax, &column.target.column, &plan.new_info),
             });
             list.len() - 1
         });
@@ -319,14 +308,14 @@ fn canonical_image(plan: &TablePlan, side: Side, key: &[KeyColumn]) -> ImageSql 
     ImageSql { select: list.join(", "), columns }
 }
 
-fn back_image(plan: &TablePlan, key: &[KeyColumn]) -> ImageSql {
-    let mut list: Vec<String> = key.iter().map(|part| name(&part.name)).collect();
+fn back_image(syntax: &dyn Syntax, plan: &TablePlan, key: &[KeyColumn]) -> ImageSql {
+    let mut list: Vec<String> = key.iter().map(|part| part.read.clone()).collect();
     let mut columns = Vec::new();
     for (position, column) in plan.back.iter().enumerate() {
         let at = if position < plan.key.len() {
             position
         } else {
-            list.push(source_sql(&column.source));
+            list.push(source_sql(syntax, &column.source, &plan.new_info));
             list.len() - 1
         };
         let converts = converts(&column.source, &plan.new_info, &column.target);
@@ -343,12 +332,16 @@ fn converts(source: &Source, from: &TableInfo, target: &Target) -> bool {
     }
 }
 
-fn source_sql(source: &Source) -> String {
+fn source_sql(syntax: &dyn Syntax, source: &Source, from: &TableInfo) -> String {
     match source {
-        Source::Column(column) => name(column),
+        Source::Column(column) => read_column(syntax, column, from),
         Source::Sql(sql) => expression(sql),
-        Source::Const(value) => literal(value),
+        Source::Const(value) => syntax.literal(value),
     }
+}
+
+fn read_column(syntax: &dyn Syntax, column: &str, of: &TableInfo) -> String {
+    of.column(column).map_or_else(|| syntax.name(column), |column| syntax.read(column))
 }
 
 /// Where the values stand that make a row's slot.
@@ -383,7 +376,7 @@ fn counter(plan: &TablePlan, side: Side) -> Option<String> {
 }
 
 /// The number that stands for a mapping: FNV-1a with 32 bits over its name.
-pub(super) fn tag(name: &str) -> i64 {
+pub(crate) fn tag(name: &str) -> i64 {
     let hash = name.bytes().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
     i64::from(hash)
 }

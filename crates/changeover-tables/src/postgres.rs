@@ -1,0 +1,13 @@
+//! PostgreSQL: its catalogue, and its tables as a [`Store`](changeover::store::Store).
+
+mod catalog;
+#[allow(dead_code, unused_imports, reason = "the road that passes bytes undecoded is still to come")]
+mod codec;
+mod database;
+mod install;
+mod own;
+mod session;
+mod syntax;
+mod triggers;
+
+pub use self::database::{PostgresDatabase, PostgresOptions};

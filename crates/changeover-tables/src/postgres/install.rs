@@ -1,0 +1,270 @@
+//! How PostgreSQL installs: all that is ours in one schema, and triggers on the user's tables that are switched on and off by
+//! the tables' definition.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use changeover::Value;
+use changeover::store::capture::CaptureOptions;
+use changeover::value::Array;
+
+use super::catalog::{number, text as text_at};
+use super::syntax::{Postgres, SCHEMA, fence_lock, text, unbounded};
+use super::triggers;
+use crate::catalog::{ColumnInfo, TableInfo};
+use crate::installed::Installed;
+use crate::server::dialect::{Dialect as _, Statement};
+use crate::server::install::{Installs, LogTable, Thing};
+use crate::server::session::{DbError, Session, Trouble};
+use crate::server::store::Inner;
+use crate::shape::SideTable;
+use crate::syntax::Syntax as _;
+
+/// All that is ours: triggers first, then what they need.
+const LIST: &str = "SELECT kind, name, \"on\" FROM ( \
+    SELECT 1 AS n, 'trigger' AS kind, t.tgname::text AS name, \
+    pg_catalog.format('%I.%I', s.nspname, c.relname) AS \"on\" FROM pg_catalog.pg_trigger t \
+    JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid JOIN pg_catalog.pg_namespace s ON s.oid = c.relnamespace \
+    WHERE NOT t.tgisinternal AND t.tgparentid = 0 AND t.tgname LIKE 'changeover\\_%' \
+    UNION ALL SELECT 2, 'function', p.proname::text, '' FROM pg_catalog.pg_proc p \
+    JOIN pg_catalog.pg_namespace s ON s.oid = p.pronamespace WHERE s.nspname = $1::text \
+    UNION ALL SELECT 3, 'table', c.relname::text, '' FROM pg_catalog.pg_class c \
+    JOIN pg_catalog.pg_namespace s ON s.oid = c.relnamespace WHERE s.nspname = $1::text AND c.relkind = 'r') AS ours \
+    ORDER BY n, name";
+
+/// How triggers of these names stand.
+const STAND: &str = "SELECT t.tgname::text, t.tgenabled::text, pg_catalog.obj_description(t.oid, 'pg_trigger') \
+    FROM pg_catalog.pg_trigger t WHERE NOT t.tgisinternal AND t.tgparentid = 0 AND t.tgname = ANY ($1::text[])";
+
+/// Who has a lock on these tables that keeps writers out, or is a writer.
+const BLOCKERS: &str = "SELECT DISTINCT pg_catalog.format('process %s (%s, %s, in its transaction for %s s)', a.pid, \
+    coalesce(nullif(a.application_name, ''), 'unnamed'), a.usename, \
+    round(extract(epoch FROM clock_timestamp() - a.xact_start))) FROM pg_catalog.pg_locks l \
+    JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid JOIN unnest($1::text[]) AS t(name) \
+    ON l.relation = pg_catalog.to_regclass(t.name) \
+    WHERE l.granted AND l.pid <> pg_backend_pid() AND l.mode NOT IN ('AccessShareLock', 'RowShareLock') LIMIT 5";
+
+fn ids(log: &LogTable) -> String {
+    Postgres.own(&log.name.replacen("changeover_log_", "changeover_ids_", 1))
+}
+
+fn texts<'t>(texts: impl IntoIterator<Item = &'t str>) -> Value {
+    Value::Array(Box::new(Array::of(texts.into_iter().map(Value::from).collect())))
+}
+
+#[async_trait]
+impl Installs for Postgres {
+    fn log_type(&self, column: Option<&ColumnInfo>) -> String {
+        match column {
+            Some(column) if !column.as_text => unbounded(&column.declared),
+            _ => "text".to_owned(),
+        }
+    }
+
+    fn make_log(&self, log: &LogTable) -> Vec<String> {
+        let (table, ids) = (self.own(&log.name), ids(log));
+        let mut make = vec![
+            format!("CREATE SEQUENCE IF NOT EXISTS {ids}"),
+            format!(
+                "CREATE TABLE IF NOT EXISTS {table} (id bigint PRIMARY KEY DEFAULT nextval({}), mapping bigint, \
+                 at timestamptz NOT NULL DEFAULT clock_timestamp()) \
+                 WITH (autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 5000)",
+                text(&ids)
+            ),
+            format!("ALTER SEQUENCE {ids} OWNED BY {table}.id"),
+        ];
+        let column = |(name, ty): &(String, String)| {
+            format!("ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {} {ty}", self.name(name))
+        };
+        make.extend(log.columns.iter().map(column));
+        make
+    }
+
+    fn drop_log(&self, log: &LogTable) -> Vec<String> {
+        vec![format!("DROP TABLE IF EXISTS {}", self.own(&log.name))]
+    }
+
+    fn newest(&self, log: &LogTable) -> Statement {
+        Statement::new(
+            format!("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM {}", ids(log)),
+            Vec::new(),
+        )
+    }
+
+    fn capture(&self, inner: &Inner, log: &LogTable, options: CaptureOptions) -> Vec<Thing> {
+        triggers::capture(inner, log, options)
+    }
+
+    fn fence(&self, inner: &Inner) -> Vec<Thing> {
+        triggers::fence(inner)
+    }
+
+    async fn put_all(&self, session: &mut dyn Session, things: &[Thing], on: bool) -> Result<(), DbError> {
+        let there = stand(session, things).await?;
+        let (wanted, switch) = if on { ("A", "ENABLE ALWAYS") } else { ("D", "DISABLE") };
+        let mut switches: Vec<(&str, Vec<String>)> = Vec::new();
+        for thing in things {
+            let known = there.get(thing.name.as_str());
+            let is_right = known.is_some_and(|(_, digest)| *digest == thing.digest());
+            // What is to be off needn't be there.
+            if known.is_none() && !on {
+                continue;
+            }
+            let name = self.name(&thing.name);
+            if !is_right {
+                for statement in &thing.make {
+                    session.batch(statement).await?;
+                }
+                let digest = text(&thing.digest());
+                session.batch(&format!("COMMENT ON TRIGGER {name} ON {} IS {digest}", thing.on)).await?;
+            }
+            if !is_right || known.is_some_and(|(enabled, _)| enabled != wanted) {
+                let action = format!("{switch} TRIGGER {name}");
+                match switches.iter_mut().find(|(table, _)| *table == thing.on) {
+                    Some((_, actions)) => actions.push(action),
+                    None => switches.push((&thing.on, vec![action])),
+                }
+            }
+        }
+        for (table, actions) in switches {
+            session.batch(&format!("ALTER TABLE {table} {}", actions.join(", "))).await?;
+        }
+        Ok(())
+    }
+
+    async fn are_whole(&self, session: &mut dyn Session, things: &[Thing]) -> Result<bool, DbError> {
+        let there = stand(session, things).await?;
+        let whole = |thing: &Thing| {
+            there.get(thing.name.as_str()).is_some_and(|(on, digest)| on == "A" && *digest == thing.digest())
+        };
+        Ok(things.iter().all(whole))
+    }
+
+    async fn list(&self, session: &mut dyn Session) -> Result<Vec<Installed>, DbError> {
+        let rows = session.query(LIST, &[SCHEMA.into()]).await?;
+        let thing = |row: &Vec<Value>| {
+            Ok(Installed { kind: text_at(row, 0)?, name: text_at(row, 1)?, on: text_at(row, 2)? })
+        };
+        rows.iter().map(thing).collect()
+    }
+
+    fn removal(&self, thing: &Installed) -> Vec<String> {
+        let name = self.name(&thing.name);
+        vec![match thing.kind.as_str() {
+            "trigger" => format!("DROP TRIGGER IF EXISTS {name} ON {}", thing.on),
+            "function" => format!("DROP FUNCTION IF EXISTS {SCHEMA}.{name}()"),
+            _ => format!("DROP TABLE IF EXISTS {SCHEMA}.{name}"),
+        }]
+    }
+
+    fn begin_change(&self, lock_wait: Duration) -> String {
+        format!(
+            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = {}",
+            lock_wait.as_millis().max(1)
+        )
+    }
+
+    fn lock_tables(&self, tables: &[&str], wait: Duration, stall: Duration) -> String {
+        format!(
+            "{}; SET LOCAL idle_in_transaction_session_timeout = {}; LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE",
+            self.begin_change(wait),
+            stall.as_millis().max(1),
+            tables.join(", ")
+        )
+    }
+
+    fn lock_guards(&self, guarded: &str) -> Statement {
+        fence_lock(guarded)
+    }
+
+    fn blockers(&self, tables: &[&str]) -> Statement {
+        Statement::new(BLOCKERS, vec![texts(tables.iter().copied())])
+    }
+
+    async fn next_of_counter(
+        &self,
+        session: &mut dyn Session,
+        table: &SideTable,
+        column: &str,
+    ) -> Result<Option<i64>, DbError> {
+        let Some(sequence) = sequence(session, table, column).await? else { return Ok(None) };
+        let steps =
+            "SELECT seqincrement, seqcache FROM pg_catalog.pg_sequence WHERE seqrelid = $1::text::regclass";
+        let steps = session.query(steps, &[sequence.as_str().into()]).await?;
+        let steps = steps.first().map(Vec::as_slice).unwrap_or_default();
+        // What sessions have taken and not used yet lies below the last value; one more lot is left, for a session that
+        // takes it in this moment.
+        let ahead = number(steps, 0)?.max(1).saturating_mul(number(steps, 1)?.max(1));
+        let rows = session.query(&format!("SELECT last_value, is_called FROM {sequence}"), &[]).await?;
+        match rows.first().map(Vec::as_slice) {
+            Some([Value::Int(last), Value::Bool(called)]) => {
+                Ok(Some(if *called { last.saturating_add(ahead) } else { *last }))
+            }
+            _ => Err(DbError::ours(Trouble::Other, format!("the sequence {sequence} has no last value"))),
+        }
+    }
+
+    async fn set_counter(
+        &self,
+        session: &mut dyn Session,
+        table: &SideTable,
+        column: &str,
+        next: i64,
+    ) -> Result<(), DbError> {
+        let Some(sequence) = sequence(session, table, column).await? else { return Ok(()) };
+        let sql = "SELECT setval($1::text::regclass, $2, false)";
+        session.query(sql, &[sequence.into(), Value::Int(next)]).await.map(drop)
+    }
+
+    fn is_there(&self, table: &TableInfo) -> Statement {
+        let sql = "SELECT 1 WHERE pg_catalog.to_regclass($1::text) IS NOT NULL";
+        Statement::new(sql, vec![self.table(table).into()])
+    }
+
+    fn rename(&self, table: &TableInfo, name: &str) -> String {
+        format!("ALTER TABLE {} RENAME TO {}", self.table(table), self.name(name))
+    }
+
+    fn remove_last(&self) -> Vec<String> {
+        vec![format!("DROP SCHEMA IF EXISTS {SCHEMA}")]
+    }
+
+    fn now(&self) -> &'static str {
+        "clock_timestamp()"
+    }
+
+    fn delete_entries(&self, log: &str, ids: &[i64]) -> Statement {
+        let ids = ids.iter().map(|id| Value::Int(*id)).collect();
+        let all = Value::Array(Box::new(Array::of(ids)));
+        Statement::new(format!("DELETE FROM {log} WHERE id = ANY ($1::int8[])"), vec![all])
+    }
+}
+
+/// How those of the triggers that are there stand: switched on or off, and the number that they were made with.
+async fn stand(
+    session: &mut dyn Session,
+    things: &[Thing],
+) -> Result<HashMap<String, (String, String)>, DbError> {
+    let names = texts(things.iter().map(|thing| thing.name.as_str()));
+    let mut there = HashMap::new();
+    for row in session.query(STAND, &[names]).await? {
+        let digest = row.get(2).and_then(|digest| digest.plain().map(std::borrow::Cow::into_owned));
+        there.insert(text_at(&row, 0)?, (text_at(&row, 1)?, digest.unwrap_or_default()));
+    }
+    Ok(there)
+}
+
+/// The sequence that gives a column its values, as its name stands in SQL.
+async fn sequence(
+    session: &mut dyn Session,
+    table: &SideTable,
+    column: &str,
+) -> Result<Option<String>, DbError> {
+    let sql = "SELECT pg_catalog.pg_get_serial_sequence($1::text, $2::text)";
+    let rows = session.query(sql, &[table.table.as_str().into(), column.into()]).await?;
+    Ok(match rows.into_iter().next().and_then(|row| row.into_iter().next()) {
+        Some(Value::Text(sequence)) => Some(sequence),
+        _ => None,
+    })
+}

@@ -1,0 +1,101 @@
+//! Who works on a table: locks that a session of its own holds for as long as the run lasts. The server gives them up when the
+//! session is gone.
+//!
+//! There is one for the migration, and one for each table and scope. A scope is the whole table, or some of its rows: two
+//! migrations may share a table as long as their scopes differ, and neither is the whole.
+
+use changeover::{StoreError, Value};
+
+use super::session::PgSession;
+use super::syntax::{class, text};
+use crate::database::{Owned, Scope};
+use crate::server::session::{DbError, Place, Session};
+use crate::shape::tag;
+
+/// The longest name that a session can have.
+const NAME_MAX: usize = 63;
+
+/// Who holds a lock of two numbers.
+const HOLDER: &str = "SELECT coalesce(nullif(a.application_name, ''), 'process ' || a.pid) FROM pg_catalog.pg_locks l \
+    JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 \
+    AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()) \
+    AND l.classid::int8 = ($1::int8 & 4294967295) AND l.objid::int8 = ($2::int8 & 4294967295) AND l.pid <> pg_backend_pid()";
+
+/// A session that holds the locks.
+pub(super) struct Ownership {
+    _session: PgSession,
+}
+
+impl std::fmt::Debug for Ownership {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ownership")
+    }
+}
+
+impl Owned for Ownership {}
+
+/// One lock: for what it is, for people, and whether others may share it.
+struct Lock {
+    what: String,
+    number: i64,
+    shared: bool,
+}
+
+impl Ownership {
+    pub(super) async fn take(
+        mut session: PgSession,
+        place: &Place,
+        migration: &str,
+        tables: &[(String, Scope)],
+        holder: &str,
+    ) -> Result<Self, StoreError> {
+        let told = |error: DbError| place.error("locking the migration", &error);
+        let name: String = holder.chars().filter(char::is_ascii).take(NAME_MAX).collect();
+        let set = format!("SET application_name = {}; SET idle_session_timeout = 0", text(&name));
+        session.batch(&set).await.map_err(told)?;
+        for lock in locks(migration, tables) {
+            if let Some(holder) = lock.take(&mut session).await.map_err(told)? {
+                return Err(StoreError::Busy {
+                    store: place.store.clone(),
+                    what: lock.what,
+                    holder: Some(holder),
+                });
+            }
+        }
+        Ok(Self { _session: session })
+    }
+}
+
+fn locks(migration: &str, tables: &[(String, Scope)]) -> Vec<Lock> {
+    let lock = |what: String, thing: &str, shared: bool| Lock { what, number: tag(thing), shared };
+    let mut all = vec![lock(format!("the migration {migration}"), &format!("run\0{migration}"), false)];
+    for (table, scope) in tables {
+        let what = format!("the table {table}");
+        let whole = format!("table\0{table}");
+        match scope {
+            Scope::Whole => all.push(lock(what, &whole, false)),
+            Scope::Some(rows) => {
+                all.push(lock(what.clone(), &whole, true));
+                all.push(lock(format!("{what} where {rows}"), &format!("rows\0{table}\0{rows}"), false));
+            }
+        }
+    }
+    all
+}
+
+impl Lock {
+    /// Takes it; whoever has it, if it isn't to be had.
+    async fn take(&self, session: &mut PgSession) -> Result<Option<String>, DbError> {
+        let function = if self.shared { "pg_try_advisory_lock_shared" } else { "pg_try_advisory_lock" };
+        // The number of a thing has 32 bits, which a lock takes with a sign.
+        let number = i32::from_ne_bytes(u32::try_from(self.number).unwrap_or_default().to_ne_bytes());
+        let params = [Value::Int(class("changeover").into()), Value::Int(number.into())];
+        let taken = session.query(&format!("SELECT {function}($1, $2)"), &params).await?;
+        if taken.first().and_then(|row| row.first()) == Some(&Value::Bool(true)) {
+            return Ok(None);
+        }
+        let rows = session.query(HOLDER, &params).await?;
+        let holder = rows.first().and_then(|row| row.first()).and_then(Value::plain);
+        Ok(Some(holder.map_or_else(|| "another run".to_owned(), std::borrow::Cow::into_owned)))
+    }
+}

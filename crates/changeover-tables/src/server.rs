@@ -1,0 +1,25 @@
+//! Databases behind a server: what PostgreSQL, MariaDB and MySQL have in common as the sides of a migration.
+//!
+//! A dialect gives sessions ([`session`]), says how it writes SQL ([`dialect`]), and tells what its tables are; everything that
+//! is done with them is written once, here.
+
+mod capture;
+mod chunks;
+mod claims;
+pub(crate) mod dialect;
+mod fence;
+mod guard;
+pub(crate) mod install;
+mod locate;
+mod lock;
+mod point;
+mod questions;
+mod read;
+pub(crate) mod remove;
+mod scan;
+pub(crate) mod session;
+mod side;
+pub(crate) mod store;
+mod write;
+
+pub(crate) use self::store::ServerStore;

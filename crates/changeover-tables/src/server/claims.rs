@@ -1,0 +1,291 @@
+//! The log's entries: read, counted and deleted. The entry -1 is the mark that the log overflowed.
+
+use std::collections::HashSet;
+
+use changeover::store::LogMark;
+use changeover::store::capture::{CaptureOptions, Claim, Depth, KeyClaims};
+use changeover::value::Instant;
+use changeover::{Key, Slot, SlotRange, Value};
+
+use super::dialect::Dialect;
+use super::install::{self, LogTable};
+use super::read::logged_key;
+use super::session::{DbError, Session, Trouble};
+use super::store::Inner;
+use crate::shape::SideTable;
+
+/// How many of the newest entries are looked through for given keys.
+const LOOKED_THROUGH: usize = 4_096;
+
+/// How many entries are read at once where all have to be.
+const AT_ONCE: usize = 10_000;
+
+/// A side's log, in a session.
+pub(super) struct Log<'l> {
+    inner: &'l Inner,
+    session: &'l mut dyn Session,
+    table: LogTable,
+}
+
+impl<'l> Log<'l> {
+    pub(super) fn new(inner: &'l Inner, session: &'l mut dyn Session) -> Self {
+        let table = LogTable::new(inner.dialect, &inner.migration, inner.info.side, &inner.tables);
+        Self { inner, session, table }
+    }
+
+    const fn dialect(&self) -> &'static dyn Dialect {
+        self.inner.dialect
+    }
+
+    /// The table, as it stands in SQL.
+    fn name(&self) -> String {
+        self.dialect().own(&self.table.name)
+    }
+
+    async fn exists(&mut self) -> Result<bool, DbError> {
+        install::exists(self.session, self.inner.dialect, &self.table.name).await
+    }
+
+    /// Installs the log and the triggers, or brings what is there to these options, within the transaction that is open.
+    pub(super) async fn install(&mut self, options: CaptureOptions) -> Result<(), DbError> {
+        let (dialect, migration) = (self.dialect(), self.inner.migration.as_str());
+        let (note_key, log_key) = (self.note_key(), self.log_key());
+        let is_new = !self.exists().await?;
+        for statement in dialect.make_log(&self.table) {
+            self.session.batch(&statement).await?;
+        }
+        if is_new {
+            let log = new_name()?;
+            install::put_note(self.session, dialect, migration, &log_key, &log).await?;
+        }
+        let noted = format!("{} {}", options.bound, options.overflow);
+        install::put_note(self.session, dialect, migration, &note_key, &noted).await?;
+        dialect.put_all(self.session, &dialect.capture(self.inner, &self.table, options), true).await
+    }
+
+    pub(super) async fn remove(&mut self) -> Result<(), DbError> {
+        let (dialect, migration) = (self.dialect(), self.inner.migration.as_str());
+        let options = CaptureOptions { bound: 1, overflow: true };
+        let names: Vec<String> =
+            dialect.capture(self.inner, &self.table, options).into_iter().map(|thing| thing.name).collect();
+        for thing in dialect.list(self.session).await?.iter().filter(|thing| names.contains(&thing.name)) {
+            for statement in dialect.removal(thing) {
+                self.session.batch(&statement).await?;
+            }
+        }
+        for statement in dialect.drop_log(&self.table) {
+            self.session.batch(&statement).await?;
+        }
+        if install::exists(self.session, dialect, install::META).await? {
+            for key in [self.note_key(), self.log_key()] {
+                install::drop_note(self.session, dialect, migration, &key).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The options that it was installed with; `None` if it isn't.
+    async fn options(&mut self) -> Result<Option<CaptureOptions>, DbError> {
+        let key = self.note_key();
+        let noted = install::note(self.session, self.inner.dialect, &self.inner.migration, &key).await?;
+        Ok(noted.and_then(|noted| {
+            let (bound, overflow) = noted.split_once(' ')?;
+            Some(CaptureOptions { bound: bound.parse().ok()?, overflow: overflow.parse().ok()? })
+        }))
+    }
+
+    fn note_key(&self) -> String {
+        format!("capture_{}", self.inner.info.side.name())
+    }
+
+    fn log_key(&self) -> String {
+        format!("log_{}", self.inner.info.side.name())
+    }
+
+    /// Which log it is, and how far it has come; `None` without one.
+    pub(super) async fn mark(&mut self) -> Result<Option<LogMark>, DbError> {
+        if !self.exists().await? {
+            return Ok(None);
+        }
+        let key = self.log_key();
+        let log = install::note(self.session, self.inner.dialect, &self.inner.migration, &key).await?;
+        let newest = self.dialect().newest(&self.table);
+        let newest = one_number(self.session.query(&newest.sql, &newest.params).await?);
+        Ok(log.map(|log| LogMark { log, newest }))
+    }
+
+    /// Whether the log and every trigger are there, just as they were made.
+    pub(super) async fn is_whole(&mut self) -> Result<bool, DbError> {
+        let Some(options) = self.options().await? else { return Ok(false) };
+        if !self.exists().await? {
+            return Ok(false);
+        }
+        let things = self.dialect().capture(self.inner, &self.table, options);
+        self.dialect().are_whole(self.session, &things).await
+    }
+
+    fn select(&self) -> String {
+        let columns: String =
+            self.table.columns.iter().map(|(name, _)| format!(", {}", self.dialect().name(name))).collect();
+        format!("SELECT id, mapping, at{columns} FROM {}", self.name())
+    }
+
+    pub(super) async fn claim(&mut self, after: i64, limit: usize) -> Result<Vec<Claim>, DbError> {
+        if !self.exists().await? {
+            return Ok(Vec::new());
+        }
+        let first = self.dialect().placeholder(1);
+        let sql = format!("{} WHERE id > {first} ORDER BY id LIMIT {}", self.select(), limit.min(AT_ONCE));
+        let rows = self.session.query(&sql, &[Value::Int(after.max(0))]).await?;
+        let entries = rows.iter().map(|row| self.entry(row)).collect::<Result<Vec<_>, _>>()?;
+        Ok(entries.into_iter().flatten().collect())
+    }
+
+    /// The entries of these keys among the newest ones: whoever asks has just written them. Older ones stay for the worker;
+    /// that there may be some is said.
+    pub(super) async fn claim_keys(&mut self, keys: &[Key]) -> Result<KeyClaims, DbError> {
+        if keys.is_empty() || !self.exists().await? {
+            return Ok(KeyClaims { claims: Vec::new(), all: true });
+        }
+        let wanted: HashSet<&Key> = keys.iter().collect();
+        let sql = format!("{} WHERE id > 0 ORDER BY id DESC LIMIT {LOOKED_THROUGH}", self.select());
+        let rows = self.session.query(&sql, &[]).await?;
+        let mut found = KeyClaims { claims: Vec::new(), all: rows.len() < LOOKED_THROUGH };
+        for row in rows.iter().rev() {
+            found.claims.extend(self.entry(row)?.filter(|claim| wanted.contains(&claim.key)));
+        }
+        Ok(found)
+    }
+
+    /// An entry as a claim; `None` for a mapping that the migration no longer has.
+    fn entry(&self, row: &[Value]) -> Result<Option<Claim>, DbError> {
+        let bad = || DbError::ours(Trouble::Other, "the log has an entry that isn't understood");
+        let [Value::Int(id), Value::Int(tag), at, columns @ ..] = row else { return Err(bad()) };
+        let Some(place) = self.inner.tables.iter().position(|table| table.tag == *tag) else {
+            tracing::warn!(id, "the log has an entry of a mapping that isn't in the spec");
+            return Ok(None);
+        };
+        let (table, (key, slot)) = (&self.inner.tables[place], &self.table.places[place]);
+        let raw: Vec<Value> = key.iter().map(|&at| columns[at].clone()).collect();
+        let key = logged_key(table, &raw);
+        let slot = self.slot(table, &key, slot.map(|at| columns[at].clone()));
+        let at_ms = if let Value::Instant(Instant(micros)) = at { micros / 1_000 } else { 0 };
+        Ok(Some(Claim { id: *id, key, slot, at_ms }))
+    }
+
+    fn slot(&self, table: &SideTable, key: &Key, routed: Option<Value>) -> Slot {
+        match (&table.route, routed) {
+            (Some((_, target)), Some(value)) => {
+                // What doesn't fit the new side's column lies in the slot of what it is here: its row is refused anyway.
+                let value = target.fit(value).unwrap_or_else(|(value, _)| value);
+                self.inner.slot_of(std::slice::from_ref(&value))
+            }
+            _ => self.inner.slot_of(key.values()),
+        }
+    }
+
+    /// Deletes exactly these entries.
+    pub(super) async fn discard(&mut self, ids: &[i64]) -> Result<(), DbError> {
+        if ids.is_empty() || !self.exists().await? {
+            return Ok(());
+        }
+        for some in ids.chunks(self.dialect().keys_at_once()) {
+            let some: Vec<i64> = some.iter().copied().filter(|id| *id > 0).collect();
+            let statement = self.dialect().delete_entries(&self.name(), &some);
+            self.session.execute(&statement.sql, &statement.params).await?;
+        }
+        Ok(())
+    }
+
+    /// Empties the log and takes the mark back.
+    pub(super) async fn reset(&mut self) -> Result<(), DbError> {
+        if !self.exists().await? {
+            return Ok(());
+        }
+        self.session.execute(&format!("DELETE FROM {}", self.name()), &[]).await.map(drop)
+    }
+
+    pub(super) async fn depth(&mut self) -> Result<Depth, DbError> {
+        let Some(options) = self.options().await? else { return Ok(Depth::default()) };
+        if !self.exists().await? {
+            return Ok(Depth::default());
+        }
+        let (log, now) = (self.name(), self.dialect().now());
+        let sql = format!(
+            "SELECT (SELECT count(*) FROM {log} WHERE id > 0), (SELECT min(id) FROM {log} WHERE id > 0), \
+             (SELECT max(id) FROM {log}), (SELECT at FROM {log} WHERE id > 0 ORDER BY id LIMIT 1), {now}, \
+             (SELECT count(*) FROM {log} WHERE id = -1)"
+        );
+        let rows = self.session.query(&sql, &[]).await?;
+        let row = rows.first().map(Vec::as_slice).unwrap_or_default();
+        let number = |at: usize| if let Some(Value::Int(n)) = row.get(at) { Some(*n) } else { None };
+        let moment = |at: usize| if let Some(Value::Instant(at)) = row.get(at) { Some(at.0) } else { None };
+        let unsigned = |n: i64| u64::try_from(n).unwrap_or_default();
+        let age = moment(3).zip(moment(4)).map(|(oldest, now)| (now - oldest) / 1_000);
+        Ok(Depth {
+            entries: unsigned(number(0).unwrap_or_default()),
+            oldest_ms: unsigned(age.unwrap_or_default()),
+            span: number(1).zip(number(2)).map_or(0, |(oldest, newest)| unsigned(newest - oldest)),
+            bound: options.bound,
+            overflowed: number(5).unwrap_or_default() > 0,
+        })
+    }
+
+    /// How many keys of these slots are in the log.
+    pub(super) async fn dirty_in(&mut self, slots: SlotRange) -> Result<u64, DbError> {
+        if !self.exists().await? {
+            return Ok(0);
+        }
+        let names: Vec<String> =
+            self.table.columns.iter().map(|(name, _)| self.dialect().name(name)).collect();
+        let (names, log) = (names.join(", "), self.name());
+        if slots == SlotRange::ALL {
+            let keys = format!("SELECT DISTINCT mapping, {names} FROM {log} WHERE id > 0");
+            let counted = format!("SELECT count(*) FROM ({keys}) AS dirty");
+            let dirty = one_number(self.session.query(&counted, &[]).await?);
+            return Ok(u64::try_from(dirty).unwrap_or_default());
+        }
+        // In the shape of an entry, but each key once.
+        let sql = format!(
+            "SELECT min(id), mapping, NULL, {names} FROM {log} WHERE id > 0 GROUP BY mapping, {names}"
+        );
+        let mut dirty = 0;
+        let mut row = Vec::new();
+        let mut answer = self.session.stream(&sql, &[]).await?;
+        while answer.next(&mut row).await? {
+            dirty += u64::from(self.entry(&row)?.is_some_and(|claim| slots.contains(claim.slot)));
+        }
+        Ok(dirty)
+    }
+
+    /// What changes when something becomes visible in the log: the newest entry, and how many there are, up to a bound.
+    pub(super) async fn version(&mut self) -> Result<(i64, i64), DbError> {
+        if !self.exists().await? {
+            return Ok((0, 0));
+        }
+        let log = self.name();
+        let sql = format!(
+            "SELECT (SELECT max(id) FROM {log}), (SELECT count(*) FROM (SELECT 1 FROM {log} WHERE id > 0 LIMIT 1000) AS few)"
+        );
+        let rows = self.session.query(&sql, &[]).await?;
+        let number = |at: usize| match rows.first().and_then(|row| row.get(at)) {
+            Some(Value::Int(n)) => *n,
+            _ => 0,
+        };
+        Ok((number(0), number(1)))
+    }
+}
+
+fn one_number(rows: Vec<Vec<Value>>) -> i64 {
+    match rows.first().and_then(|row| row.first()) {
+        Some(Value::Int(n)) => *n,
+        _ => 0,
+    }
+}
+
+/// A name that no log has had before.
+fn new_name() -> Result<String, DbError> {
+    let mut bytes = [0_u8; 8];
+    getrandom::fill(&mut bytes).map_err(|error| DbError::ours(Trouble::Other, error.to_string()))?;
+    Ok(format!("{:016x}", u64::from_be_bytes(bytes)))
+}

@@ -1,0 +1,79 @@
+//! What a kind of server has to say for itself, beyond how it writes the small pieces of SQL.
+
+use std::time::Duration;
+
+use changeover::Value;
+use changeover::store::guard::Scope;
+
+use super::install::Installs;
+use crate::catalog::ColumnInfo;
+use crate::shape::SideTable;
+use crate::syntax::Syntax;
+
+/// A statement with its parameters.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Statement {
+    pub(crate) sql: String,
+    pub(crate) params: Vec<Value>,
+}
+
+impl Statement {
+    pub(crate) fn new(sql: impl Into<String>, params: Vec<Value>) -> Self {
+        Self { sql: sql.into(), params }
+    }
+}
+
+/// A kind of server.
+pub(crate) trait Dialect: Syntax + Installs {
+    /// As in [`StoreInfo::kind`](changeover::store::StoreInfo::kind).
+    fn kind(&self) -> &'static str;
+
+    /// For people.
+    fn server(&self) -> &'static str;
+
+    /// Itself, as what the SQL of a side is made with.
+    fn syntax(&self) -> &'static dyn Syntax;
+
+    /// Begins a transaction that only reads, and sees one state in all its statements.
+    fn begin_snapshot(&self) -> &'static str;
+
+    /// Begins a transaction that writes as the mirror does: each statement sees what is committed, the mark is set for it alone,
+    /// and other triggers and foreign keys are silent where that is allowed.
+    fn begin_mirror(&self, migration: &str, lock_wait: Duration, silent: bool) -> String;
+
+    /// Takes the guard, in an order that all keep to; `guarded` names the side of the migration.
+    fn guard(&self, guarded: &str, scope: Scope<'_>, stripes: &[i64]) -> Vec<Statement>;
+
+    /// The condition that a row has one of these keys (each in the spec's order, as this side stores it), its parameters
+    /// numbered from 1.
+    fn has_one_of(&self, table: &SideTable, keys: &[Vec<Value>]) -> Statement;
+
+    /// A parameter with the type of a column.
+    fn typed(&self, column: &ColumnInfo, placeholder: &str) -> String;
+
+    /// How many keys may be asked for by one statement.
+    fn keys_at_once(&self) -> usize;
+
+    /// For each of two lists of keys (each in the order of this side's index) whether the one of the first is less than the one
+    /// of the second: a statement that answers rows of one boolean or integer each, in order.
+    fn less(&self, table: &SideTable, left: &[Vec<Value>], right: &[Vec<Value>]) -> Statement;
+
+    /// One of our own tables, in quotes, with its schema where it has one.
+    fn own(&self, table: &str) -> String;
+
+    /// The statements that make our own tables; may be repeated.
+    fn create_own(&self) -> String;
+
+    /// Whether one of our own tables is there: a statement that answers a row if it is.
+    fn own_exists(&self, table: &str) -> Statement;
+
+    /// Puts a row into one of our own tables, or in the place of the one with the same first columns, of which there are so
+    /// many.
+    fn put(&self, table: &str, columns: &[&str], keys: usize) -> String;
+
+    /// A condition over NULLs too.
+    fn is_same(&self, left: &str, right: &str) -> String;
+
+    /// About how many rows a table has: a statement that answers one number, or NULL where the server doesn't know.
+    fn estimate(&self, table: &SideTable) -> Statement;
+}

@@ -1,0 +1,231 @@
+//! The fence: a row that says how it stands, and, unless it is open, triggers that refuse the application.
+//!
+//! The triggers are made once and switched on and off by the definition of their tables, never by a row that they read: a
+//! transaction whose snapshot is older than the move would not see the row, and its write would be taken and lost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use changeover::store::fence::{Fence, FenceAt, FenceLock, FenceState};
+use changeover::{StoreError, Value};
+
+use super::install;
+use super::lock::ServerLock;
+use super::session::{DbError, Session, Trouble};
+use super::store::{Inner, ServerStore};
+
+/// The table of the fences.
+pub(crate) const TABLE: &str = "changeover_fence";
+
+#[async_trait]
+impl Fence for ServerStore {
+    async fn look(&self) -> Result<FenceAt, StoreError> {
+        let doing = "looking at the fence";
+        let mut session = self.inner.session(doing).await?;
+        let at = look(session.as_mut(), &self.inner).await;
+        self.inner.given_back(doing, session, at)
+    }
+
+    async fn is_whole(&self) -> Result<bool, StoreError> {
+        let doing = "looking at the fence";
+        let mut session = self.inner.session(doing).await?;
+        let whole = async {
+            let at = look(session.as_mut(), &self.inner).await?;
+            if at.state == FenceState::Open {
+                return Ok(true);
+            }
+            let dialect = self.inner.dialect;
+            dialect.are_whole(session.as_mut(), &dialect.fence(&self.inner)).await
+        };
+        let whole = whole.await;
+        self.inner.given_back(doing, session, whole)
+    }
+
+    async fn set(&self, state: FenceState, epoch: u64) -> Result<(), StoreError> {
+        let doing = "setting the fence";
+        let mut session = self.begin_change(doing).await?;
+        let done = set(session.as_mut(), &self.inner, state, epoch).await;
+        match done {
+            Ok(None) => self.end_change(doing, session, Ok(())).await,
+            Ok(Some(conflict)) => Err(conflict),
+            Err(error) => self.end_change(doing, session, Err(error)).await,
+        }
+    }
+
+    async fn remove(&self) -> Result<(), StoreError> {
+        let doing = "removing the fence";
+        let mut session = self.begin_change(doing).await?;
+        let removed = remove(session.as_mut(), &self.inner).await;
+        self.end_change(doing, session, removed).await
+    }
+
+    async fn lock(&self, wait: Duration, stall: Duration) -> Result<Box<dyn FenceLock>, StoreError> {
+        let doing = "locking the tables";
+        let inner = &self.inner;
+        let mut session = inner.session(doing).await?;
+        let made = inner.make_own_tables(session.as_mut()).await;
+        made.map_err(|error| inner.place.error(doing, &error))?;
+        match session.batch(&inner.dialect.lock_tables(&tables(inner), wait, stall)).await {
+            Ok(()) => Ok(Box::new(ServerLock { inner: Arc::clone(inner), session: Some(session) })),
+            Err(error) => {
+                drop(session);
+                Err(self.locked_out(doing, &error).await)
+            }
+        }
+    }
+}
+
+/// This side's tables as they stand in SQL, each once.
+pub(super) fn tables(inner: &Inner) -> Vec<&str> {
+    let mut tables: Vec<&str> = inner.tables.iter().map(|table| table.table.as_str()).collect();
+    tables.sort_unstable();
+    tables.dedup();
+    tables
+}
+
+impl ServerStore {
+    /// Begins a transaction that installs or removes, with our own tables there.
+    pub(super) async fn begin_change(&self, doing: &str) -> Result<Box<dyn Session>, StoreError> {
+        let inner = &self.inner;
+        let mut session = inner.session(doing).await?;
+        let begun = async {
+            inner.make_own_tables(session.as_mut()).await?;
+            session.batch(&inner.dialect.begin_change(inner.manners.lock_wait)).await
+        };
+        begun.await.map_err(|error| inner.place.error(doing, &error))?;
+        Ok(session)
+    }
+
+    /// Ends it: what was done is there, or nothing is.
+    pub(super) async fn end_change(
+        &self,
+        doing: &str,
+        mut session: Box<dyn Session>,
+        done: Result<(), DbError>,
+    ) -> Result<(), StoreError> {
+        let ended = match done {
+            Ok(()) => session.commit().await,
+            Err(error) => Err(error),
+        };
+        match ended {
+            Ok(()) => {
+                session.release();
+                Ok(())
+            }
+            Err(error) => {
+                drop(session);
+                Err(self.locked_out(doing, &error).await)
+            }
+        }
+    }
+
+    /// An error; where a lock wasn't got, with who has it.
+    async fn locked_out(&self, doing: &str, error: &DbError) -> StoreError {
+        let inner = &self.inner;
+        if error.trouble != Trouble::Locked {
+            return inner.place.error(doing, error);
+        }
+        let tables = tables(inner);
+        let holder = async {
+            let mut session = inner.sessions.take().await.ok()?;
+            let statement = inner.dialect.blockers(&tables);
+            let rows = session.query(&statement.sql, &statement.params).await.ok()?;
+            session.release();
+            let named: Vec<String> = rows
+                .into_iter()
+                .filter_map(|row| row.into_iter().next())
+                .filter_map(|who| who.plain().map(std::borrow::Cow::into_owned))
+                .collect();
+            (!named.is_empty()).then(|| named.join("; "))
+        };
+        let what = tables.join(", ").replace(['"', '`'], "");
+        StoreError::Busy { store: inner.info.name.clone(), what, holder: holder.await }
+    }
+}
+
+pub(super) async fn look(session: &mut dyn Session, inner: &Inner) -> Result<FenceAt, DbError> {
+    let open = FenceAt { state: FenceState::Open, epoch: 0 };
+    let dialect = inner.dialect;
+    if !install::exists(session, dialect, TABLE).await? {
+        return Ok(open);
+    }
+    let (first, second) = (dialect.placeholder(1), dialect.placeholder(2));
+    let sql = format!(
+        "SELECT state, epoch FROM {} WHERE migration = {first} AND side = {second}",
+        dialect.own(TABLE)
+    );
+    let rows = session.query(&sql, &[inner.migration.as_str().into(), inner.info.side.name().into()]).await?;
+    Ok(match rows.first().map(Vec::as_slice) {
+        Some([Value::Text(state), Value::Int(epoch)]) => {
+            let state = match state.as_str() {
+                "open" => FenceState::Open,
+                "shut" => FenceState::Shut,
+                _ => FenceState::Moved,
+            };
+            FenceAt { state, epoch: u64::try_from(*epoch).unwrap_or_default() }
+        }
+        _ => open,
+    })
+}
+
+/// Why the mirror may not write here: the fence has been opened, and what it is about to put there was claimed before the move.
+pub(super) fn authority(inner: &Inner, at: FenceAt) -> Option<StoreError> {
+    (at.state == FenceState::Open && at.epoch > 0).then(|| StoreError::Conflict {
+        store: inner.info.name.clone(),
+        what: format!("the fence of {} ({})", inner.migration, inner.info.side.name()),
+        expected: "a follower, which only the mirror writes".to_owned(),
+        found: format!("the authority, opened by the move of epoch {}", at.epoch),
+    })
+}
+
+/// Sets the fence within the transaction that is open, if its epoch is at most this one; else the conflict.
+pub(super) async fn set(
+    session: &mut dyn Session,
+    inner: &Inner,
+    state: FenceState,
+    epoch: u64,
+) -> Result<Option<StoreError>, DbError> {
+    let dialect = inner.dialect;
+    if state == FenceState::Open {
+        // Whoever has a guard is let finish: what it writes was claimed before.
+        let guards = dialect.lock_guards(&inner.guarded());
+        session.query(&guards.sql, &guards.params).await?;
+    }
+    let at = look(session, inner).await?;
+    if at.epoch > epoch {
+        return Ok(Some(StoreError::Conflict {
+            store: inner.info.name.clone(),
+            what: format!("the fence of {} ({})", inner.migration, inner.info.side.name()),
+            expected: format!("an epoch of at most {epoch}"),
+            found: format!("epoch {}", at.epoch),
+        }));
+    }
+    let word = match state {
+        FenceState::Open => "open",
+        FenceState::Shut => "shut",
+        FenceState::Moved => "moved",
+    };
+    let params = [
+        inner.migration.as_str().into(),
+        inner.info.side.name().into(),
+        word.into(),
+        Value::Int(i64::try_from(epoch).unwrap_or(i64::MAX)),
+    ];
+    session.execute(&dialect.put(TABLE, &["migration", "side", "state", "epoch"], 2), &params).await?;
+    dialect.put_all(session, &dialect.fence(inner), state != FenceState::Open).await?;
+    Ok(None)
+}
+
+async fn remove(session: &mut dyn Session, inner: &Inner) -> Result<(), DbError> {
+    let dialect = inner.dialect;
+    let names: Vec<String> = dialect.fence(inner).into_iter().map(|thing| thing.name).collect();
+    for thing in dialect.list(session).await?.iter().filter(|thing| names.contains(&thing.name)) {
+        for statement in dialect.removal(thing) {
+            session.batch(&statement).await?;
+        }
+    }
+    let (first, second) = (dialect.placeholder(1), dialect.placeholder(2));
+    let sql = format!("DELETE FROM {} WHERE migration = {first} AND side = {second}", dialect.own(TABLE));
+    session.execute(&sql, &[inner.migration.as_str().into(), inner.info.side.name().into()]).await.map(drop)
+}

@@ -1,0 +1,162 @@
+//! A connection to a database server, as what is common to all of them needs it: statements with values of the middle form,
+//! and errors told apart by what they mean.
+//!
+//! A session that is dropped is closed, and the server rolls back what was open; one that is to be used again is given back by
+//! [`Session::release`].
+
+use async_trait::async_trait;
+use changeover::{Row, StoreError, Value};
+
+use crate::catalog::ColumnInfo;
+
+/// One connection, for one user at a time.
+#[async_trait]
+pub(crate) trait Session: Send {
+    /// The rows of an answer, all of them.
+    async fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>, DbError>;
+
+    /// How many rows a statement has changed.
+    async fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64, DbError>;
+
+    /// One statement for each set of parameters, in order; how many rows each has changed. Ends at the first that fails.
+    async fn execute_many(&mut self, sql: &str, params: &[Vec<Value>]) -> Result<Vec<u64>, DbError>;
+
+    /// Statements without parameters, one after the other.
+    async fn batch(&mut self, sql: &str) -> Result<(), DbError>;
+
+    /// Commits; an error where nothing was committed, also where the transaction had failed before.
+    async fn commit(&mut self) -> Result<(), DbError>;
+
+    /// The rows of an answer as they come, none of them kept.
+    async fn stream(&mut self, sql: &str, params: &[Value]) -> Result<Box<dyn Answer>, DbError>;
+
+    /// Puts rows into a table by the fastest road that the server has, all or none: so many values for each row, in the order of
+    /// these columns.
+    async fn load(&mut self, table: &str, columns: &[&ColumnInfo], rows: &[Row]) -> Result<u64, DbError>;
+
+    /// Gives the session back, with no transaction open.
+    fn release(self: Box<Self>);
+}
+
+/// The rows of an answer, one after the other.
+#[async_trait]
+pub(crate) trait Answer: Send {
+    /// The next row, into values whose memory may be used; `false` at the end.
+    async fn next(&mut self, into: &mut Vec<Value>) -> Result<bool, DbError>;
+}
+
+/// Where sessions come from.
+#[async_trait]
+pub(crate) trait Sessions: Send + Sync + std::fmt::Debug {
+    /// A session with nothing open. Waits for one within a bound.
+    async fn take(&self) -> Result<Box<dyn Session>, DbError>;
+}
+
+/// What an error means for whoever asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// A unique value is taken by another row.
+    Taken,
+    /// The row can't be there, or can't be computed: a constraint, a type, an expression that fails over its values.
+    Row,
+    /// A lock wasn't got in time.
+    Locked,
+    /// The transaction has lost against another, and may be tried again.
+    Again,
+    /// The connection is gone, or the server is going down or coming up.
+    Gone,
+    /// There is no right to do this.
+    Rights,
+    /// A table, a column or another thing isn't there, or isn't what it was.
+    Schema,
+    /// Nothing of these.
+    Other,
+}
+
+/// What a server said.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.cause())]
+pub(crate) struct DbError {
+    pub(crate) trouble: Trouble,
+    /// The server's code; empty where the driver speaks.
+    pub(crate) code: String,
+    /// Its words.
+    pub(crate) message: String,
+    /// The column that it names.
+    pub(crate) column: Option<String>,
+}
+
+impl DbError {
+    /// An error that isn't the server's.
+    pub(crate) fn ours(trouble: Trouble, message: impl Into<String>) -> Self {
+        Self { trouble, code: String::new(), message: message.into(), column: None }
+    }
+
+    /// Its words with its code.
+    pub(crate) fn cause(&self) -> String {
+        if self.code.is_empty() { self.message.clone() } else { format!("{} ({})", self.message, self.code) }
+    }
+
+    /// Whether a row was refused, and the rest may go on.
+    pub(crate) const fn is_of_row(&self) -> bool {
+        matches!(self.trouble, Trouble::Taken | Trouble::Row)
+    }
+}
+
+/// Where an error happened: for its message.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    /// The store's name in the spec.
+    pub(crate) store: String,
+    /// What the server is called: `PostgreSQL`.
+    pub(crate) server: &'static str,
+    /// Where it is, without any password.
+    pub(crate) at: String,
+}
+
+impl Place {
+    /// What the server said, while something was being done.
+    pub(crate) fn error(&self, doing: &str, error: &DbError) -> StoreError {
+        let (store, doing) = (self.store.clone(), doing.to_owned());
+        match error.trouble {
+            Trouble::Gone => {
+                StoreError::Unreachable { store, doing, cause: format!("{} ({} at {})", error.cause(), self.server, self.at) }
+            }
+            Trouble::Locked | Trouble::Again => StoreError::Busy {
+                store,
+                what: format!("what it needs while {doing} ({})", error.message),
+                holder: None,
+            },
+            trouble => {
+                StoreError::Refused { store, doing, cause: error.cause(), remedy: self.remedy(trouble) }
+            }
+        }
+    }
+
+    fn remedy(&self, trouble: Trouble) -> String {
+        match trouble {
+            Trouble::Rights => {
+                format!("Run `changeover check`: it prints the rights that are missing on {}", self.at)
+            }
+            Trouble::Schema => {
+                "The schema isn't what the plan was made for: run `changeover check` again".to_owned()
+            }
+            _ => "See the cause; `changeover check` tells what the migration needs".to_owned(),
+        }
+    }
+
+    /// An error that isn't the server's own.
+    pub(crate) fn refused(
+        &self,
+        doing: &str,
+        cause: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> StoreError {
+        StoreError::Refused {
+            store: self.store.clone(),
+            doing: doing.to_owned(),
+            cause: cause.into(),
+            remedy: remedy.into(),
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What the control plane asks of a side beyond the engine's contract: what it carries of ours, and the end of it.
+
+use async_trait::async_trait;
+use changeover::{Side, StoreError, TableName};
+
+use super::install::{LogTable, Thing, thing_name};
+use super::remove::remove_of;
+use super::session::{DbError, Session};
+use super::store::{Inner, ServerStore};
+use crate::database::SideStore;
+use crate::installed::Installed;
+use crate::plan::{Finding, TablePlan};
+use crate::shape::SideTable;
+use changeover::store::capture::CaptureOptions;
+
+#[async_trait]
+impl SideStore for ServerStore {
+    async fn counters(&self) -> Result<Vec<(TableName, i64)>, StoreError> {
+        self.counters().await
+    }
+
+    async fn remove_installed(&self, fenced: Option<Side>) -> Result<(), StoreError> {
+        let doing = "removing what was installed";
+        let mut session = self.begin_change(doing).await?;
+        let removed = remove_of(session.as_mut(), self.inner.dialect, &self.inner.migration, fenced).await;
+        let ended = self.end_change(doing, session, removed).await;
+        self.inner.own_tables_removed().await;
+        ended
+    }
+
+    async fn try_retiring(&self) -> Result<(), StoreError> {
+        let doing = "trying to retire the tables";
+        let mut session = self.begin_change(doing).await?;
+        let tried = retire(session.as_mut(), &self.inner).await;
+        let rolled_back = session.batch("ROLLBACK").await;
+        self.inner.own_tables_removed().await;
+        self.inner.given_back(doing, session, tried.and(rolled_back))
+    }
+
+    async fn retire(&self) -> Result<Vec<(String, Option<String>)>, StoreError> {
+        let doing = "retiring the tables";
+        let mut session = self.begin_change(doing).await?;
+        let (renamed, done) = match retire(session.as_mut(), &self.inner).await {
+            Ok(renamed) => (renamed, Ok(())),
+            Err(error) => (Vec::new(), Err(error)),
+        };
+        let ended = self.end_change(doing, session, done).await;
+        self.inner.own_tables_removed().await;
+        ended.map(|()| renamed)
+    }
+
+    async fn check_expressions(&self, tables: &[TablePlan]) -> Result<Vec<Finding>, StoreError> {
+        self.bad_expressions(tables).await
+    }
+
+    async fn check_way_back(&self, _tables: &[TablePlan]) -> Result<Vec<Finding>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn may_install(&self) -> Vec<Installed> {
+        let inner = &self.inner;
+        let log = LogTable::new(inner.dialect, &inner.migration, inner.info.side, &inner.tables);
+        let options = CaptureOptions { bound: 1, overflow: true };
+        let mut things = Vec::new();
+        let all = inner.dialect.capture(inner, &log, options).into_iter().chain(inner.dialect.fence(inner));
+        for Thing { name, on, .. } in all {
+            // The log's own goes with it.
+            if on != inner.dialect.own(&log.name) {
+                things.push(Installed { kind: "trigger".to_owned(), name: name.clone(), on: on.clone() });
+            }
+            things.push(Installed { kind: "function".to_owned(), name, on });
+        }
+        let name = thing_name("log", &inner.migration, inner.info.side, None);
+        things.push(Installed { kind: "table".to_owned(), on: inner.dialect.own(&name), name });
+        things
+    }
+}
+
+async fn retire(session: &mut dyn Session, inner: &Inner) -> Result<Vec<(String, Option<String>)>, DbError> {
+    remove_of(session, inner.dialect, &inner.migration, None).await?;
+    let mut renamed: Vec<(String, Option<String>)> = Vec::new();
+    for table in &inner.tables {
+        let is_there = inner.dialect.is_there(&table.info);
+        let there = !session.query(&is_there.sql, &is_there.params).await?.is_empty();
+        if !there || renamed.iter().any(|(old, _)| *old == table.info.name) {
+            continue;
+        }
+        let retired = if has_others(session, inner, table).await? {
+            None
+        } else {
+            let retired = format!("{}_retired", table.info.name);
+            session.batch(&inner.dialect.rename(&table.info, &retired)).await?;
+            Some(retired)
+        };
+        renamed.push((table.info.name.clone(), retired));
+    }
+    Ok(renamed)
+}
+
+/// Whether a table has rows that no mapping of the migration covers.
+async fn has_others(session: &mut dyn Session, inner: &Inner, table: &SideTable) -> Result<bool, DbError> {
+    let mut covered = Vec::new();
+    for mapping in inner.tables.iter().filter(|mapping| mapping.table == table.table) {
+        match &mapping.scope {
+            None => return Ok(false),
+            Some(scope) => covered.push(format!("({scope}) IS TRUE")),
+        }
+    }
+    let sql = format!("SELECT 1 FROM {} WHERE NOT ({}) LIMIT 1", table.table, covered.join(" OR "));
+    Ok(!session.query(&sql, &[]).await?.is_empty())
+}
