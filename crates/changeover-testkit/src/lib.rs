@@ -14,8 +14,10 @@
 pub mod conformance;
 pub mod memory;
 pub mod random;
+pub mod relay;
 pub mod servers;
 pub mod simulation;
 
 pub use memory::{Collation, Mapping, MemoryStore, MemoryTable};
 pub use random::Random;
+pub use relay::Relay;

@@ -59,8 +59,8 @@ fn postgres_asks_a_role_for_its_password() {
     let password = "it's 100 % @ß:/";
     let role = server.create_role("somebody", password);
     let sql = "SELECT current_user";
-    assert_eq!(server.try_psql_as(&role, password, &database, sql), Ok(role.clone()));
-    let error = server.try_psql_as(&role, "another", &database, sql).unwrap_err();
+    assert_eq!(server.psql_at(&server.url_as(&role, password, &database), sql), Ok(role.clone()));
+    let error = server.psql_at(&server.url_as(&role, "another", &database), sql).unwrap_err();
     assert!(error.contains("password authentication failed"), "{error}");
     let kept =
         server.psql("postgres", &format!("SELECT rolpassword FROM pg_authid WHERE rolname = '{role}'"));

@@ -1,14 +1,23 @@
 //! MariaDB servers for tests.
 
 use std::ops::Deref;
-use std::path::Path;
-use std::process::Command;
 use std::sync::OnceLock;
 
-use super::find::{self, Binaries};
-use super::mysql_family::{Kind, MySqlFamily, REDO_LOG, base};
+use super::find;
+use super::mysql_family::{Kind, MySqlFamily, REDO_LOG};
 
-const KIND: Kind = Kind { name: "mariadb", setup };
+const KIND: Kind = Kind {
+    name: "mariadb",
+    setup: &[
+        // root by a password that is empty, and neither the database `test` nor the user without a name that goes with it.
+        "--auth-root-authentication-method=normal",
+        "--skip-test-db",
+        "--skip-name-resolve",
+        REDO_LOG,
+        "--innodb-flush-method=nosync",
+        "--debug-no-sync",
+    ],
+};
 
 /// A running MariaDB server; what it can do is in [`MySqlFamily`].
 #[derive(Debug)]
@@ -41,12 +50,4 @@ impl Deref for MariaDb {
     fn deref(&self) -> &MySqlFamily {
         &self.0
     }
-}
-
-fn setup(binaries: &Binaries, command: &mut Command, data: &Path) {
-    command.args(["--no-defaults", &format!("--basedir={}", base(binaries))]);
-    command.arg(format!("--datadir={}", data.display()));
-    // root by a password that is empty, and neither the database `test` nor the user without a name that goes with it.
-    command.args(["--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"]);
-    command.args([REDO_LOG, "--innodb-flush-method=nosync", "--debug-no-sync"]);
 }

@@ -10,7 +10,7 @@ mod instance;
 pub mod mariadb;
 pub mod mysql;
 pub mod mysql_family;
-mod port;
+pub(crate) mod port;
 pub mod postgres;
 mod supervisor;
 mod template;

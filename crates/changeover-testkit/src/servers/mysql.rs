@@ -3,14 +3,13 @@
 //! Name the folder of its binaries in `CHANGEOVER_MYSQL` if it isn't in `PATH`.
 
 use std::ops::Deref;
-use std::path::Path;
-use std::process::Command;
 use std::sync::OnceLock;
 
-use super::find::{self, Binaries};
-use super::mysql_family::{Kind, MySqlFamily, REDO_LOG, base};
+use super::find;
+use super::mysql_family::{Kind, MySqlFamily, REDO_LOG};
 
-const KIND: Kind = Kind { name: "mysql", setup };
+const KIND: Kind =
+    Kind { name: "mysql", setup: &["--initialize-insecure", REDO_LOG, "--innodb-flush-method=nosync"] };
 
 /// A running MySQL server; what it can do is in [`MySqlFamily`].
 #[derive(Debug)]
@@ -40,10 +39,4 @@ impl Deref for MySql {
     fn deref(&self) -> &MySqlFamily {
         &self.0
     }
-}
-
-fn setup(binaries: &Binaries, command: &mut Command, data: &Path) {
-    command.args(["--no-defaults", "--initialize-insecure", &format!("--basedir={}", base(binaries))]);
-    command.arg(format!("--datadir={}", data.display()));
-    command.args([REDO_LOG, "--innodb-flush-method=nosync"]);
 }

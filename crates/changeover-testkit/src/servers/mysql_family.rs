@@ -35,8 +35,6 @@ pub(super) const REDO_LOG: &str = "--innodb-log-file-size=16M";
 
 /// Sessions are ended, all is written: what an administrator's restart does.
 const TERMINATE: &str = "TERM";
-/// For the end, when nothing is needed any more.
-const KILL: &str = "KILL";
 
 /// A running MariaDB or MySQL server, whichever it is.
 #[derive(Debug)]
@@ -49,8 +47,8 @@ pub struct MySqlFamily {
 pub(super) struct Kind {
     /// What its templates are called.
     pub(super) name: &'static str,
-    /// What its data directory is set up by.
-    pub(super) setup: fn(&Binaries, &mut Command, data: &Path),
+    /// What its setup is told, beside where.
+    pub(super) setup: &'static [&'static str],
 }
 
 impl MySqlFamily {
@@ -63,18 +61,17 @@ impl MySqlFamily {
         let [data, temporary, options] =
             ["data", "tmp", "my.cnf"].map(|name| folder.path().join(name).display().to_string());
         let command = [binaries.server.display().to_string(), format!("--defaults-file={options}")];
-        let supervisor = Supervisor::new(account, folder.path(), KILL, &command);
+        let mut supervisor = Supervisor::new(account, folder.path(), &command);
         fs::create_dir(&temporary).expect("a folder for temporary tables");
         account.own(Path::new(&temporary));
 
         let name = template::name(kind.name, &binaries.version, account.uid(), LAYOUT);
-        template::data_directory(&name, Path::new(&data), |data| {
-            let mut command = account.command(&binaries.setup);
-            command.current_dir(folder.path()).env("HOME", folder.path());
-            (kind.setup)(&binaries, &mut command, data);
-            let said = command.output().unwrap_or_else(|e| panic!("{}: {e}", binaries.setup.display()));
-            let text = [&*said.stdout, &*said.stderr].map(String::from_utf8_lossy).concat();
-            assert!(said.status.success(), "{}: {text}", binaries.setup.display());
+        template::data_directory(account, &name, Path::new(&data), |data| {
+            let mut command = vec![binaries.setup.display().to_string(), "--no-defaults".to_owned()];
+            command.push(format!("--basedir={}", base(&binaries)));
+            command.push(format!("--datadir={}", data.display()));
+            command.extend(kind.setup.iter().copied().map(str::to_owned));
+            supervisor.run(&command);
         });
         let mut instance = Instance::new(folder, account, supervisor);
         instance.start_on_free_port(
@@ -174,7 +171,7 @@ impl MySqlFamily {
 
     /// As a power cut does, but for the kernel: the server is killed, and started again.
     pub fn kill_and_restart(&self) {
-        self.instance.restart(KILL, |i| answers(i, &self.binaries));
+        self.instance.restart("KILL", |i| answers(i, &self.binaries));
     }
 
     /// Ends it as an administrator does; [`restart`](Self::restart) starts it again, on the same port.
@@ -184,7 +181,7 @@ impl MySqlFamily {
 
     /// Kills it; [`restart`](Self::restart) starts it again, on the same port.
     pub fn kill(&self) {
-        self.instance.stop(KILL);
+        self.instance.stop("KILL");
     }
 
     /// Whether its process runs.
@@ -201,7 +198,7 @@ impl MySqlFamily {
 }
 
 /// Where it is installed, which its setup and its messages are found by.
-pub(super) fn base(binaries: &Binaries) -> String {
+fn base(binaries: &Binaries) -> String {
     let base = binaries.server.parent().and_then(Path::parent).unwrap_or(Path::new("/usr"));
     base.display().to_string()
 }

@@ -24,6 +24,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("max_connections", "200"),
     ("fsync", "off"),
     ("max_wal_size", "2GB"),
+    // In its folder, so that it goes with that even if the server is killed.
+    ("dynamic_shared_memory_type", "mmap"),
 ];
 
 const HBA: &str = "\
@@ -35,8 +37,6 @@ host  all,replication all      127.0.0.1/32 scram-sha-256
 
 /// Sessions are ended, all is written: what an administrator's restart does.
 const FAST: &str = "INT";
-/// Sessions are cut off, the next start recovers: for the end, when nothing is needed any more.
-const IMMEDIATE: &str = "QUIT";
 
 /// A running PostgreSQL server.
 #[derive(Debug)]
@@ -73,10 +73,10 @@ impl Postgres {
         let folder = instance::folder(account);
         let data = folder.path().join("data");
         let command = [binaries.server.display().to_string(), "-D".to_owned(), data.display().to_string()];
-        let supervisor = Supervisor::new(account, folder.path(), IMMEDIATE, &command);
+        let mut supervisor = Supervisor::new(account, folder.path(), &command);
 
         let name = template::name("postgres", &binaries.version, account.uid(), LAYOUT);
-        template::data_directory(&name, &data, |data| initdb(&binaries, account, data));
+        template::data_directory(account, &name, &data, |data| supervisor.run(&initdb(&binaries, data)));
         instance::write(account, &data.join("pg_hba.conf"), HBA);
         let mut instance = Instance::new(folder, account, supervisor);
         instance.start_on_free_port(|instance| configure(instance, settings), |i| answers(i, &binaries));
@@ -142,21 +142,15 @@ impl Postgres {
     /// # Errors
     /// If the server can't be reached, or a statement fails; those before it are done.
     pub fn try_psql(&self, database: &str, sql: &str) -> Result<String, String> {
-        run_psql(&self.binaries, &self.url(database), sql)
+        self.psql_at(&self.url(database), sql)
     }
 
-    /// The same, as a role with a password.
+    /// The same, by another URL: another role's, or by way of a relay.
     ///
     /// # Errors
     /// If the server can't be reached, or a statement fails; those before it are done.
-    pub fn try_psql_as(
-        &self,
-        role: &str,
-        password: &str,
-        database: &str,
-        sql: &str,
-    ) -> Result<String, String> {
-        run_psql(&self.binaries, &self.url_as(role, password, database), sql)
+    pub fn psql_at(&self, url: &str, sql: &str) -> Result<String, String> {
+        run_psql(&self.binaries, url, sql)
     }
 
     /// As an administrator restarts it: sessions are ended, the rest is written. Starts it if it is stopped.
@@ -192,15 +186,12 @@ impl Postgres {
     }
 }
 
-fn initdb(binaries: &Binaries, account: Account, data: &Path) {
-    let mut command = account.command(&binaries.setup);
-    command.arg("-D").arg(data).args(["--username", Postgres::SUPERUSER, "--auth", "trust", "--no-sync"]);
-    command.args(["--encoding", "UTF8", "--locale", "C.UTF-8", "--no-instructions"]);
-    // Somebody else's current folder can't be entered.
-    command.current_dir(data.parent().expect("a folder"));
-    if let Err(said) = instance::run_client(command, "") {
-        panic!("initdb: {said}");
-    }
+fn initdb(binaries: &Binaries, data: &Path) -> Vec<String> {
+    let setup =
+        [&binaries.setup.display().to_string(), "--pgdata", &data.display().to_string()].map(str::to_owned);
+    let options = ["--username", Postgres::SUPERUSER, "--auth", "trust", "--no-sync", "--no-instructions"];
+    let encoding = ["--encoding", "UTF8", "--locale", "C.UTF-8"];
+    setup.into_iter().chain(options.into_iter().chain(encoding).map(str::to_owned)).collect()
 }
 
 /// The settings are in a file and not on the command line, so that ALTER SYSTEM may change them.

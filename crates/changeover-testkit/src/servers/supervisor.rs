@@ -7,7 +7,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
 use super::account::Account;
@@ -19,19 +19,20 @@ pub(super) struct Supervisor {
     /// `None` once it is told to end.
     orders: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
+    log: PathBuf,
     /// The running server's process.
     server: Option<u32>,
 }
 
 impl Supervisor {
     /// One for the server of this command, which isn't started yet. From here on the folder goes with the test process.
-    pub(super) fn new(account: Account, folder: &Path, last_signal: &str, server: &[String]) -> Self {
+    pub(super) fn new(account: Account, folder: &Path, server: &[String]) -> Self {
         let log = folder.join("log");
         File::create(&log).unwrap_or_else(|e| panic!("{}: {e}", log.display()));
         account.own(&log);
         let mut shell = account.command(Path::new("/bin/sh"));
         shell.args(["-c", include_str!("supervisor.sh"), "changeover-test-server"]);
-        shell.arg(folder).arg(last_signal).args(server);
+        shell.arg(folder).args(server);
         shell.current_dir(folder).env("HOME", folder);
         // What an interrupt from the terminal ends is the test process: the rest follows by the pipe.
         shell.process_group(0);
@@ -39,7 +40,21 @@ impl Supervisor {
         let mut shell = shell.spawn().expect("/bin/sh, to run a database server under");
         let orders = shell.stdin.take();
         let answers = BufReader::new(shell.stdout.take().expect("it is piped"));
-        Self { shell, orders, answers, server: None }
+        Self { shell, orders, answers, log, server: None }
+    }
+
+    /// Runs a command before the server is started, in the folder and by its account; what it says is in the log.
+    ///
+    /// # Panics
+    /// If it fails.
+    pub(super) fn run(&mut self, command: &[String]) {
+        let quoted: Vec<String> =
+            command.iter().map(|word| format!("'{}'", word.replace('\'', r"'\''"))).collect();
+        let status = self.order(&format!("run {}", quoted.join(" ")));
+        if status != "0" {
+            let said = fs::read_to_string(&self.log).unwrap_or_default();
+            panic!("{} failed with {status}: {said}", command.join(" "));
+        }
     }
 
     /// Starts the server, and gives its process; whether it is ready is for the caller to ask it.

@@ -1,16 +1,18 @@
 # What every server runs under. The test process holds the other end of stdin: when it is gone, however it ended,
 # `read` fails, the server is ended and its folder removed.
 #
-# $1: the folder; $2: the signal that ends the server at the end; the others: the server's command.
+# $1: the folder; the others: the server's command.
 #
-# Orders, one a line: `start`, answered with the server's process id, and `end SIGNAL`, answered with its exit status
-# once it is gone. KILL is a machine's power cut: the server's children are killed with it, as none may live on.
+# Orders, one a line, each answered with a line. `run COMMAND` runs something else first, here so that nothing writes to the
+# folder after its end: its exit status. `start`: the server's process id. `end SIGNAL`: its exit status once it is gone. KILL is a machine's power cut: the server's children are killed with it, as none may live on. It is how
+# the end is made too: a server that has just begun may miss any other signal.
 
-folder=$1 last=$2
-shift 2
+folder=$1
+shift
 server=
-# Answers to a test process that is gone must not end this shell. A handler, for the server wouldn't lose an "ignore".
-trap : PIPE
+# An answer to a test process that is gone must not end this shell. Nor the kernel's SIGHUP: it sends one to a process group
+# that becomes an orphan while a member is stopped, and `end` stops the server.
+trap '' HUP PIPE
 
 end() {
     if [ "$1" = KILL ]; then
@@ -25,19 +27,25 @@ end() {
     server=
 }
 
-while read -r order signal; do
+while read -r order what; do
     case $order in
+    run)
+        eval "$what" </dev/null >>"$folder/log" 2>&1
+        echo "$?"
+        ;;
     start)
-        "$@" </dev/null >>"$folder/log" 2>&1 &
+        (trap - HUP PIPE && exec "$@") </dev/null >>"$folder/log" 2>&1 &
         server=$!
         echo "$server"
         ;;
     end)
-        end "$signal"
+        end "$what"
         echo "$status"
         ;;
     esac
 done 2>/dev/null
 
-[ -z "$server" ] || end "$last" 2>/dev/null
+[ -z "$server" ] || end KILL 2>/dev/null
+# What a PostgreSQL that was killed leaves outside of its folder: a small segment of shared memory, by its number.
+[ -f "$folder/data/postmaster.pid" ] && set -- $(sed -n 7p "$folder/data/postmaster.pid") && ipcrm -m "$2" 2>/dev/null
 cd / && rm -rf "$folder"

@@ -4,11 +4,17 @@
 //! owns them.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+
+use super::account::Account;
 
 /// Makes a data directory: by a copy of the template of this name, or by `make`, of which the template is then kept.
-pub(super) fn data_directory(name: &str, at: &Path, make: impl FnOnce(&Path)) {
+pub(super) fn data_directory(account: Account, name: &str, at: &Path, make: impl FnOnce(&Path)) {
+    let copied = |from: &Path, to: &Path| {
+        copy(account, from, to)
+            .unwrap_or_else(|e| panic!("copy {} to {}: {e}", from.display(), to.display()));
+    };
     let cache = cache();
     fs::create_dir_all(&cache).unwrap_or_else(|e| panic!("{}: {e}", cache.display()));
     let template = cache.join(name);
@@ -21,19 +27,31 @@ pub(super) fn data_directory(name: &str, at: &Path, make: impl FnOnce(&Path)) {
             make(at);
             let new = cache.join(format!("{name}.new"));
             let _ = fs::remove_dir_all(&new); // what somebody who was killed has left
-            copy(at, &new);
+            copied(at, &new);
             fs::rename(&new, &template).expect("the template's rename");
             return;
         }
     }
-    copy(&template, at);
+    copied(&template, at);
 }
 
-/// With owners and modes, and holes in files kept; where the file system can, without copying a byte.
-fn copy(from: &Path, to: &Path) {
-    let copied = Command::new("cp").arg("-Rp").arg(from).arg(to).output().expect("cp");
-    let said = String::from_utf8_lossy(&copied.stderr);
-    assert!(copied.status.success(), "cp -Rp {} {}: {said}", from.display(), to.display());
+/// Copies a folder, for this account. By this process and not by `cp`, which would live on and write when a test is killed;
+/// each folder is the account's before there is something in it, so that the supervisor can remove it at any time.
+fn copy(account: Account, from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir(to)?;
+    fs::set_permissions(to, fs::metadata(from)?.permissions())?;
+    account.own(to);
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(account, &entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), &target)?;
+            account.own(&target);
+        }
+    }
+    Ok(())
 }
 
 /// Cargo's target folder, by the tag that cargo puts there; or wherever the test's executable is.
