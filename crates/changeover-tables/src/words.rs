@@ -2,7 +2,7 @@
 
 mod takes;
 
-use self::takes::takes_all;
+pub(crate) use self::takes::takes_all;
 use crate::plan::{Finding, Severity, Source, TablePlan};
 
 /// What becomes of one column.
@@ -101,9 +101,9 @@ pub fn reversibility(table: &TablePlan) -> Vec<Finding> {
                 new,
                 format!(
                     "{new} holds {} on the new side, {} only {} on the old one: other values don't come back",
-                    from.domain.name(),
+                    held_by(&from.domain, &from.declared),
                     back.target.column,
-                    back.target.domain.name()
+                    held_by(&back.target.domain, &back.target.declared)
                 ),
                 "convert it by `back`, or keep such values out on the new side",
             );
@@ -144,6 +144,14 @@ pub fn reversibility(table: &TablePlan) -> Vec<Finding> {
         );
     }
     found
+}
+
+/// What a column holds: where its database insists on the type, that says it best.
+fn held_by(domain: &Domain, declared: &str) -> String {
+    match domain {
+        Domain::Exact(_) => format!("what fits {declared}"),
+        domain => domain.name().to_owned(),
+    }
 }
 
 /// The words of an expression, but for those in single quotes; `now` is found there too, where `datetime` looks for it.

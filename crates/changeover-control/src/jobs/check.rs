@@ -134,7 +134,11 @@ async fn check_in(connected: &Connected, spec: &Spec, data: bool) -> Result<Chec
     };
     let removal = removal(connected, &stores, &spec.name).await?;
     Ok(CheckReport {
-        locks: locks(spec.phases, tables.iter().map(|table| table.rows).sum()),
+        locks: locks(
+            spec.phases,
+            &connected.catalogs.iter().map(|catalog| catalog.kind).collect(),
+            tables.iter().map(|table| table.rows).sum(),
+        ),
         tables,
         findings,
         missing: missing(connected),

@@ -1,5 +1,7 @@
-//! Which locks are taken, and when. SQLite has one for the whole file, which readers don't notice; and where no phase mirrors,
-//! the move itself is one: it refuses writes for as long as a copy takes.
+//! Which locks are taken, and when. SQLite has one for the whole file, which readers don't notice; a server has one for each
+//! table; and where no phase mirrors, the move itself is one: it refuses writes for as long as a copy takes.
+
+use std::collections::BTreeSet;
 
 use changeover_protocol::{Phase, Phases};
 
@@ -12,14 +14,62 @@ pub struct LockWords {
     pub lock: String,
 }
 
-/// The locks of a migration with these phases, and about so many rows; the longest first.
-pub(super) fn locks(phases: Phases, rows: u64) -> Vec<LockWords> {
-    let lock = |when: String, lock: &str| LockWords { when, lock: lock.to_owned() };
+/// The locks of a migration with these phases, between databases of these kinds, and about so many rows; the longest first.
+pub(super) fn locks(phases: Phases, kinds: &BTreeSet<&str>, rows: u64) -> Vec<LockWords> {
     let mut locks = refusals(phases, rows);
+    for kind in kinds {
+        // Of two kinds, each is told which locks are its own.
+        let on = if kinds.len() > 1 { format!(" ({kind})") } else { String::new() };
+        let of_kind = if *kind == "sqlite" { of_files(phases) } else { of_servers(phases) };
+        locks
+            .extend(of_kind.into_iter().map(|lock| LockWords { when: format!("{}{on}", lock.when), ..lock }));
+    }
+    locks
+}
+
+/// Those of a server with a lock for each table.
+fn of_servers(phases: Phases) -> Vec<LockWords> {
+    let lock = |when: &str, lock: &str| LockWords { when: when.to_owned(), lock: lock.to_owned() };
+    let mut locks = vec![lock(
+        "while rows are copied or levelled",
+        "the rows that are written, as any writer locks them, and no table",
+    )];
+    if phases == Phases::SIMPLE {
+        return locks;
+    }
+    let first = phases.after(Phase::Old).unwrap_or(Phase::New);
     locks.push(lock(
+        &format!("into {first}"),
+        "each table against writers, readers free, once, while its triggers are made: milliseconds, and waited for no longer than the \
+         lock time-out (2 s) at a time, so that nobody queues behind us",
+    ));
+    locks.push(lock(
+        held(phases),
+        "all tables of the side that is left against writers, readers free, while the log is drained and the fence is set: within the \
+         hold budget, or it is given up",
+    ));
+    locks.push(lock(
+        "when it is retired or removed",
+        "each table against readers too, while triggers are dropped: milliseconds, and waited for no longer than the lock time-out",
+    ));
+    locks
+}
+
+const fn held(phases: Phases) -> &'static str {
+    match (phases.shadow, phases.reverse_shadow) {
+        (true, true) => "into reverse-shadow, and on a rollback",
+        (true, false) => "into new",
+        (false, _) => "on a rollback from reverse-shadow",
+    }
+}
+
+/// Those of a file, of which there is one for all tables.
+fn of_files(phases: Phases) -> Vec<LockWords> {
+    let lock = |when: String, lock: &str| LockWords { when, lock: lock.to_owned() };
+    let mut locks = vec![lock(
         "while rows are copied or levelled".to_owned(),
         "the follower's file against other writers, for each chunk or set of keys: milliseconds",
-    ));
+    )];
     if phases == Phases::SIMPLE {
         return locks;
     }
@@ -30,13 +80,8 @@ pub(super) fn locks(phases: Phases, rows: u64) -> Vec<LockWords> {
          whenever entries of the log are discarded: well below a millisecond; an application that sets no busy_timeout \
          is told SQLITE_BUSY then, and has to try again",
     ));
-    let held = match (phases.shadow, phases.reverse_shadow) {
-        (true, true) => "into reverse-shadow, and on a rollback",
-        (true, false) => "into new",
-        (false, _) => "on a rollback from reverse-shadow",
-    };
     locks.push(lock(
-        held.to_owned(),
+        held(phases).to_owned(),
         "both files against writers, while the log is drained and the fence is set: within the hold budget, or it is given up",
     ));
     locks.push(lock(
@@ -78,7 +123,7 @@ mod tests {
     #[test]
     fn a_move_that_copies_while_writes_are_refused_is_told_first() {
         let told = |shadow, reverse_shadow| {
-            let locks = locks(Phases { shadow, reverse_shadow }, 3);
+            let locks = locks(Phases { shadow, reverse_shadow }, &["sqlite"].into(), 3);
             locks.into_iter().take_while(|l| l.lock.contains("refused")).map(|l| l.when).collect::<Vec<_>>()
         };
         let back = "on a rollback from new";

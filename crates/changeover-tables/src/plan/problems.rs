@@ -4,7 +4,7 @@ use changeover::Side;
 
 use super::{Finding, Mirroring, Notes, Severity, Source, TablePlan};
 use crate::catalog::{Catalog, IndexPart, TableInfo, TableKind};
-use crate::words::{looks_elsewhere, words_of};
+use crate::words::{looks_elsewhere, takes_all, words_of};
 use changeover::mapping::{SetExpr, TableMapping};
 
 /// Looks at one mapping.
@@ -129,7 +129,8 @@ fn types(table: &TablePlan, notes: &mut Notes) {
     for column in &table.columns {
         let Source::Column(name) = &column.source else { continue };
         let Some(old) = table.old_info.column(name) else { continue };
-        if old.domain != column.target.domain {
+        // Where every value of the one fits the other, there is nothing to be said.
+        if old.domain != column.target.domain && !takes_all(&old.domain, &column.target.domain) {
             let declared = |text: &str| if text.is_empty() { "no type".to_owned() } else { text.to_owned() };
             notes.add(
                 Severity::Note,

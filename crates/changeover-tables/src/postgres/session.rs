@@ -226,7 +226,7 @@ impl Session for PgSession {
 
     async fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64, DbError> {
         let answer = self.rows(sql, params).await?;
-        answer.to_its_end().await
+        answer.ended().await
     }
 
     /// One after the other on the wire, without waiting for the answer in between.
@@ -239,7 +239,7 @@ impl Session for PgSession {
         for some in params.chunks(UNDER_WAY) {
             let each = some.iter().map(|params| async {
                 let rows = run(client, &prepared, params).await?;
-                PgAnswer { rows: Box::pin(rows), columns: Arc::clone(&prepared.columns) }.to_its_end().await
+                PgAnswer { rows: Box::pin(rows), columns: Arc::clone(&prepared.columns) }.ended().await
             });
             // All of them are heard: the first that failed is the cause, the others only say that there was one.
             for result in future::join_all(each).await {
@@ -297,7 +297,7 @@ struct PgAnswer {
 
 impl PgAnswer {
     /// How many rows the statement has changed, once it is over.
-    async fn to_its_end(mut self) -> Result<u64, DbError> {
+    async fn ended(mut self) -> Result<u64, DbError> {
         while self.rows.try_next().await.map_err(|error| meaning(&error))?.is_some() {}
         Ok(self.rows.rows_affected().unwrap_or_default())
     }

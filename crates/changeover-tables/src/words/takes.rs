@@ -6,7 +6,7 @@ use crate::types::{Charset, Exact, ExactType, JsonForm, Span, TextType};
 
 /// Whether every value that the one domain is meant to hold fits the other, and comes back from it; `false` where that isn't
 /// certain.
-pub(super) fn takes_all(from: &Domain, to: &Domain) -> bool {
+pub(crate) fn takes_all(from: &Domain, to: &Domain) -> bool {
     if from == to {
         return true;
     }
