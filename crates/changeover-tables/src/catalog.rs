@@ -154,6 +154,28 @@ pub struct TriggerInfo {
     pub sql: String,
 }
 
+/// For what a right is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// To read the table.
+    Read,
+    /// To write it, as the mirror does.
+    Write,
+    /// To capture and to fence it.
+    Capture,
+}
+
+/// A right that this role lacks on a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingRight {
+    /// For what it is needed.
+    pub need: Need,
+    /// Which it is, as a sentence without its full stop.
+    pub what: String,
+    /// The SQL that gives it.
+    pub grant: String,
+}
+
 /// What a table is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TableKind {
@@ -198,6 +220,8 @@ pub struct TableInfo {
     pub strict: bool,
     /// Its definition with that of its indexes, in a form that changes when they do.
     pub definition: String,
+    /// The rights that this role lacks on it, where the database has rights.
+    pub missing_rights: Vec<MissingRight>,
 }
 
 impl TableInfo {
@@ -221,6 +245,8 @@ pub struct Catalog {
     pub tables: Vec<TableInfo>,
     /// Whether changes can be captured in it as it stands; if not, why, and the SQL that changes it.
     pub capturable: Result<(), (String, String)>,
+    /// Whether the mirror can silence other triggers and foreign keys while it writes; if not, why, and what would let it.
+    pub silences: Result<(), (String, String)>,
     /// Whether texts are ordered by their UTF-8 bytes.
     pub utf8_order: bool,
     /// Its size in bytes.

@@ -254,6 +254,7 @@ mod tests {
             without_row_number: false,
             strict: false,
             definition: String::new(),
+            missing_rights: Vec::new(),
         }
     }
 

@@ -3,7 +3,7 @@
 use changeover::Side;
 
 use super::{Finding, Mirroring, Notes, Severity, Source, TablePlan};
-use crate::catalog::{Catalog, IndexPart, TableInfo, TableKind};
+use crate::catalog::{Catalog, IndexPart, Need, TableInfo, TableKind};
 use crate::words::{looks_elsewhere, takes_all, words_of};
 use changeover::mapping::{SetExpr, TableMapping};
 
@@ -19,6 +19,7 @@ pub(super) fn look(
         [(Side::Old, &table.old_info, catalogs.0), (Side::New, &table.new_info, catalogs.1)]
     {
         what_it_is(side, info, notes);
+        rights(side, info, mirroring, notes);
         if catalog.kind == "sqlite" {
             collations(side, info, notes);
         }
@@ -30,7 +31,7 @@ pub(super) fn look(
     types(table, notes);
     left_behind(table, mapping, notes);
     expressions(mapping, notes);
-    followers_rules(table, notes);
+    followers_rules(table, catalogs, notes);
     counters(table, notes);
 }
 
@@ -52,6 +53,18 @@ fn what_it_is(side: Side, info: &TableInfo, notes: &mut Notes) {
         format!("the {} side's {} is {what}", word(side), info.name),
         "name the table that holds the rows: only tables can be captured, fenced and written",
     );
+}
+
+/// The rights that are missing for what this migration does with the table, each with the SQL that gives it.
+fn rights(side: Side, info: &TableInfo, mirroring: Mirroring, notes: &mut Notes) {
+    let needed = |need: Need| match need {
+        Need::Read => true,
+        Need::Write => side == Side::New || mirroring == Mirroring::Capture,
+        Need::Capture => mirroring == Mirroring::Capture,
+    };
+    for right in info.missing_rights.iter().filter(|right| needed(right.need)) {
+        notes.error(None, right.what.clone(), format!("{};", right.grant));
+    }
 }
 
 fn collations(side: Side, info: &TableInfo, notes: &mut Notes) {
@@ -224,10 +237,26 @@ fn expressions(mapping: &TableMapping, notes: &mut Notes) {
 }
 
 /// The new table's own triggers and foreign keys.
-fn followers_rules(table: &TablePlan, notes: &mut Notes) {
-    for (side, info) in [(Side::New, &table.new_info), (Side::Old, &table.old_info)] {
+fn followers_rules(table: &TablePlan, catalogs: (&Catalog, &Catalog), notes: &mut Notes) {
+    for (side, info, catalog) in
+        [(Side::New, &table.new_info, catalogs.1), (Side::Old, &table.old_info, catalogs.0)]
+    {
         let when =
             if side == Side::New { "while old is the authority" } else { "while new is the authority" };
+        if let (Err((why, sql)), false) =
+            (&catalog.silences, info.triggers.is_empty() && info.foreign_keys.is_empty())
+        {
+            notes.error(
+                None,
+                format!(
+                    "the {} table {} has triggers or foreign keys of its own, which would act on what the mirror writes: {why}",
+                    word(side),
+                    info.name
+                ),
+                sql.clone(),
+            );
+            continue;
+        }
         for trigger in &info.triggers {
             notes.add(
                 Severity::Note,

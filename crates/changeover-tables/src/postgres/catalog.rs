@@ -10,8 +10,8 @@ use super::codec::{Codec, exact};
 use super::session::{PgSession, meaning};
 use super::syntax::{Postgres, SCHEMA};
 use crate::catalog::{
-    ColumnInfo, Domain, ForeignKey, Generated, IndexPart, Origin, TableInfo, TableKind, TriggerInfo,
-    UniqueIndex,
+    ColumnInfo, Domain, ForeignKey, Generated, IndexPart, MissingRight, Need, Origin, TableInfo, TableKind,
+    TriggerInfo, UniqueIndex,
 };
 use crate::server::session::{DbError, Session, Trouble};
 use crate::syntax::Syntax as _;
@@ -68,6 +68,15 @@ const CONSTRAINTS: &str = "SELECT k.conrelid::int8, k.contype::text, pg_catalog.
 const TRIGGERS: &str = "SELECT t.tgrelid::int8, t.tgname::text, pg_catalog.pg_get_triggerdef(t.oid, true) \
     FROM pg_catalog.pg_trigger t WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' \
     AND t.tgname NOT LIKE 'changeover\\_%' AND t.tgrelid = ANY ($1::oid[]) ORDER BY 1, 2";
+
+/// Rights on a table, on its schema, and on the schema that is ours: there it must be usable, or be made.
+const RIGHTS: &str = "SELECT c.oid::int8, pg_catalog.pg_get_userbyid(c.relowner)::text, current_user::text, \
+    current_database()::text, has_schema_privilege(c.relnamespace, 'USAGE'), has_table_privilege(c.oid, 'SELECT'), \
+    has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE'), \
+    pg_catalog.pg_has_role(c.relowner, 'USAGE'), coalesce((SELECT has_schema_privilege(n.oid, 'CREATE') AND \
+    has_schema_privilege(n.oid, 'USAGE') FROM pg_catalog.pg_namespace n WHERE n.nspname = 'changeover'), \
+    has_database_privilege(current_database(), 'CREATE')) \
+    FROM pg_catalog.pg_class c WHERE c.relkind IN ('r', 'p') AND c.oid = ANY ($1::oid[])";
 
 /// What a table is, in one line that changes when anything of it does: by its number too, so that one that was made again is
 /// another. The triggers that are ours aren't part of it.
@@ -126,6 +135,7 @@ pub(super) async fn tables(session: &mut PgSession) -> Result<Vec<TableInfo>, Db
         let trigger = TriggerInfo { name: text(&row, 1)?, sql: text(&row, 2)? };
         tables[at[&number(&row, 0)?]].triggers.push(trigger);
     }
+    rights(session, &all, &at, &mut tables).await?;
     let names: Vec<String> = tables.iter().map(|table| Postgres.table(table)).collect();
     let definitions: HashMap<String, String> = definitions(session, &names).await?.into_iter().collect();
     for (table, name) in tables.iter_mut().zip(&names) {
@@ -151,6 +161,7 @@ fn empty(schema: String, name: String, kind: TableKind) -> TableInfo {
         without_row_number: true,
         strict: true,
         definition: String::new(),
+        missing_rights: Vec::new(),
     }
 }
 
@@ -285,6 +296,54 @@ async fn constraints(
             parent_columns: list(&row, 5),
             on_delete: on_delete.to_owned(),
         });
+    }
+    Ok(())
+}
+
+/// What this role may not do with each table: read it, write it, own it, and make the schema of all that is ours.
+async fn rights(
+    session: &mut PgSession,
+    all: &[Value],
+    at: &HashMap<i64, usize>,
+    tables: &mut [TableInfo],
+) -> Result<(), DbError> {
+    for row in session.query(RIGHTS, all).await? {
+        let table = &mut tables[at[&number(&row, 0)?]];
+        let (owner, role, database) = (text(&row, 1)?, text(&row, 2)?, text(&row, 3)?);
+        let may = |at: usize| row.get(at) == Some(&Value::Bool(true));
+        let (name, to) = (Postgres.table(table), Postgres.name(&role));
+        let schema = Postgres.name(table.schema.as_deref().unwrap_or_default());
+        let mut lacks = |need: Need, what: String, grant: String| {
+            table.missing_rights.push(MissingRight { need, what, grant });
+        };
+        if !may(4) {
+            let what = format!("the role {role} may not use the schema of {name}");
+            lacks(Need::Read, what, format!("GRANT USAGE ON SCHEMA {schema} TO {to}"));
+        }
+        if !may(5) {
+            lacks(
+                Need::Read,
+                format!("the role {role} may not read {name}"),
+                format!("GRANT SELECT ON {name} TO {to}"),
+            );
+        }
+        if !may(6) {
+            let grant = format!("GRANT INSERT, UPDATE, DELETE ON {name} TO {to}");
+            lacks(Need::Write, format!("the role {role} may not write {name}"), grant);
+        }
+        if !may(7) {
+            let what = format!(
+                "{name} belongs to {owner}, and {role} isn't a member of it: only an owner may switch triggers on and off"
+            );
+            lacks(Need::Capture, what, format!("GRANT {} TO {to}", Postgres.name(&owner)));
+        }
+        if !may(8) {
+            let what = format!(
+                "the role {role} may not make the schema {SCHEMA} in {database}, where all that is ours has its place"
+            );
+            let grant = format!("GRANT CREATE ON DATABASE {} TO {to}", Postgres.name(&database));
+            lacks(Need::Write, what, grant);
+        }
     }
     Ok(())
 }

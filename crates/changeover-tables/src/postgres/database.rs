@@ -84,13 +84,13 @@ impl PostgresDatabase {
         let told = |error: DbError| self.place.error("reading the catalogue", &error);
         let mut session = self.sessions.connect().await.map_err(told)?;
         let tables = catalog::tables(&mut session).await.map_err(told)?;
-        let sql = "SELECT pg_encoding_to_char(encoding) = 'UTF8', pg_database_size(oid) \
+        let sql = "SELECT pg_encoding_to_char(encoding) = 'UTF8', pg_database_size(oid), current_user::text \
                    FROM pg_catalog.pg_database WHERE datname = current_database()";
         let rows = session.query(sql, &[]).await.map_err(told)?;
         Box::new(session).release();
-        let (utf8, bytes) = match rows.first().map(Vec::as_slice) {
-            Some([Value::Bool(utf8), Value::Int(bytes)]) => (*utf8, *bytes),
-            _ => (false, 0),
+        let (utf8, bytes, role) = match rows.first().map(Vec::as_slice) {
+            Some([Value::Bool(utf8), Value::Int(bytes), Value::Text(role)]) => (*utf8, *bytes, role.clone()),
+            _ => (false, 0, String::new()),
         };
         Ok(Catalog {
             store: self.place.store.clone(),
@@ -98,6 +98,7 @@ impl PostgresDatabase {
             place: self.place.at.clone(),
             tables,
             capturable: Ok(()),
+            silences: if self.manners.silent { Ok(()) } else { Err(may_not_silence(&role)) },
             utf8_order: utf8,
             bytes: u64::try_from(bytes).unwrap_or_default(),
         })
@@ -244,6 +245,17 @@ fn place_of(config: &Config) -> String {
     let port = config.get_ports().first().copied().unwrap_or(5432);
     let database = config.get_dbname().or_else(|| config.get_user()).unwrap_or("?");
     format!("{host}:{port}/{database}")
+}
+
+/// Why the mirror's writes set others' triggers off, and what mends that.
+fn may_not_silence(role: &str) -> (String, String) {
+    (
+        format!("the role {role} may not set session_replication_role"),
+        format!(
+            "as a superuser: GRANT SET ON PARAMETER session_replication_role TO {} (since PostgreSQL 15)",
+            Postgres.name(role)
+        ),
+    )
 }
 
 /// Whether this role may silence triggers and foreign keys for a transaction of its own.

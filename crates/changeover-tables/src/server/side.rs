@@ -64,10 +64,7 @@ impl SideStore for ServerStore {
         let mut things = Vec::new();
         let all = inner.dialect.capture(inner, &log, options).into_iter().chain(inner.dialect.fence(inner));
         for Thing { name, on, .. } in all {
-            // The log's own goes with it.
-            if on != inner.dialect.own(&log.name) {
-                things.push(Installed { kind: "trigger".to_owned(), name: name.clone(), on: on.clone() });
-            }
+            things.push(Installed { kind: "trigger".to_owned(), name: name.clone(), on: on.clone() });
             things.push(Installed { kind: "function".to_owned(), name, on });
         }
         let name = thing_name("log", &inner.migration, inner.info.side, None);

@@ -34,6 +34,7 @@ pub(super) fn read(connection: &Connection, store: &str, place: &str) -> rusqlit
         place: place.to_owned(),
         tables,
         capturable: capturable(&text("journal_mode")?),
+        silences: Ok(()),
         utf8_order: text("encoding")? == "UTF-8",
         bytes: u64::try_from(number("page_count")? * number("page_size")?).unwrap_or_default(),
     })
@@ -78,6 +79,7 @@ fn table(
         column.not_null |= row_number.as_deref() == Some(column.name.as_str());
     }
     Ok(TableInfo {
+        missing_rights: Vec::new(),
         schema: None,
         name: name.to_owned(),
         kind,
