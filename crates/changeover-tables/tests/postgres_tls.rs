@@ -96,7 +96,8 @@ async fn a_wrong_password_is_told_with_where_it_may_stand_and_never_shown() {
     let role = server.create_role("careful", "right-one");
     let url = |password: &str| server.url_as(&role, password, "postgres");
     PostgresDatabase::open("here", &url("right-one"), PostgresOptions::default()).await.unwrap();
-    let error = PostgresDatabase::open("here", &url("wrong-one"), PostgresOptions::default()).await.unwrap_err();
+    let error =
+        PostgresDatabase::open("here", &url("wrong-one"), PostgresOptions::default()).await.unwrap_err();
     let told = error.to_string();
     assert!(told.contains("PGPASSWORD") && !told.contains("wrong-one"), "{told}");
     assert!(!error.retryable());

@@ -9,6 +9,7 @@ use changeover::{TableName, Value};
 
 use crate::catalog::{ColumnInfo, TableInfo};
 use crate::server::dialect::{Dialect, Statement};
+use crate::server::install::Captures;
 use crate::shape::{SideTable, tag};
 use crate::syntax::Syntax;
 
@@ -150,6 +151,10 @@ impl Postgres {
 impl Dialect for Postgres {
     fn kind(&self) -> &'static str {
         "postgres"
+    }
+
+    fn captures(&self) -> Option<&'static dyn Captures> {
+        Some(&Postgres)
     }
 
     fn server(&self) -> &'static str {

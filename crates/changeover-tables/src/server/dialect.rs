@@ -5,7 +5,7 @@ use std::time::Duration;
 use changeover::Value;
 use changeover::store::guard::Scope;
 
-use super::install::Installs;
+use super::install::{Captures, Installs};
 use crate::catalog::ColumnInfo;
 use crate::shape::SideTable;
 use crate::syntax::Syntax;
@@ -27,6 +27,9 @@ impl Statement {
 pub(crate) trait Dialect: Syntax + Installs {
     /// As in [`StoreInfo::kind`](changeover::store::StoreInfo::kind).
     fn kind(&self) -> &'static str;
+
+    /// How it captures changes and refuses writes, if it does.
+    fn captures(&self) -> Option<&'static dyn Captures>;
 
     /// For people.
     fn server(&self) -> &'static str;

@@ -36,13 +36,13 @@ impl ServerLock {
 impl FenceLock for ServerLock {
     async fn claim(&mut self, limit: usize) -> Result<Vec<Claim>, StoreError> {
         let inner = Arc::clone(&self.inner);
-        let claims = async { Log::new(&inner, open(&mut self.session)?).claim(0, limit).await }.await;
+        let claims = async { Log::new(&inner, open(&mut self.session)?)?.claim(0, limit).await }.await;
         self.told("draining the log", claims)
     }
 
     async fn discard(&mut self, ids: &[i64]) -> Result<(), StoreError> {
         let inner = Arc::clone(&self.inner);
-        let discarded = async { Log::new(&inner, open(&mut self.session)?).discard(ids).await }.await;
+        let discarded = async { Log::new(&inner, open(&mut self.session)?)?.discard(ids).await }.await;
         self.told("draining the log", discarded)
     }
 
@@ -68,7 +68,7 @@ impl FenceLock for ServerLock {
 
     async fn capture_on(&mut self, options: CaptureOptions) -> Result<(), StoreError> {
         let inner = Arc::clone(&self.inner);
-        let on = async { Log::new(&inner, open(&mut self.session)?).install(options).await }.await;
+        let on = async { Log::new(&inner, open(&mut self.session)?)?.install(options).await }.await;
         self.told("switching capture on", on)
     }
 

@@ -59,11 +59,13 @@ impl SideStore for ServerStore {
 
     fn may_install(&self) -> Vec<Installed> {
         let inner = &self.inner;
-        let log = LogTable::new(inner.dialect, &inner.migration, inner.info.side, &inner.tables);
+        let Some(captures) = inner.dialect.captures() else { return Vec::new() };
+        let log = LogTable::new(captures, &inner.migration, inner.info.side, &inner.tables);
         let options = CaptureOptions { bound: 1, overflow: true };
         let mut things = Vec::new();
-        let all = inner.dialect.capture(inner, &log, options).into_iter().chain(inner.dialect.fence(inner));
-        for Thing { name, on, .. } in all {
+        for Thing { name, on, .. } in
+            captures.capture(inner, &log, options).into_iter().chain(captures.fence(inner))
+        {
             things.push(Installed { kind: "trigger".to_owned(), name: name.clone(), on: on.clone() });
             things.push(Installed { kind: "function".to_owned(), name, on });
         }
