@@ -1,4 +1,4 @@
-//! The project's own tasks: `cargo xtask test`, `soak`, `ci`, `bench`, `model`, `tidy`.
+//! The project's own tasks: `cargo xtask test`, `servers`, `soak`, `ci`, `bench`, `model`, `tidy`.
 //!
 //! Each is a list of ordinary commands, printed as they run, so that anyone can run one by hand; only `tidy`
 //! looks at the tree itself.
@@ -7,6 +7,7 @@
 
 mod links;
 mod run;
+mod servers;
 mod tidy;
 
 use std::process::ExitCode;
@@ -23,8 +24,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// All tests: small and seeded, under 15 minutes on 2 cores.
+    /// All tests: small and seeded, under 15 minutes on 2 cores. Installs the database servers that are missing, where it may.
     Test,
+    /// What `test` does first: installs the database servers that are missing.
+    Servers,
     /// What takes longer: the models with larger bounds, many seeds of the simulation, every fault point both ways,
     /// memory for ten million rows. All of it ends within an hour on 2 cores that have nothing else to do.
     Soak {
@@ -60,6 +63,7 @@ enum Task {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::Test => run::test(),
+        Task::Servers => servers::provide(),
         Task::Soak { part, seeds, rounds } => run::soak(part, seeds, rounds),
         Task::Ci => run::ci(),
         Task::Bench { what, json, rows } => run::bench(&what, json, rows),

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use clap::ValueEnum;
 
-use crate::tidy;
+use crate::{servers, tidy};
 
 /// A part of soak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -37,9 +37,13 @@ fn cargo(args: &[&str], env: &[(&str, &str)]) -> Outcome {
     if status.success() { Ok(()) } else { Err(format!("`cargo {}` failed", args.join(" "))) }
 }
 
-/// All tests. The fault points are compiled into the binary that the tests run, and into no other.
+/// How all tests are built: the fault points are compiled into the binary that the tests run, and into no other.
+pub(crate) const TESTS: [&str; 4] = ["test", "--workspace", "--features", "changeover-cli/faults"];
+
+/// All tests, once the database servers that they start are there.
 pub(crate) fn test() -> Outcome {
-    cargo(&["test", "--workspace", "--features", "changeover-cli/faults"], &[])
+    servers::provide()?;
+    cargo(&TESTS, &[])
 }
 
 /// What takes longer than a test may: all of it within an hour on two cores that have nothing else to do.

@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use changeover_testkit::servers::Postgres;
+use changeover_testkit::servers::{MariaDb, MySql, MySqlFamily, Postgres};
 
 fn within(limit: Duration, what: &str, is: impl Fn() -> bool) {
     let begun = Instant::now();
@@ -23,6 +23,12 @@ fn within(limit: Duration, what: &str, is: impl Fn() -> bool) {
         assert!(begun.elapsed() < limit, "not within {limit:?}: {what}");
         thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// MariaDB's, and a real MySQL's if there is one.
+fn shared_family() -> Vec<&'static MySqlFamily> {
+    let mysql = MySql::shared().map(|server| &**server);
+    [Some(&**MariaDb::shared()), mysql].into_iter().flatten().collect()
 }
 
 #[test]
@@ -76,7 +82,7 @@ fn postgres_keeps_its_data_over_a_restart_and_a_kill() {
     let (port, folder) = (server.port(), server.folder().to_owned());
     assert_eq!(server.psql("postgres", "SHOW max_connections; SHOW cluster_name"), "17\nit's mine");
     let pid = process_in(&folder);
-    assert_ne!(std::fs::metadata(format!("/proc/{pid}")).unwrap().uid(), 0, "it runs as root");
+    assert_ne!(owner(Path::new(&format!("/proc/{pid}"))), 0, "it runs as root");
 
     server.psql("postgres", "CREATE TABLE t (id int); INSERT INTO t VALUES (1);");
     server.restart();
@@ -126,6 +132,80 @@ fn a_postgres_that_does_not_start_says_why() {
     let _ = Postgres::start(&[("no_such_setting", "1")]);
 }
 
+#[test]
+fn mariadb_and_mysql_answer_and_two_databases_are_apart() {
+    assert!(MariaDb::shared().sql("", "SELECT version()").contains("MariaDB"));
+    for server in shared_family() {
+        let [one, two] = ["apart", "Apart!"].map(|hint| server.create_database(hint));
+        assert_ne!(one, two);
+        server.sql(&one, "CREATE TABLE t (id int, s text); INSERT INTO t VALUES (1, 'ä'), (2, '🚂');");
+        assert_eq!(server.sql(&one, "SELECT id, s FROM t ORDER BY id"), "1\tä\n2\t🚂");
+        let error = server.try_sql(&two, "SELECT id FROM t").unwrap_err();
+        assert!(error.contains("ERROR 1146 (42S02)"), "{error}");
+        assert_ne!(owner(&server.folder().join("data/ibdata1")), 0, "it runs as root");
+    }
+}
+
+#[test]
+fn mariadb_is_shared_by_all_threads() {
+    let ports: Vec<u16> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| MariaDb::shared().port())).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(ports, [ports[0]; 8]);
+}
+
+#[test]
+fn mariadb_and_mysql_ask_a_user_for_the_password() {
+    for server in shared_family() {
+        let database = server.create_database("password");
+        let password = r"it's 100 % @ß:/ \n";
+        let user = server.create_user("somebody", password);
+        let sql = "SELECT current_user()";
+        assert_eq!(server.try_sql_as(&user, password, "", sql), Ok(format!("{user}@%")));
+        let error = server.try_sql_as(&user, "another", "", sql).unwrap_err();
+        assert!(error.contains("ERROR 1045 (28000)"), "{error}");
+        server.try_sql_as(&user, password, &database, sql).unwrap_err();
+        server.sql("", &format!("GRANT SELECT ON {database}.* TO {user}"));
+        server.try_sql_as(&user, password, &database, sql).unwrap();
+    }
+}
+
+#[test]
+fn mariadb_and_mysql_keep_their_data_over_a_restart_and_a_kill() {
+    let settings = [("max_connections", "17")];
+    let mariadb = MariaDb::start(&settings);
+    keeps_its_data(&mariadb);
+    let folder = mariadb.folder().to_owned();
+    drop(mariadb);
+    assert!(!folder.exists());
+    MySql::start(&settings).iter().for_each(|server| keeps_its_data(server));
+}
+
+fn keeps_its_data(server: &MySqlFamily) {
+    let port = server.port();
+    let database = server.create_database("kept");
+    assert_eq!(server.sql(&database, "SELECT @@max_connections"), "17");
+    server.sql(&database, "CREATE TABLE t (id int); INSERT INTO t VALUES (1);");
+    server.restart();
+    server.sql(&database, "INSERT INTO t VALUES (2)");
+    server.kill_and_restart();
+    assert_eq!(server.sql(&database, "SELECT id FROM t ORDER BY id"), "1\n2");
+    assert!(server.log().contains("crash recovery"), "{}", server.log());
+    assert_eq!(server.port(), port);
+    server.stop();
+    assert!(!server.running());
+    server.try_sql(&database, "SELECT 1").unwrap_err();
+    server.restart();
+    assert_eq!(server.sql(&database, "SELECT count(*) FROM t"), "2");
+}
+
+#[test]
+#[should_panic(expected = "unknown variable 'no_such_setting=1'")]
+fn a_mariadb_that_does_not_start_says_why() {
+    let _ = MariaDb::start(&[("no_such_setting", "1")]);
+}
+
 /// What [`nothing_is_left_of_a_killed_test`] kills: this very executable, in another process.
 #[test]
 fn starts_servers_to_be_killed() {
@@ -133,8 +213,9 @@ fn starts_servers_to_be_killed() {
         return;
     }
     let own = Postgres::start(&[]);
-    for server in [&own, Postgres::shared()] {
-        println!("server {} {}", process_in(server.folder()), server.folder().display());
+    let shared = [Postgres::shared().folder(), MariaDb::shared().folder()];
+    for folder in [own.folder(), shared[0], shared[1]] {
+        println!("server {} {}", process_in(folder), folder.display());
     }
     println!("ready");
     thread::sleep(Duration::from_secs(60));
@@ -156,7 +237,7 @@ fn nothing_is_left_of_a_killed_test() {
             Some((words.next()?.parse().ok()?, words.next()?.into()))
         })
         .collect();
-    assert_eq!(servers.len(), 2);
+    assert_eq!(servers.len(), 3);
     test.kill().unwrap();
     test.wait().unwrap();
     for (pid, folder) in servers {
@@ -165,8 +246,13 @@ fn nothing_is_left_of_a_killed_test() {
     }
 }
 
-/// The process of the server whose data is in this folder.
+/// The process of the server in this folder.
 fn process_in(folder: &Path) -> u32 {
-    let file = std::fs::read_to_string(folder.join("data/postmaster.pid")).unwrap();
-    file.lines().next().unwrap().parse().unwrap()
+    let files = ["data/postmaster.pid", "pid"].map(|name| std::fs::read_to_string(folder.join(name)));
+    let [postgres, mariadb] = files;
+    postgres.or(mariadb).unwrap().lines().next().unwrap().parse().unwrap()
+}
+
+fn owner(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().uid()
 }

@@ -51,38 +51,105 @@ impl fmt::Display for Missing {
     }
 }
 
-/// PostgreSQL: the newest of those that are here, unless `PATH` has one.
+/// Those of the servers that the tests can't do without and that aren't here. MySQL isn't among them: Debian has none.
+#[must_use]
+pub fn missing() -> Vec<Missing> {
+    [postgres(), mariadb()].into_iter().filter_map(Result::err).collect()
+}
+
+/// PostgreSQL: that of `PATH`, or else the newest.
 ///
 /// # Errors
 /// If there is none.
 pub fn postgres() -> Result<Binaries, Missing> {
-    let variable = "CHANGEOVER_POSTGRES";
-    let folders = folders(variable, &versions("/usr/lib/postgresql"), &["/usr/local/pgsql/bin"]);
-    let found = || {
-        let server = programs(&folders, &["postgres"]).next()?;
-        // The others of the same version, not those that PATH happens to have.
-        let beside = [vec![server.parent()?.to_owned()], folders.clone()].concat();
-        let setup = programs(&beside, &["initdb"]).next()?;
-        let client = programs(&beside, &["psql"]).next()?;
-        Some(Binaries { version: version(&server)?, server, setup, client })
-    };
-    found().ok_or_else(|| Missing {
+    let wanted = Wanted {
         kind: "PostgreSQL",
-        packages: &["postgresql", "postgresql-client"],
-        variable,
-        looked: folders.clone(),
-    })
+        packages: &["postgresql"],
+        variable: "CHANGEOVER_POSTGRES",
+        server: &["postgres"],
+        is: |_| true,
+        setup: &["initdb"],
+        client: &["psql"],
+    };
+    // Debian has the server and its tools in a folder for each version, which isn't in PATH.
+    let versions = versions("/usr/lib/postgresql").into_iter().chain(["/usr/local/pgsql/bin".into()]);
+    wanted.find(&versions.collect::<Vec<_>>())
+}
+
+/// MariaDB, by whichever of its two names.
+///
+/// # Errors
+/// If there is none.
+pub fn mariadb() -> Result<Binaries, Missing> {
+    let wanted = Wanted {
+        kind: "MariaDB",
+        // What `mariadb-server` needs of them, without the service that it starts.
+        packages: &["mariadb-server-core", "mariadb-client-core"],
+        variable: "CHANGEOVER_MARIADB",
+        server: &["mariadbd", "mysqld"],
+        is: |version| version.contains("MariaDB"),
+        setup: &["mariadb-install-db", "mysql_install_db"],
+        client: &["mariadb", "mysql"],
+    };
+    wanted.find(&["/usr/local/mariadb/bin".into(), "/usr/local/mariadb/scripts".into()])
+}
+
+/// A real MySQL: Debian's `mysqld` is MariaDB.
+///
+/// # Errors
+/// If there is none.
+pub fn mysql() -> Result<Binaries, Missing> {
+    let wanted = Wanted {
+        kind: "MySQL",
+        packages: &[],
+        variable: "CHANGEOVER_MYSQL",
+        server: &["mysqld"],
+        is: |version| !version.contains("MariaDB"),
+        setup: &["mysqld"],
+        client: &["mysql", "mariadb"],
+    };
+    wanted.find(&["/usr/local/mysql/bin".into()])
+}
+
+/// What is looked for.
+struct Wanted {
+    kind: &'static str,
+    packages: &'static [&'static str],
+    variable: &'static str,
+    /// The names of the server, and what its version must be.
+    server: &'static [&'static str],
+    is: fn(&str) -> bool,
+    setup: &'static [&'static str],
+    client: &'static [&'static str],
+}
+
+impl Wanted {
+    fn find(&self, usual: &[PathBuf]) -> Result<Binaries, Missing> {
+        let folders = folders(self.variable, usual);
+        let server = programs(&folders, self.server).find_map(|server| {
+            let version = version(&server)?;
+            (self.is)(&version).then_some((server, version))
+        });
+        let found = server.and_then(|(server, version)| {
+            // The others of the same version, not those that PATH happens to have.
+            let beside = [vec![server.parent()?.to_owned()], folders.clone()].concat();
+            let setup = programs(&beside, self.setup).next()?;
+            let client = programs(&beside, self.client).next()?;
+            Some(Binaries { server, setup, client, version })
+        });
+        let Self { kind, packages, variable, .. } = *self;
+        found.ok_or(Missing { kind, packages, variable, looked: folders })
+    }
 }
 
 /// The folder that the variable names, those of `PATH`, and where distributions put what they don't have in `PATH`.
-fn folders(variable: &str, versions: &[PathBuf], more: &[&str]) -> Vec<PathBuf> {
+fn folders(variable: &str, usual: &[PathBuf]) -> Vec<PathBuf> {
     let named = std::env::var_os(variable).map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    let usual = ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin", "/usr/libexec"];
-    let all = named.into_iter().chain(path).chain(versions.iter().cloned());
+    let always = ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin"].map(PathBuf::from);
     let mut folders = Vec::new();
-    for folder in all.chain(more.iter().chain(&usual).map(PathBuf::from)) {
+    for folder in named.into_iter().chain(path).chain(usual.iter().cloned()).chain(always) {
         if !folders.contains(&folder) && folder.is_dir() {
             folders.push(folder);
         }

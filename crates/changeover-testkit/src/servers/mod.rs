@@ -7,9 +7,15 @@
 mod account;
 pub mod find;
 mod instance;
+pub mod mariadb;
+pub mod mysql;
+pub mod mysql_family;
 mod port;
 pub mod postgres;
 mod supervisor;
 mod template;
 
+pub use mariadb::MariaDb;
+pub use mysql::MySql;
+pub use mysql_family::MySqlFamily;
 pub use postgres::Postgres;
