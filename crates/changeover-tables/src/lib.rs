@@ -14,7 +14,7 @@ pub mod plan;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod proposal;
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "mysql", feature = "postgres"))]
 mod server;
 mod shape;
 #[cfg(feature = "sqlite")]

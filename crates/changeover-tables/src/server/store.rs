@@ -100,7 +100,7 @@ impl Inner {
             .get_or_try_init(async || {
                 // Two that make them at once get in each other's way, and then they are there.
                 for last in [false, true] {
-                    match session.batch(&self.dialect.create_own()).await {
+                    match session.batch(&self.dialect.create_own(&self.guarded())).await {
                         Err(error) if !last && error.trouble != Trouble::Gone => {}
                         other => return other,
                     }
