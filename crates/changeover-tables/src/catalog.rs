@@ -163,6 +163,8 @@ pub enum TableKind {
     View,
     /// A virtual table, or a part of one.
     Virtual,
+    /// A table whose storage engine knows no transactions.
+    WithoutTransactions,
 }
 
 /// A table.

@@ -11,6 +11,8 @@ pub mod data;
 pub mod fit;
 pub mod guess;
 pub mod plan;
+#[cfg(feature = "mysql")]
+pub mod mysql;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod proposal;

@@ -46,6 +46,7 @@ fn what_it_is(side: Side, info: &TableInfo, notes: &mut Notes) {
         TableKind::Table => return,
         TableKind::View => "a view",
         TableKind::Virtual => "a virtual table",
+        TableKind::WithoutTransactions => "a table whose storage engine has no transactions",
     };
     notes.error(
         None,

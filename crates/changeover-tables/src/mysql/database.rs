@@ -1,0 +1,154 @@
+//! A MariaDB or MySQL database: its sessions, what it says of itself, and its stores.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use changeover::store::Identity;
+use changeover::{Side, StoreError};
+use mysql_async::Opts;
+
+use super::catalog::{self, text};
+use super::exact::Flavour;
+use super::session::{MySession, MySessions};
+use super::syntax::Mysql;
+use crate::catalog::Catalog;
+use crate::plan::Plan;
+use crate::server::ServerStore;
+use crate::server::session::{DbError, Place, Session, Trouble};
+use crate::server::store::{Inner, Manners, Server};
+
+/// How Changeover behaves towards a MariaDB or MySQL database.
+#[derive(Debug, Clone, Copy)]
+pub struct MysqlOptions {
+    /// How long it waits for a lock; the servers count whole seconds.
+    pub lock_wait: Duration,
+    /// How many sessions it has at once, at most.
+    pub sessions: usize,
+}
+
+impl Default for MysqlOptions {
+    fn default() -> Self {
+        Self { lock_wait: Duration::from_secs(2), sessions: 16 }
+    }
+}
+
+/// A MariaDB or MySQL database.
+#[derive(Debug)]
+pub struct MysqlDatabase {
+    place: Place,
+    sessions: Arc<MySessions>,
+    manners: Manners,
+    flavour: Flavour,
+    database: String,
+}
+
+impl MysqlDatabase {
+    /// Connects, once, to see that it can be reached. `store` is the store's name in the spec, `url` as in
+    /// `mysql://user:password@host:3306/database`; `mariadb://` means the same.
+    ///
+    /// # Errors
+    /// If the URL isn't understood, or the server can't be reached or refuses.
+    pub async fn open(store: impl Into<String>, url: &str, options: MysqlOptions) -> Result<Arc<Self>, StoreError> {
+        let (store, doing) = (store.into(), "connecting");
+        let refused = |cause: String| StoreError::Refused {
+            store: store.clone(),
+            doing: doing.to_owned(),
+            cause,
+            remedy: "Write mysql://user@host:port/database".to_owned(),
+        };
+        let url = url.strip_prefix("mariadb://").map_or_else(|| url.to_owned(), |rest| format!("mysql://{rest}"));
+        let opts = Opts::from_url(&url).map_err(|error| refused(format!("its URL isn't understood: {error}")))?;
+        let Some(database) = opts.db_name().filter(|name| !name.is_empty()).map(str::to_owned) else {
+            return Err(refused("its URL names no database".to_owned()));
+        };
+        let at = match opts.socket() {
+            Some(socket) => format!("{socket}/{database}"),
+            None => format!("{}:{}/{database}", opts.ip_or_hostname(), opts.tcp_port()),
+        };
+        let mut place = Place { store: store.clone(), server: "MySQL", at };
+        let told = |error: DbError| place.error(doing, &error);
+        let sessions = Arc::new(MySessions::new(opts, options.sessions).map_err(told)?);
+        let mut session = sessions.connect().await.map_err(told)?;
+        let flavour = flavour(&mut session).await.map_err(told)?;
+        Box::new(session).release();
+        place.server = if flavour.mariadb { "MariaDB" } else { "MySQL" };
+        // Other triggers can't be silenced here.
+        let manners = Manners { lock_wait: options.lock_wait, silent: false };
+        Ok(Arc::new(Self { place, sessions, manners, flavour, database }))
+    }
+
+    /// What the database says of itself.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn catalog(&self) -> Result<Catalog, StoreError> {
+        let told = |error: DbError| self.place.error("reading the catalogue", &error);
+        let mut session = self.sessions.connect().await.map_err(told)?;
+        let tables = catalog::tables(&mut session, self.flavour, &self.database).await.map_err(told)?;
+        let bytes = catalog::bytes(&mut session).await.map_err(told)?;
+        let capturable = catalog::capturable(&mut session).await.map_err(told)?;
+        Box::new(session).release();
+        Ok(Catalog {
+            store: self.place.store.clone(),
+            kind: "mysql",
+            place: self.place.at.clone(),
+            tables,
+            capturable,
+            // Those that are ordered by their bytes at all are of a character set of Unicode's.
+            utf8_order: true,
+            bytes,
+        })
+    }
+
+    /// The side of a migration that is in this database.
+    #[must_use]
+    pub fn store(&self, migration: &str, side: Side, plan: &Plan) -> ServerStore {
+        let sessions = Arc::<MySessions>::clone(&self.sessions);
+        let inner = Inner::new(&Mysql, (sessions, self.place.clone(), self.manners), migration, side, plan);
+        ServerStore::new(inner, Arc::new(MysqlServer))
+    }
+
+    /// Ends all sessions that are at rest; the others end as they are given back.
+    pub fn close(&self) {
+        self.sessions.close();
+    }
+}
+
+async fn flavour(session: &mut MySession) -> Result<Flavour, DbError> {
+    let rows = session.query("SELECT VERSION()", &[]).await?;
+    let said = rows.first().map(|row| text(row, 0)).transpose()?.unwrap_or_default();
+    let mut numbers = said.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse::<u16>().unwrap_or_default());
+    let mut next = || numbers.next().unwrap_or_default();
+    let version = (next(), next(), next());
+    let mariadb = said.to_ascii_lowercase().contains("mariadb");
+    let oldest = if mariadb { (10, 4, 0) } else { (8, 0, 0) };
+    if version < oldest {
+        let what = format!("the server says that it is {said}: MariaDB 10.4 and MySQL 8.0 are the oldest that are known");
+        return Err(DbError::ours(Trouble::Other, what));
+    }
+    Ok(Flavour { mariadb, version })
+}
+
+/// What MariaDB and MySQL add to what all servers have in common.
+#[derive(Debug)]
+struct MysqlServer;
+
+#[async_trait]
+impl Server for MysqlServer {
+    /// A server is told by a number of its own, where it has one, and by where it keeps its data.
+    async fn identity(&self, session: &mut dyn Session, inner: &Inner) -> Result<Identity, DbError> {
+        let variables = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uuid', 'server_uid', 'hostname', 'port', 'datadir')";
+        let mut parts = Vec::new();
+        for row in session.query(variables, &[]).await? {
+            parts.push(format!("{} {}", text(&row, 0)?, text(&row, 1)?));
+        }
+        parts.sort_unstable();
+        let mut tables = Vec::new();
+        for table in &inner.tables {
+            let definition = catalog::definition(session, &table.info).await?;
+            tables.push((table.name().clone(), definition.unwrap_or_else(|| "gone".to_owned())));
+        }
+        Ok(Identity { server: parts.join(", "), log: None, tables })
+    }
+}
