@@ -8,8 +8,10 @@ mod database;
 mod dialect;
 mod errors;
 mod exact;
+mod infile;
 mod load;
 mod session;
 mod syntax;
 
 pub use self::database::{MysqlDatabase, MysqlOptions};
+pub use crate::server::ServerStore;

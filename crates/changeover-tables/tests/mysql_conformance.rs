@@ -24,7 +24,7 @@ use rusqlite::params;
 use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls};
 
-const MYSQL: MysqlOptions = MysqlOptions { lock_wait: Duration::from_millis(200), sessions: 16 };
+const MYSQL: MysqlOptions = MysqlOptions { lock_wait: Duration::from_millis(200), sessions: 16, load_files: true };
 const POSTGRES: PostgresOptions = PostgresOptions { lock_wait: Duration::from_millis(200), sessions: 16 };
 const FILE: SqliteOptions = SqliteOptions { lock_wait: Duration::from_millis(200), readers: 4, scans: 8 };
 

@@ -8,7 +8,7 @@ use changeover::Value;
 use super::codec::ENGINE;
 use super::exact::{Declared, Flavour, exact};
 use super::session::MySession;
-use super::syntax::Mysql;
+use super::syntax::{Mysql, SETS, UUIDS, is_address};
 use crate::catalog::{
     ColumnInfo, Domain, ForeignKey, Generated, IndexPart, Origin, TableInfo, TableKind, TriggerInfo, UniqueIndex,
 };
@@ -302,7 +302,7 @@ fn column(
     };
     Ok(ColumnInfo {
         collation: collation(&declared, &of, optional(row, 12)?),
-        as_text: matches!(declared.data_type.as_str(), "inet4" | "inet6"),
+        as_text: is_address(&declared.data_type),
         declared: if is_json { "json".to_owned() } else { declared.column_type },
         domain: Domain::Exact(Arc::new(ExactType { engine: ENGINE, of })),
         not_null: text(row, 3)? == "NO",
@@ -317,8 +317,10 @@ fn column(
 fn collation(declared: &Declared, of: &Exact, own: Option<String>) -> String {
     let binary = "BINARY".to_owned();
     match of {
-        // MariaDB's own order of UUIDs.
-        Exact::Uuid => "UUID".to_owned(),
+        Exact::Uuid => UUIDS.to_owned(),
+        // Not by the text that they travel as.
+        Exact::Text(_) if is_address(&declared.data_type) => declared.data_type.clone(),
+        Exact::Set(_) => SETS.to_owned(),
         Exact::Text(_) | Exact::Json(_) => match own {
             Some(own) if declared.data_type != "char" && orders_by_bytes(&own) => binary,
             Some(own) => own,

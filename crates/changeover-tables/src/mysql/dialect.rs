@@ -9,7 +9,7 @@ use std::time::Duration;
 use changeover::store::guard::Scope;
 use changeover::{TableName, Value};
 
-use super::syntax::{Mysql, decimal, exact, quoted};
+use super::syntax::{Mysql, decimal, exact, is_address, label, quoted};
 use crate::catalog::ColumnInfo;
 use crate::server::dialect::{Dialect, Statement};
 use crate::shape::{KeyColumn, SideTable, tag};
@@ -71,18 +71,19 @@ impl Mysql {
             Some(Exact::Decimal { precision, scale }) => decimal("?", *precision, *scale),
             Some(Exact::Text(_)) if key.collation == "BINARY" => "CAST(? AS BINARY)".to_owned(),
             Some(Exact::Text(_)) => text_as(&key.collation),
-            Some(Exact::Enum(labels)) => {
-                let labels: Vec<String> = labels.iter().map(|label| quoted(label.as_bytes())).collect();
-                format!("FIELD(?, {})", labels.join(", "))
-            }
+            Some(Exact::Enum(labels)) => label("?", labels),
+            Some(Exact::Set(_)) => "CONVERT(? USING utf8mb4) COLLATE utf8mb4_bin".to_owned(),
             Some(Exact::Uuid) => "CAST(? AS UUID)".to_owned(),
             _ => "?".to_owned(),
         }
     }
 }
 
-/// A parameter as a text of a collation, which begins with the name of its character set.
+/// A parameter as a text of a collation, which begins with the name of its character set; or as an address.
 fn text_as(collation: &str) -> String {
+    if is_address(collation) {
+        return format!("CAST(? AS {collation})");
+    }
     let charset = collation.split('_').next().unwrap_or("utf8mb4");
     format!("CONVERT(? USING {charset}) COLLATE {collation}")
 }

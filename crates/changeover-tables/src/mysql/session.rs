@@ -4,14 +4,16 @@
 //! values. A session that is dropped while the server is at work for it is killed by another, or the server would finish what
 //! nobody waits for. One that is given back is made clean before it is used again.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use changeover::{Row, Value};
 use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, RecycleError, RecycleResult, Timeouts};
 use mysql_async::consts::StatusFlags;
+use futures_util::{StreamExt as _, stream};
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{BinaryProtocol, Conn, Opts, OptsBuilder, Params, QueryResult};
+use mysql_async::{BinaryProtocol, Conn, InfileData, Opts, OptsBuilder, Params, QueryResult};
 
 use super::codec::{Codec, param};
 use super::errors::{ends_transaction, meaning};
@@ -31,7 +33,7 @@ const PREPARED: usize = 200;
 const SETTINGS: &str = "SET NAMES utf8mb4 COLLATE utf8mb4_bin; \
     SET SESSION sql_mode = 'STRICT_ALL_TABLES,ALLOW_INVALID_DATES,ERROR_FOR_DIVISION_BY_ZERO,NO_AUTO_VALUE_ON_ZERO,\
 NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', autocommit = 1, completion_type = 'NO_CHAIN', sql_safe_updates = 0, \
-    sql_select_limit = DEFAULT, sql_auto_is_null = 0, unique_checks = 1, wait_timeout = 28800, net_read_timeout = 600, \
+    sql_select_limit = DEFAULT, sql_auto_is_null = 0, sql_notes = 1, unique_checks = 1, wait_timeout = 28800, net_read_timeout = 600, \
     net_write_timeout = 3600, innodb_lock_wait_timeout = 10, lock_wait_timeout = 10 \
     /*!80000 , max_execution_time = 0 */ \
     /*M!100300 , max_statement_time = 0, idle_transaction_timeout = 0, idle_write_transaction_timeout = 300 */; \
@@ -48,11 +50,14 @@ pub(super) struct Connection {
     busy: bool,
     /// The server has ended its transaction: whatever comes next would be on its own.
     lost: bool,
+    /// The server takes rows from a file that we send.
+    loads_files: bool,
 }
 
 /// Makes connections for the pool.
 pub(super) struct Connector {
     opts: Opts,
+    load_files: bool,
 }
 
 impl Manager for Connector {
@@ -62,7 +67,10 @@ impl Manager for Connector {
     async fn create(&self) -> Result<Connection, DbError> {
         let mut conn = Conn::new(self.opts.clone()).await.map_err(|error| meaning(&error))?;
         conn.query_drop(SETTINGS).await.map_err(|error| meaning(&error))?;
-        Ok(Connection { conn, busy: false, lost: false })
+        let allowed: Option<u8> =
+            conn.query_first("SELECT @@local_infile").await.map_err(|error| meaning(&error))?;
+        let loads_files = self.load_files && allowed == Some(1);
+        Ok(Connection { conn, busy: false, lost: false, loads_files })
     }
 
     async fn recycle(&self, connection: &mut Connection, _: &Metrics) -> RecycleResult<DbError> {
@@ -85,7 +93,7 @@ impl std::fmt::Debug for MySessions {
 }
 
 impl MySessions {
-    pub(super) fn new(opts: Opts, most: usize) -> Result<Self, DbError> {
+    pub(super) fn new(opts: Opts, most: usize, load_files: bool) -> Result<Self, DbError> {
         let opts = OptsBuilder::from_opts(opts)
             .tcp_keepalive(Some(Duration::from_secs(30)))
             // The way that the URL names, and no other.
@@ -94,7 +102,7 @@ impl MySessions {
             .client_found_rows(true)
             .stmt_cache_size(PREPARED);
         let timeouts = Timeouts { wait: Some(WAIT), create: Some(CONNECT), recycle: Some(CONNECT) };
-        let pool = Pool::builder(Connector { opts: opts.into() })
+        let pool = Pool::builder(Connector { opts: opts.into(), load_files })
             .max_size(most)
             .timeouts(timeouts)
             .runtime(deadpool::Runtime::Tokio1)
@@ -162,7 +170,7 @@ impl MySession {
         let connection = self
             .connection
             .as_deref_mut()
-            .ok_or_else(|| DbError::ours(Trouble::Other, "the session was given back"))?;
+            .ok_or_else(given_back)?;
         if connection.lost {
             return Err(DbError::ours(Trouble::Again, "the server has ended the transaction"));
         }
@@ -199,12 +207,32 @@ impl MySession {
         }
     }
 
-    /// The driver, for what only these servers can do, at rest.
-    pub(super) fn conn(&mut self) -> Result<&mut Conn, DbError> {
-        let connection = self.at_work()?;
-        connection.busy = false;
-        Ok(&mut connection.conn)
+    /// Whether rows may be loaded from a file that we send.
+    pub(super) fn loads_files(&self) -> Result<bool, DbError> {
+        let connection = self.connection.as_ref();
+        connection.map(|connection| connection.loads_files).ok_or_else(given_back)
     }
+
+    /// A LOAD DATA LOCAL with this file: how many rows it has put in, and how many warnings there were.
+    pub(super) async fn load_file(&mut self, sql: &str, file: InfileData) -> Result<(u64, u16), DbError> {
+        let file = std::sync::Mutex::new(Some(file));
+        let connection = self.at_work()?;
+        connection.conn.set_infile_handler(async move {
+            let file = file.lock().unwrap_or_else(PoisonError::into_inner).take();
+            Ok(file.unwrap_or_else(|| stream::empty().boxed()))
+        });
+        match connection.conn.query_drop(sql).await {
+            Ok(()) => {
+                connection.busy = false;
+                Ok((connection.conn.affected_rows(), connection.conn.get_warnings()))
+            }
+            Err(error) => Err(connection.failed(&error)),
+        }
+    }
+}
+
+fn given_back() -> DbError {
+    DbError::ours(Trouble::Other, "the session was given back")
 }
 
 impl Connection {

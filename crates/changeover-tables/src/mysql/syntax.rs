@@ -13,6 +13,16 @@ use crate::types::Exact;
 #[derive(Debug)]
 pub(crate) struct Mysql;
 
+/// What stands for the order of sets.
+pub(super) const SETS: &str = "SETS";
+/// And for that of UUIDs in MariaDB, which has some of them by their parts, the last first.
+pub(super) const UUIDS: &str = "UUIDS";
+
+/// Whether a type's values travel as text and are ordered by themselves.
+pub(super) fn is_address(data_type: &str) -> bool {
+    matches!(data_type, "inet4" | "inet6")
+}
+
 /// What a column holds.
 pub(super) fn exact(column: &ColumnInfo) -> Option<&Exact> {
     match &column.domain {
@@ -68,17 +78,20 @@ impl Syntax for Mysql {
         format!("{name} AS {}", self.name(mark.name()))
     }
 
-    /// A text beside a decimal number would have both compared as floating-point numbers.
+    /// A text beside a decimal number would have both compared as floating-point numbers, and one beside a label both as texts,
+    /// where an index has the labels in the order of their list.
     fn compared_with(&self, column: Option<&ColumnInfo>, placeholder: String) -> String {
         match column.and_then(exact) {
             Some(Exact::Decimal { precision, scale }) => decimal(&placeholder, *precision, *scale),
+            Some(Exact::Enum(labels)) => label(&placeholder, labels),
             _ => placeholder,
         }
     }
 
-    /// An index always has its columns' own.
-    fn collated(&self, column: &str, _own: Option<&str>, _collation: &str) -> String {
-        self.name(column)
+    /// An index always has its columns' own. Sets alone are ordered by their text: nothing makes their number of a parameter.
+    fn collated(&self, column: &str, _own: Option<&str>, collation: &str) -> String {
+        let name = self.name(column);
+        if collation == SETS { format!("CONVERT({name} USING utf8mb4) COLLATE utf8mb4_bin") } else { name }
     }
 
     fn is_constant(&self, info: &TableInfo, quoted: &str, column: &str, literal: &str) -> String {
@@ -112,6 +125,12 @@ impl Syntax for Mysql {
     fn compared_in_order(&self, columns: usize) -> Vec<usize> {
         (0..columns).flat_map(|at| std::iter::repeat_n(at, if at + 1 < columns { 2 } else { 1 })).collect()
     }
+}
+
+/// A text as the number of a label.
+pub(super) fn label(text: &str, labels: &[Box<str>]) -> String {
+    let labels: Vec<String> = labels.iter().map(|label| quoted(label.as_bytes())).collect();
+    format!("FIELD({text}, {})", labels.join(", "))
 }
 
 /// A text as a decimal number.
