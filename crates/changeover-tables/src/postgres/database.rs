@@ -99,6 +99,7 @@ impl PostgresDatabase {
             place: self.place.at.clone(),
             tables,
             capturable: Ok(()),
+            ignores_foreign_keys: self.manners.silent,
             silences: if self.manners.silent { Ok(()) } else { Err(may_not_silence(&role)) },
             utf8_order: utf8,
             bytes: u64::try_from(bytes).unwrap_or_default(),

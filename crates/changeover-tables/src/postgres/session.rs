@@ -266,7 +266,7 @@ impl Session for PgSession {
         self.batch("SELECT 1; COMMIT").await
     }
 
-    async fn stream(&mut self, sql: &str, params: &[Value]) -> Result<Box<dyn Answer>, DbError> {
+    async fn stream<'s>(&'s mut self, sql: &str, params: &[Value]) -> Result<Box<dyn Answer + 's>, DbError> {
         Ok(Box::new(self.rows(sql, params).await?))
     }
 

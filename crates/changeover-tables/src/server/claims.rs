@@ -159,31 +159,8 @@ impl<'l> Log<'l> {
         Ok(found)
     }
 
-    /// An entry as a claim; `None` for a mapping that the migration no longer has.
     fn entry(&self, row: &[Value]) -> Result<Option<Claim>, DbError> {
-        let bad = || DbError::ours(Trouble::Other, "the log has an entry that isn't understood");
-        let [Value::Int(id), Value::Int(tag), at, columns @ ..] = row else { return Err(bad()) };
-        let Some(place) = self.inner.tables.iter().position(|table| table.tag == *tag) else {
-            tracing::warn!(id, "the log has an entry of a mapping that isn't in the spec");
-            return Ok(None);
-        };
-        let (table, (key, slot)) = (&self.inner.tables[place], &self.table.places[place]);
-        let raw: Vec<Value> = key.iter().map(|&at| columns[at].clone()).collect();
-        let key = logged_key(table, &raw);
-        let slot = self.slot(table, &key, slot.map(|at| columns[at].clone()));
-        let at_ms = if let Value::Instant(Instant(micros)) = at { micros / 1_000 } else { 0 };
-        Ok(Some(Claim { id: *id, key, slot, at_ms }))
-    }
-
-    fn slot(&self, table: &SideTable, key: &Key, routed: Option<Value>) -> Slot {
-        match (&table.route, routed) {
-            (Some((_, target)), Some(value)) => {
-                // What doesn't fit the new side's column lies in the slot of what it is here: its row is refused anyway.
-                let value = target.fit(value).unwrap_or_else(|(value, _)| value);
-                self.inner.slot_of(std::slice::from_ref(&value))
-            }
-            _ => self.inner.slot_of(key.values()),
-        }
+        entry(self.inner, &self.table, row)
     }
 
     /// Deletes exactly these entries.
@@ -253,9 +230,10 @@ impl<'l> Log<'l> {
         );
         let mut dirty = 0;
         let mut row = Vec::new();
-        let mut answer = self.session.stream(&sql, &[]).await?;
+        let Self { inner, session, table, .. } = self;
+        let mut answer = session.stream(&sql, &[]).await?;
         while answer.next(&mut row).await? {
-            dirty += u64::from(self.entry(&row)?.is_some_and(|claim| slots.contains(claim.slot)));
+            dirty += u64::from(entry(inner, table, &row)?.is_some_and(|claim| slots.contains(claim.slot)));
         }
         Ok(dirty)
     }
@@ -275,6 +253,33 @@ impl<'l> Log<'l> {
             _ => 0,
         };
         Ok((number(0), number(1)))
+    }
+}
+
+/// An entry as a claim; `None` for a mapping that the migration no longer has.
+fn entry(inner: &Inner, log: &LogTable, row: &[Value]) -> Result<Option<Claim>, DbError> {
+    let bad = || DbError::ours(Trouble::Other, "the log has an entry that isn't understood");
+    let [Value::Int(id), Value::Int(tag), at, columns @ ..] = row else { return Err(bad()) };
+    let Some(place) = inner.tables.iter().position(|table| table.tag == *tag) else {
+        tracing::warn!(id, "the log has an entry of a mapping that isn't in the spec");
+        return Ok(None);
+    };
+    let (table, (key, slot)) = (&inner.tables[place], &log.places[place]);
+    let raw: Vec<Value> = key.iter().map(|&at| columns[at].clone()).collect();
+    let key = logged_key(table, &raw);
+    let slot = slot_of(inner, table, &key, slot.map(|at| columns[at].clone()));
+    let at_ms = if let Value::Instant(Instant(micros)) = at { micros / 1_000 } else { 0 };
+    Ok(Some(Claim { id: *id, key, slot, at_ms }))
+}
+
+fn slot_of(inner: &Inner, table: &SideTable, key: &Key, routed: Option<Value>) -> Slot {
+    match (&table.route, routed) {
+        (Some((_, target)), Some(value)) => {
+            // What doesn't fit the new side's column lies in the slot of what it is here: its row is refused anyway.
+            let value = target.fit(value).unwrap_or_else(|(value, _)| value);
+            inner.slot_of(std::slice::from_ref(&value))
+        }
+        _ => inner.slot_of(key.values()),
     }
 }
 

@@ -54,15 +54,7 @@ impl FenceLock for ServerLock {
 
     async fn raise_counters(&mut self, at_least: &[(TableName, i64)]) -> Result<(), StoreError> {
         let inner = Arc::clone(&self.inner);
-        let raised = async {
-            let session = open(&mut self.session)?;
-            for table in &inner.tables {
-                let wanted = at_least.iter().find(|(name, _)| name == table.name()).map(|(_, next)| *next);
-                raise(&inner, session, table, wanted).await?;
-            }
-            Ok(())
-        }
-        .await;
+        let raised = async { raise_all(&inner, open(&mut self.session)?, at_least).await }.await;
         self.told("raising the counters", raised)
     }
 
@@ -125,6 +117,19 @@ async fn next(inner: &Inner, session: &mut dyn Session, table: &SideTable) -> Re
         _ => next,
     };
     Ok(Some(next.max(used)))
+}
+
+/// Raises the counters of all tables.
+pub(super) async fn raise_all(
+    inner: &Inner,
+    session: &mut dyn Session,
+    at_least: &[(TableName, i64)],
+) -> Result<(), DbError> {
+    for table in &inner.tables {
+        let wanted = at_least.iter().find(|(name, _)| name == table.name()).map(|(_, next)| *next);
+        raise(inner, session, table, wanted).await?;
+    }
+    Ok(())
 }
 
 async fn raise(

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use changeover::{Side, StoreError, TableName};
 
 use super::install::{LogTable, Thing, thing_name};
+use super::lock::raise_all;
 use super::remove::remove_of;
 use super::session::{DbError, Session};
 use super::store::{Inner, ServerStore};
@@ -17,6 +18,13 @@ use changeover::store::capture::CaptureOptions;
 impl SideStore for ServerStore {
     async fn counters(&self) -> Result<Vec<(TableName, i64)>, StoreError> {
         self.counters().await
+    }
+
+    async fn raise_counters(&self, at_least: &[(TableName, i64)]) -> Result<(), StoreError> {
+        let doing = "raising the counters";
+        let mut session = self.inner.session(doing).await?;
+        let raised = raise_all(&self.inner, session.as_mut(), at_least).await;
+        self.inner.given_back(doing, session, raised)
     }
 
     async fn remove_installed(&self, fenced: Option<Side>) -> Result<(), StoreError> {

@@ -111,11 +111,11 @@ impl Inner {
         let mut made = self.made_own.lock().await;
         if !*made {
             // Two that make them at once get in each other's way, and then they are there.
-            if let Err(error) = session.batch(&self.dialect.create_own()).await {
+            if let Err(error) = session.batch(&self.dialect.create_own(&self.guarded())).await {
                 if error.trouble == Trouble::Gone {
                     return Err(error);
                 }
-                session.batch(&self.dialect.create_own()).await?;
+                session.batch(&self.dialect.create_own(&self.guarded())).await?;
             }
             *made = true;
         }
