@@ -79,11 +79,12 @@ const RIGHTS: &str = "SELECT c.oid::int8, pg_catalog.pg_get_userbyid(c.relowner)
     FROM pg_catalog.pg_class c WHERE c.relkind IN ('r', 'p') AND c.oid = ANY ($1::oid[])";
 
 /// What a table is, in one line that changes when anything of it does: by its number too, so that one that was made again is
-/// another. The triggers that are ours aren't part of it.
+/// another. A column's row in the catalogue is of the transaction that last changed it: so `ALTER … TYPE … USING` shows where the
+/// type stays the same. The triggers that are ours aren't part of it.
 const DEFINITION: &str = "WITH lines AS ( \
     SELECT c.oid AS rel, c.relkind::text || c.relrowsecurity::text || c.relpersistence::text AS line FROM pg_catalog.pg_class c \
     UNION ALL SELECT a.attrelid, concat_ws(' ', 'column', a.attnum, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), \
-    a.attnotnull, a.attidentity, a.attgenerated, a.attcollation, pg_catalog.pg_get_expr(d.adbin, d.adrelid)) \
+    a.attnotnull, a.attidentity, a.attgenerated, a.attcollation, a.xmin, pg_catalog.pg_get_expr(d.adbin, d.adrelid)) \
     FROM pg_catalog.pg_attribute a LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
     WHERE a.attnum > 0 AND NOT a.attisdropped \
     UNION ALL SELECT i.indrelid, pg_catalog.pg_get_indexdef(i.indexrelid) FROM pg_catalog.pg_index i \
@@ -91,7 +92,10 @@ const DEFINITION: &str = "WITH lines AS ( \
     UNION ALL SELECT t.tgrelid, concat_ws(' ', pg_catalog.pg_get_triggerdef(t.oid), t.tgenabled) FROM pg_catalog.pg_trigger t \
     WHERE NOT t.tgisinternal AND t.tgname NOT LIKE 'changeover\\_%' \
     UNION ALL SELECT h.inhparent, concat_ws(' ', 'part', h.inhrelid, pg_catalog.pg_get_expr(p.relpartbound, p.oid)) \
-    FROM pg_catalog.pg_inherits h JOIN pg_catalog.pg_class p ON p.oid = h.inhrelid) \
+    FROM pg_catalog.pg_inherits h JOIN pg_catalog.pg_class p ON p.oid = h.inhrelid \
+    UNION ALL SELECT pg_catalog.to_regclass(n.name)::oid, concat_ws(' ', 'part of', p.parentrelid::oid, p.relid::oid, \
+    pg_catalog.pg_get_expr(c.relpartbound, c.oid)) FROM unnest($1::text[]) AS n(name), \
+    pg_catalog.pg_partition_tree(pg_catalog.to_regclass(n.name)) AS p JOIN pg_catalog.pg_class c ON c.oid = p.relid) \
     SELECT r::oid::int8, md5(string_agg(line, E'\\n' ORDER BY line)) \
     FROM unnest($1::text[]) AS named(name), pg_catalog.to_regclass(named.name) AS r, lines WHERE lines.rel = r GROUP BY r";
 
