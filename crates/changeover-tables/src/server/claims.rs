@@ -202,7 +202,8 @@ impl<'l> Log<'l> {
         if !self.exists().await? {
             return Ok(());
         }
-        self.session.execute(&format!("DELETE FROM {}", self.name()), &[]).await.map(drop)
+        let empty = self.dialect().empty_log(&self.name());
+        self.session.batch(&empty).await
     }
 
     pub(super) async fn depth(&mut self) -> Result<Depth, DbError> {
