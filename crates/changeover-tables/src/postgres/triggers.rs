@@ -29,8 +29,10 @@ struct Trigger<'t> {
 }
 
 const SECURE: &str = "SECURITY DEFINER SET search_path = pg_catalog, pg_temp";
-/// For what calls the spec's own SQL: it finds what our sessions find.
-const OURS: &str = "SET search_path FROM CURRENT";
+/// For what calls the spec's own SQL: it finds what our sessions find, and means what it means to them, whatever the
+/// application's session is set to.
+const OURS: &str = "SET search_path FROM CURRENT SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'iso_8601' \
+    SET extra_float_digits = 1 SET bytea_output = 'hex' SET xmloption = 'content' SET standard_conforming_strings = on";
 const ROW: &str = "ROW";
 const STATEMENT: &str = "STATEMENT";
 
@@ -231,12 +233,12 @@ fn fence_of(inner: &Inner, table: &SideTable, things: &mut Vec<Thing>) {
     }
     match (scoped(table, "OLD"), scoped(table, "NEW")) {
         (Some(old), Some(new)) => {
-            add("fence_insert", "BEFORE INSERT", ROW, and([others(), Some(new.clone())]), &refuse, SECURE);
+            add("fence_insert", "AFTER INSERT", ROW, and([others(), Some(new.clone())]), &refuse, SECURE);
             let either = format!("({old} OR {new})");
-            add("fence_update", "BEFORE UPDATE", ROW, and([others(), Some(either)]), &refuse, SECURE);
-            add("fence_delete", "BEFORE DELETE", ROW, and([others(), Some(old)]), &refuse, SECURE);
+            add("fence_update", "AFTER UPDATE", ROW, and([others(), Some(either)]), &refuse, SECURE);
+            add("fence_delete", "AFTER DELETE", ROW, and([others(), Some(old)]), &refuse, SECURE);
         }
-        // The spec's own SQL is asked of the row, before the write and after it.
+        // The spec's own SQL is asked of the row as it was and as it is.
         _ => {
             let scope = table.scope.as_deref().unwrap_or("true");
             let is_in = |row: &str| {
@@ -249,8 +251,10 @@ fn fence_of(inner: &Inner, table: &SideTable, things: &mut Vec<Thing>) {
                 is_in("OLD"),
                 is_in("NEW")
             );
-            add("fence_where", "BEFORE INSERT OR UPDATE OR DELETE", ROW, others(), &body, OURS);
+            add("fence_where", "AFTER INSERT OR UPDATE OR DELETE", ROW, others(), &body, OURS);
         }
+    // Some of the rows: which ones is known only when the server has computed its columns, and all other triggers have had their
+    // say.
     }
 }
 
