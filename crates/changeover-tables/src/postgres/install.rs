@@ -41,9 +41,10 @@ const STAND: &str = "SELECT t.tgname::text, t.tgenabled::text, pg_catalog.obj_de
 const BLOCKERS: &str = "SELECT DISTINCT pg_catalog.format('process %s (%s, %s, in its transaction for %s s)', a.pid, \
     coalesce(nullif(a.application_name, ''), 'unnamed'), a.usename, \
     round(extract(epoch FROM clock_timestamp() - a.xact_start))) FROM pg_catalog.pg_locks l \
-    JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid JOIN unnest($1::text[]) AS t(name) \
-    ON l.relation = pg_catalog.to_regclass(t.name) \
-    WHERE l.granted AND l.pid <> pg_backend_pid() AND l.mode NOT IN ('AccessShareLock', 'RowShareLock') LIMIT 5";
+    JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid JOIN pg_catalog.pg_database d ON d.oid = l.database \
+    JOIN unnest($1::text[]) AS t(name) ON l.relation = pg_catalog.to_regclass(t.name) OR EXISTS (SELECT 1 FROM \
+    pg_catalog.pg_partition_tree(pg_catalog.to_regclass(t.name)) AS p WHERE p.relid = l.relation) \
+    WHERE d.datname = current_database() AND l.granted AND l.pid <> pg_backend_pid() AND l.mode NOT IN ('AccessShareLock', 'RowShareLock') LIMIT 5";
 
 fn ids(log: &LogTable) -> String {
     Postgres.own(&log.name.replacen("changeover_log_", "changeover_ids_", 1))
