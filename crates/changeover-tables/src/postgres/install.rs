@@ -33,9 +33,20 @@ const LIST: &str = "SELECT kind, name, \"on\" FROM ( \
     JOIN pg_catalog.pg_namespace s ON s.oid = c.relnamespace WHERE s.nspname = $1::text AND c.relkind = 'r') AS ours \
     ORDER BY n, name";
 
-/// How triggers of these names stand.
-const STAND: &str = "SELECT t.tgname::text, t.tgenabled::text, pg_catalog.obj_description(t.oid, 'pg_trigger') \
-    FROM pg_catalog.pg_trigger t WHERE NOT t.tgisinternal AND t.tgparentid = 0 AND t.tgname = ANY ($1::text[])";
+/// How triggers of these names stand on these tables, and not on others that have taken the triggers along with another name:
+/// with those that their partitions have of them.
+const STAND: &str = "WITH RECURSIVE found AS ( \
+    SELECT w.name, w.rel, t.oid AS first, t.oid, t.tgenabled FROM unnest($1::text[], $2::text[]) AS w(name, rel) \
+    JOIN pg_catalog.pg_trigger t ON t.tgname = w.name AND t.tgrelid = pg_catalog.to_regclass(w.rel) \
+    WHERE NOT t.tgisinternal \
+    UNION ALL SELECT f.name, f.rel, f.first, t.oid, t.tgenabled FROM found f \
+    JOIN pg_catalog.pg_trigger t ON t.tgparentid = f.oid) \
+    SELECT name, rel, CASE WHEN min(tgenabled) = max(tgenabled) THEN min(tgenabled)::text ELSE 'some' END, \
+    pg_catalog.obj_description(first, 'pg_trigger') FROM found GROUP BY name, rel, first";
+
+/// The partitions of these tables.
+const PARTITIONS: &str = "SELECT t.name, p.relid::regclass::text FROM unnest($1::text[]) AS t(name), \
+    pg_catalog.pg_partition_tree(pg_catalog.to_regclass(t.name)) AS p WHERE p.relid <> pg_catalog.to_regclass(t.name)";
 
 /// Who has a lock on these tables that keeps writers out, or is a writer.
 const BLOCKERS: &str = "SELECT DISTINCT pg_catalog.format('process %s (%s, %s, in its transaction for %s s)', a.pid, \
@@ -102,11 +113,12 @@ impl Installs for Postgres {
     }
 
     async fn put_all(&self, session: &mut dyn Session, things: &[Thing], on: bool) -> Result<(), DbError> {
+        let things = &with_partitions(session, things).await?;
         let there = stand(session, things).await?;
         let (wanted, switch) = if on { ("A", "ENABLE ALWAYS") } else { ("D", "DISABLE") };
         let mut switches: Vec<(&str, Vec<String>)> = Vec::new();
         for thing in things {
-            let known = there.get(thing.name.as_str());
+            let known = there.get(&place_of(thing));
             let is_right = known.is_some_and(|(_, digest)| *digest == thing.digest());
             // What is to be off needn't be there.
             if known.is_none() && !on {
@@ -135,9 +147,10 @@ impl Installs for Postgres {
     }
 
     async fn are_whole(&self, session: &mut dyn Session, things: &[Thing]) -> Result<bool, DbError> {
-        let there = stand(session, things).await?;
+        let things = with_partitions(session, things).await?;
+        let there = stand(session, &things).await?;
         let whole = |thing: &Thing| {
-            there.get(thing.name.as_str()).is_some_and(|(on, digest)| on == "A" && *digest == thing.digest())
+            there.get(&place_of(thing)).is_some_and(|(on, digest)| on == "A" && *digest == thing.digest())
         };
         Ok(things.iter().all(whole))
     }
@@ -235,6 +248,11 @@ impl Installs for Postgres {
         "clock_timestamp()"
     }
 
+    /// By TRUNCATE, which old snapshots see too: one from when the log was full would go on logging nothing.
+    fn empty_log(&self, log: &str) -> String {
+        format!("TRUNCATE {log}")
+    }
+
     fn delete_entries(&self, log: &str, ids: &[i64]) -> Statement {
         let ids = ids.iter().map(|id| Value::Int(*id)).collect();
         let all = Value::Array(Box::new(Array::of(ids)));
@@ -242,23 +260,41 @@ impl Installs for Postgres {
     }
 }
 
-/// How those of the triggers that are there stand: switched on or off, and the number that they were made with.
+fn place_of(thing: &Thing) -> (String, String) {
+    (thing.name.clone(), thing.on.clone())
+}
+
+/// How those of the triggers that are there stand, by name and table: switched on or off, and the number that they were made
+/// with.
 async fn stand(
     session: &mut dyn Session,
     things: &[Thing],
-) -> Result<HashMap<String, (String, String)>, DbError> {
+) -> Result<HashMap<(String, String), (String, String)>, DbError> {
     let names = texts(things.iter().map(|thing| thing.name.as_str()));
+    let tables = texts(things.iter().map(|thing| thing.on.as_str()));
     let mut there = HashMap::new();
-    /// By TRUNCATE, which old snapshots see too: one from when the log was full would go on logging nothing.
-    fn empty_log(&self, log: &str) -> String {
-        format!("TRUNCATE {log}")
-    }
-
-    for row in session.query(STAND, &[names]).await? {
-        let digest = row.get(2).and_then(|digest| digest.plain().map(std::borrow::Cow::into_owned));
-        there.insert(text_at(&row, 0)?, (text_at(&row, 1)?, digest.unwrap_or_default()));
+    for row in session.query(STAND, &[names, tables]).await? {
+        let digest = row.get(3).and_then(|digest| digest.plain().map(std::borrow::Cow::into_owned));
+        let place = (text_at(&row, 0)?, text_at(&row, 1)?);
+        there.insert(place, (text_at(&row, 2)?, digest.unwrap_or_default()));
     }
     Ok(there)
+}
+
+/// The triggers with those that each partition needs for itself: what fires for a whole statement isn't given to partitions by
+/// the server, and they can be truncated alone.
+async fn with_partitions(session: &mut dyn Session, things: &[Thing]) -> Result<Vec<Thing>, DbError> {
+    let mut all = things.to_vec();
+    let of_statements = || things.iter().filter(|thing| triggers::is_of_statement(thing));
+    let tables = texts(of_statements().map(|thing| thing.on.as_str()));
+    for row in session.query(PARTITIONS, &[tables]).await? {
+        let (table, partition) = (text_at(&row, 0)?, text_at(&row, 1)?);
+        let its = of_statements().filter(|thing| thing.on == table);
+        let its: Vec<Thing> = its.map(|thing| triggers::on_partition(thing, &partition)).collect();
+        // Two mappings of one table have it twice here.
+        all.extend(its.into_iter().filter(|thing| !all.contains(thing)).collect::<Vec<_>>());
+    }
+    Ok(all)
 }
 
 /// The sequence that gives a column its values, as its name stands in SQL.

@@ -36,6 +36,18 @@ const OURS: &str = "SET search_path FROM CURRENT SET TimeZone = 'UTC' SET DateSt
 const ROW: &str = "ROW";
 const STATEMENT: &str = "STATEMENT";
 
+/// Whether it fires once for a statement, and not for each row.
+pub(super) fn is_of_statement(thing: &Thing) -> bool {
+    thing.make.last().is_some_and(|trigger| trigger.contains(" FOR EACH STATEMENT "))
+}
+
+/// The same on a partition of its table.
+pub(super) fn on_partition(thing: &Thing, partition: &str) -> Thing {
+    let (from, to) = (format!(" ON {} FOR EACH", thing.on), format!(" ON {partition} FOR EACH"));
+    let make = thing.make.iter().map(|statement| statement.replacen(&from, &to, 1)).collect();
+    Thing { name: thing.name.clone(), on: partition.to_owned(), make }
+}
+
 fn thing(inner: &Inner, mapping: &str, on: &str, trigger: &Trigger<'_>) -> Thing {
     let name = thing_name(trigger.what, &inner.migration, inner.info.side, Some(mapping));
     let (quoted, function) = (Postgres.name(&name), Postgres.own(&name));
@@ -126,21 +138,31 @@ impl Entry<'_> {
         }
     }
 
-    /// The statements that log all rows of the table; where they are more than the log may have, the mark that it overflowed.
+    /// The statements that log all rows of what is truncated; where they are more than the log may have, the mark that it
+    /// overflowed. A partition has a trigger of its own that does so; only for one that hasn't (it came later) its parent does.
     fn insert_all(&self) -> String {
         let log = Postgres.own(&self.log.name);
         let (columns, values) = self.lists("t");
         let condition = scoped(self.table, "t").map(|scoped| format!(" WHERE {scoped}")).unwrap_or_default();
-        let of = &self.table.table;
-        let all = format!("INSERT INTO {log} ({columns}) SELECT {values} FROM {of} AS t{condition};");
-        if !self.options.overflow {
-            return format!("{all} RETURN NULL;");
-        }
+        let insert = text(&format!("INSERT INTO {log} ({columns}) SELECT {values} FROM "));
+        let all = format!("EXECUTE {insert} || part || {};", text(&format!(" AS t{condition}")));
+        let parts = "SELECT TG_RELID WHERE NOT EXISTS (SELECT 1 FROM pg_partition_tree(TG_RELID)) UNION ALL \
+            SELECT p.relid FROM pg_partition_tree(TG_RELID) AS p WHERE p.isleaf AND (p.relid = TG_RELID OR NOT EXISTS \
+            (SELECT 1 FROM pg_trigger AS g WHERE g.tgrelid = p.relid AND g.tgname = TG_NAME AND g.tgenabled = 'A'))";
         let bound = self.options.bound;
+        // What a snapshot that is older doesn't see is truncated all the same.
+        let body = if self.options.overflow {
+            format!(
+                "EXIT WHEN {}; EXECUTE 'SELECT count(*) >= {bound} FROM (SELECT 1 FROM ' || part || ' LIMIT {bound}) AS few' \
+                 INTO many; IF many OR current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN \
+                 INSERT INTO {log} (id) VALUES (-1) ON CONFLICT DO NOTHING; EXIT; END IF; {all}",
+                self.full()
+            )
+        } else {
+            all
+        };
         format!(
-            "IF NOT {} THEN IF (SELECT count(*) FROM (SELECT 1 FROM {of} LIMIT {bound}) AS few) >= {bound} THEN \
-             INSERT INTO {log} (id) VALUES (-1) ON CONFLICT DO NOTHING; ELSE {all} END IF; END IF; RETURN NULL;",
-            self.full()
+            "DECLARE part regclass; many boolean; BEGIN FOR part IN {parts} LOOP {body} END LOOP; END; RETURN NULL;"
         )
     }
 }
@@ -231,6 +253,8 @@ fn fence_of(inner: &Inner, table: &SideTable, things: &mut Vec<Thing>) {
         add("fence", "BEFORE INSERT OR UPDATE OR DELETE", ROW, others(), &refuse, SECURE);
         return;
     }
+    // Some of the rows: which ones is known only when the server has computed its columns, and all other triggers have had their
+    // say.
     match (scoped(table, "OLD"), scoped(table, "NEW")) {
         (Some(old), Some(new)) => {
             add("fence_insert", "AFTER INSERT", ROW, and([others(), Some(new.clone())]), &refuse, SECURE);
@@ -253,8 +277,6 @@ fn fence_of(inner: &Inner, table: &SideTable, things: &mut Vec<Thing>) {
             );
             add("fence_where", "AFTER INSERT OR UPDATE OR DELETE", ROW, others(), &body, OURS);
         }
-    // Some of the rows: which ones is known only when the server has computed its columns, and all other triggers have had their
-    // say.
     }
 }
 
