@@ -61,6 +61,12 @@ fn ids(log: &LogTable) -> String {
     Postgres.own(&log.name.replacen("changeover_log_", "changeover_ids_", 1))
 }
 
+/// The mark that the log overflowed: a sequence that was called. What it says is read and set past all snapshots, so that two
+/// serializable transactions which only log aren't taken for two that have read what the other wrote.
+pub(super) fn full(log: &LogTable) -> String {
+    Postgres.own(&log.name.replacen("changeover_log_", "changeover_full_", 1))
+}
+
 fn texts<'t>(texts: impl IntoIterator<Item = &'t str>) -> Value {
     Value::Array(Box::new(Array::of(texts.into_iter().map(Value::from).collect())))
 }
@@ -75,7 +81,7 @@ impl Installs for Postgres {
     }
 
     fn make_log(&self, log: &LogTable) -> Vec<String> {
-        let (table, ids) = (self.own(&log.name), ids(log));
+        let (table, ids, full) = (self.own(&log.name), ids(log), full(log));
         let mut make = vec![
             format!("CREATE SEQUENCE IF NOT EXISTS {ids}"),
             format!(
@@ -85,6 +91,8 @@ impl Installs for Postgres {
                 text(&ids)
             ),
             format!("ALTER SEQUENCE {ids} OWNED BY {table}.id"),
+            format!("CREATE SEQUENCE IF NOT EXISTS {full}"),
+            format!("ALTER SEQUENCE {full} OWNED BY {table}.id"),
         ];
         let column = |(name, ty): &(String, String)| {
             format!("ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {} {ty}", self.name(name))
@@ -248,9 +256,13 @@ impl Installs for Postgres {
         "clock_timestamp()"
     }
 
-    /// By TRUNCATE, which old snapshots see too: one from when the log was full would go on logging nothing.
-    fn empty_log(&self, log: &str) -> String {
-        format!("TRUNCATE {log}")
+    /// By TRUNCATE and ALTER SEQUENCE, which take effect with the transaction, and for old snapshots too.
+    fn empty_log(&self, log: &LogTable) -> String {
+        format!("TRUNCATE {}; ALTER SEQUENCE {} RESTART", self.own(&log.name), full(log))
+    }
+
+    fn overflowed(&self, log: &LogTable) -> String {
+        format!("SELECT is_called::int FROM {}", full(log))
     }
 
     fn delete_entries(&self, log: &str, ids: &[i64]) -> Statement {

@@ -6,6 +6,7 @@
 
 use changeover::store::capture::CaptureOptions;
 
+use super::install::full;
 use super::syntax::{Postgres, text};
 use crate::catalog::{ColumnInfo, Domain};
 use crate::server::dialect::Dialect as _;
@@ -125,7 +126,7 @@ impl Entry<'_> {
     }
 
     fn full(&self) -> String {
-        format!("EXISTS (SELECT 1 FROM {} WHERE id = -1)", Postgres.own(&self.log.name))
+        format!("(SELECT is_called FROM {})", full(self.log))
     }
 
     /// The statement that logs one row.
@@ -155,8 +156,9 @@ impl Entry<'_> {
             format!(
                 "EXIT WHEN {}; EXECUTE 'SELECT count(*) >= {bound} FROM (SELECT 1 FROM ' || part || ' LIMIT {bound}) AS few' \
                  INTO many; IF many OR current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN \
-                 INSERT INTO {log} (id) VALUES (-1) ON CONFLICT DO NOTHING; EXIT; END IF; {all}",
-                self.full()
+                 PERFORM setval({}, 1); EXIT; END IF; {all}",
+                self.full(),
+                text(&full(self.log))
             )
         } else {
             all
@@ -217,8 +219,9 @@ fn bound(inner: &Inner, log: &LogTable, options: CaptureOptions) -> Thing {
     let when = if options.overflow { format!("NEW.id % {every} = 0") } else { "false".to_owned() };
     let body = format!(
         "IF NEW.id - (SELECT min(id) FROM {name} WHERE id > 0) >= {} THEN \
-         INSERT INTO {name} (id) VALUES (-1) ON CONFLICT DO NOTHING; RETURN NULL; END IF; RETURN NEW;",
-        options.bound
+         PERFORM setval({}, 1); RETURN NULL; END IF; RETURN NEW;",
+        options.bound,
+        text(&full(log))
     );
     let trigger = Trigger {
         what: "bound",

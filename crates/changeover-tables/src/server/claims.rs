@@ -1,4 +1,4 @@
-//! The log's entries: read, counted and deleted. The entry -1 is the mark that the log overflowed.
+//! The log's entries: read, counted and deleted. That the log overflowed is marked beside them, as each server can.
 
 use std::collections::HashSet;
 
@@ -202,7 +202,7 @@ impl<'l> Log<'l> {
         if !self.exists().await? {
             return Ok(());
         }
-        let empty = self.dialect().empty_log(&self.name());
+        let empty = self.dialect().empty_log(&self.table);
         self.session.batch(&empty).await
     }
 
@@ -215,7 +215,8 @@ impl<'l> Log<'l> {
         let sql = format!(
             "SELECT (SELECT count(*) FROM {log} WHERE id > 0), (SELECT min(id) FROM {log} WHERE id > 0), \
              (SELECT max(id) FROM {log}), (SELECT at FROM {log} WHERE id > 0 ORDER BY id LIMIT 1), {now}, \
-             (SELECT count(*) FROM {log} WHERE id = -1)"
+             ({})",
+            self.dialect().overflowed(&self.table)
         );
         let rows = self.session.query(&sql, &[]).await?;
         let row = rows.first().map(Vec::as_slice).unwrap_or_default();
