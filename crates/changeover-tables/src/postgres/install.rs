@@ -12,7 +12,7 @@ use changeover::value::Array;
 use super::catalog::{number, text as text_at};
 use super::syntax::{Postgres, SCHEMA, fence_lock, text, unbounded};
 use super::triggers;
-use crate::catalog::{ColumnInfo, TableInfo};
+use crate::catalog::{ColumnInfo, Domain, TableInfo};
 use crate::installed::Installed;
 use crate::server::dialect::{Dialect as _, Statement};
 use crate::server::install::{Installs, LogTable, Thing};
@@ -20,6 +20,7 @@ use crate::server::session::{DbError, Session, Trouble};
 use crate::server::store::Inner;
 use crate::shape::SideTable;
 use crate::syntax::Syntax as _;
+use crate::types::{Exact, TextType};
 
 /// All that is ours: triggers first, then what they need.
 const LIST: &str = "SELECT kind, name, \"on\" FROM ( \
@@ -73,11 +74,29 @@ fn texts<'t>(texts: impl IntoIterator<Item = &'t str>) -> Value {
 
 #[async_trait]
 impl Installs for Postgres {
+    /// The plain type that holds the values: never a domain, which may refuse the NULL that an entry of another mapping has
+    /// there, nor a type of a schema that isn't always searched.
     fn log_type(&self, column: Option<&ColumnInfo>) -> String {
-        match column {
-            Some(column) if !column.as_text => unbounded(&column.declared),
-            _ => "text".to_owned(),
-        }
+        let Some(column) = column.filter(|column| !column.as_text) else { return "text".to_owned() };
+        let Domain::Exact(ty) = &column.domain else { return "text".to_owned() };
+        let plain = match &ty.of {
+            Exact::Bool => "boolean",
+            Exact::Int { .. } => "bigint",
+            Exact::Decimal { .. } => "numeric",
+            Exact::Single { .. } => "real",
+            Exact::Real { .. } => "double precision",
+            Exact::Text(TextType { padded: true, .. }) => "bpchar",
+            Exact::Text(_) => "text",
+            Exact::Bytes { .. } => "bytea",
+            Exact::Date { .. } => "date",
+            Exact::Time(_) => "time",
+            Exact::Timestamp(_) => "timestamp",
+            Exact::Instant(_) => "timestamptz",
+            Exact::Interval { .. } => "interval",
+            Exact::Uuid => "uuid",
+            _ => return unbounded(&column.declared),
+        };
+        plain.to_owned()
     }
 
     fn make_log(&self, log: &LogTable) -> Vec<String> {
