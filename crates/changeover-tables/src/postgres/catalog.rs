@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use changeover::Value;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{Kind, Type};
 
 use super::codec::{Codec, exact};
 use super::session::{PgSession, meaning};
@@ -23,10 +23,42 @@ const TABLES: &str = "SELECT c.oid::int8, n.nspname::text, c.relname::text, c.re
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', $1::text) \
     ORDER BY pg_catalog.pg_table_is_visible(c.oid) DESC, 2, 3";
 
-/// Texts of a database whose own collation is C are ordered by their bytes too.
-const COLLATION: &str = "CASE WHEN co.oid IS NULL OR co.collname IN ('C', 'POSIX', 'ucs_basic') THEN 'BINARY' \
-    WHEN co.collname = 'default' AND (SELECT datcollate FROM pg_catalog.pg_database WHERE datname = current_database()) \
-    IN ('C', 'POSIX') THEN 'BINARY' ELSE co.collname::text END";
+/// Texts of a database whose own collation is C are ordered by their bytes too; where its provider isn't the C library (which
+/// older servers don't say), `datcollate` has nothing to do with their order. Every other collation as it stands in SQL, with
+/// its schema where it must.
+const COLLATION: &str = "CASE WHEN co.oid IS NULL OR (co.collname IN ('C', 'POSIX', 'ucs_basic') \
+    AND co.collnamespace = 'pg_catalog'::regnamespace) THEN 'BINARY' \
+    WHEN co.oid = '\"default\"'::regcollation AND (SELECT d.datcollate IN ('C', 'POSIX') \
+    AND coalesce(to_jsonb(d) ->> 'datlocprovider', 'c') = 'c' FROM pg_catalog.pg_database d \
+    WHERE d.datname = current_database()) THEN 'BINARY' ELSE co.oid::regcollation::text END";
+
+/// In the place of a collation, for types that have an order of their own: not by their values, nor by the bytes of their text.
+pub(super) const OF_THE_TYPE: &str = "OF THE TYPE";
+
+/// Whether a type's values are ordered as the middle form orders them, where no collation says otherwise.
+fn is_ordered_by_value(ty: &Type, of: &Exact) -> bool {
+    match of {
+        Exact::Bool
+        | Exact::Int { .. }
+        | Exact::Decimal { .. }
+        | Exact::Date { .. }
+        | Exact::Time(_)
+        | Exact::Timestamp(_)
+        | Exact::Instant(_)
+        | Exact::Uuid
+        | Exact::Bytes { .. } => true,
+        Exact::Text(_) => is_own_text(ty),
+        _ => false,
+    }
+}
+
+/// Not so `citext`, and what travels as text without being one.
+fn is_own_text(ty: &Type) -> bool {
+    match ty.kind() {
+        Kind::Domain(base) => is_own_text(base),
+        _ => matches!(ty.name(), "text" | "varchar" | "bpchar" | "name") && ty.schema() == "pg_catalog",
+    }
+}
 
 fn columns_sql() -> String {
     format!(
@@ -205,6 +237,10 @@ async fn columns(
 fn column(row: &[Value], ty: &Type, modifier: i32) -> Result<ColumnInfo, DbError> {
     let as_text = Codec::of(ty).as_text;
     let of = if as_text { any_text() } else { exact(ty, modifier) };
+    let collation = match text(row, 8)? {
+        binary if binary == "BINARY" && !is_ordered_by_value(ty, &of) => OF_THE_TYPE.to_owned(),
+        collation => collation,
+    };
     let generated = if text(row, 7)? == "s" { Generated::Stored } else { Generated::No };
     Ok(ColumnInfo {
         name: text(row, 1)?,
@@ -214,7 +250,7 @@ fn column(row: &[Value], ty: &Type, modifier: i32) -> Result<ColumnInfo, DbError
         // Of a computed column it is the expression.
         default: optional(row, 5)?.filter(|_| generated == Generated::No),
         generated,
-        collation: text(row, 8)?,
+        collation,
         as_text,
     })
 }
@@ -247,7 +283,11 @@ async fn indexes(
         }
         let (is_primary, is_constraint) =
             (row.get(3) == Some(&Value::Bool(true)), row.get(4) == Some(&Value::Bool(true)));
-        let collation = text(&row, 7)?;
+        let mut collation = text(&row, 7)?;
+        let column = optional(&row, 5)?.and_then(|name| table.column(&name).cloned());
+        if column.is_some_and(|column| column.collation == OF_THE_TYPE) {
+            OF_THE_TYPE.clone_into(&mut collation);
+        }
         let part = match optional(&row, 5)? {
             Some(name) => IndexPart::Column { name, collation },
             None => IndexPart::Expression { sql: text(&row, 6)?, collation },

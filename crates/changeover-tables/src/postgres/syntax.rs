@@ -7,10 +7,12 @@ use changeover::store::guard::Scope;
 use changeover::value::Array;
 use changeover::{TableName, Value};
 
-use crate::catalog::{ColumnInfo, TableInfo};
+use super::catalog::OF_THE_TYPE;
+use crate::catalog::{ColumnInfo, Domain, TableInfo};
 use crate::server::dialect::{Dialect, Statement};
 use crate::shape::{SideTable, tag};
 use crate::syntax::Syntax;
+use crate::types::Exact;
 
 /// The schema of all that is ours.
 pub(super) const SCHEMA: &str = "changeover";
@@ -79,7 +81,8 @@ impl Syntax for Postgres {
         match collation {
             _ if own == Some(collation) => quoted,
             "BINARY" => format!("{quoted} COLLATE \"C\""),
-            other => format!("{quoted} COLLATE {}", self.name(other)),
+            OF_THE_TYPE => quoted,
+            other => format!("{quoted} COLLATE {other}"),
         }
     }
 
@@ -229,9 +232,11 @@ impl Dialect for Postgres {
             .enumerate()
             .map(|(n, name)| {
                 let key = &table.key[table.order[n]];
+                let has_bytes = matches!(&key.own, Domain::Exact(ty) if matches!(ty.of, Exact::Text(_)));
                 match key.collation.as_str() {
-                    "BINARY" => name.clone(),
-                    other => format!("{name} COLLATE {}", self.name(other)),
+                    "BINARY" if has_bytes => format!("{name} COLLATE \"C\""),
+                    "BINARY" | OF_THE_TYPE => name.clone(),
+                    other => format!("{name} COLLATE {other}"),
                 }
             })
             .collect();
