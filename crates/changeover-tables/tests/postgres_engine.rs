@@ -11,6 +11,8 @@ mod postgres {
     mod world;
 
     mod fence;
+    mod keys;
     mod snapshots;
     mod unseen;
+    mod writers;
 }
