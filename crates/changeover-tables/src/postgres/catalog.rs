@@ -66,7 +66,9 @@ fn columns_sql() -> String {
          CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE a.atttypmod END, \
          a.attnotnull OR (t.typtype = 'd' AND t.typnotnull), pg_catalog.pg_get_expr(d.adbin, d.adrelid), \
          a.attidentity <> '' OR pg_catalog.pg_get_serial_sequence(pg_catalog.format('%I.%I', n.nspname, c.relname), \
-         a.attname) IS NOT NULL, a.attgenerated::text, {COLLATION} \
+         a.attname) IS NOT NULL OR EXISTS (SELECT 1 FROM pg_catalog.pg_depend p JOIN pg_catalog.pg_class s \
+         ON s.oid = p.refobjid AND s.relkind = 'S' WHERE p.classid = 'pg_catalog.pg_attrdef'::regclass AND p.objid = d.oid \
+         AND p.refclassid = 'pg_catalog.pg_class'::regclass), a.attgenerated::text, {COLLATION} \
          FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
          LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \

@@ -234,13 +234,14 @@ impl Installs for Postgres {
             "SELECT seqincrement, seqcache FROM pg_catalog.pg_sequence WHERE seqrelid = $1::text::regclass";
         let steps = session.query(steps, &[sequence.as_str().into()]).await?;
         let steps = steps.first().map(Vec::as_slice).unwrap_or_default();
-        // What sessions have taken and not used yet lies below the last value; one more lot is left, for a session that
-        // takes it in this moment.
+        // What sessions have taken and not used yet lies at or below the last value; one more lot is left, for a session that
+        // takes it in this moment: no lock of a table keeps it from that.
         let ahead = number(steps, 0)?.max(1).saturating_mul(number(steps, 1)?.max(1));
         let rows = session.query(&format!("SELECT last_value, is_called FROM {sequence}"), &[]).await?;
         match rows.first().map(Vec::as_slice) {
             Some([Value::Int(last), Value::Bool(called)]) => {
-                Ok(Some(if *called { last.saturating_add(ahead) } else { *last }))
+                let lot = if *called { last.saturating_add(ahead) } else { last.saturating_add(ahead - 1) };
+                Ok(Some(lot.saturating_add(1)))
             }
             _ => Err(DbError::ours(Trouble::Other, format!("the sequence {sequence} has no last value"))),
         }
@@ -328,13 +329,17 @@ async fn with_partitions(session: &mut dyn Session, things: &[Thing]) -> Result<
     Ok(all)
 }
 
-/// The sequence that gives a column its values, as its name stands in SQL.
+/// The sequence that gives a column its values, as its name stands in SQL: its own, or one that its default names.
 async fn sequence(
     session: &mut dyn Session,
     table: &SideTable,
     column: &str,
 ) -> Result<Option<String>, DbError> {
-    let sql = "SELECT pg_catalog.pg_get_serial_sequence($1::text, $2::text)";
+    let sql = "SELECT coalesce(pg_catalog.pg_get_serial_sequence($1::text, $2::text), (SELECT min(s.oid::regclass::text) \
+        FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
+        JOIN pg_catalog.pg_depend p ON p.classid = 'pg_catalog.pg_attrdef'::regclass AND p.objid = d.oid \
+        AND p.refclassid = 'pg_catalog.pg_class'::regclass JOIN pg_catalog.pg_class s ON s.oid = p.refobjid AND s.relkind = 'S' \
+        WHERE a.attrelid = pg_catalog.to_regclass($1::text) AND a.attname = $2::text))";
     let rows = session.query(sql, &[table.table.as_str().into(), column.into()]).await?;
     Ok(match rows.into_iter().next().and_then(|row| row.into_iter().next()) {
         Some(Value::Text(sequence)) => Some(sequence),
