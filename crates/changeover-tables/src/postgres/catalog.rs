@@ -82,7 +82,8 @@ fn indexes_sql() -> String {
         "SELECT i.indrelid::int8, ic.relname::text, i.indisunique AND i.indisvalid, i.indisprimary, \
          (SELECT count(*) FROM pg_catalog.pg_constraint k WHERE k.conindid = i.indexrelid AND k.contype = 'u') > 0, \
          a.attname::text, pg_catalog.pg_get_indexdef(i.indexrelid, p.n, true), {COLLATION}, \
-         pg_catalog.pg_get_expr(i.indpred, i.indrelid, true) \
+         pg_catalog.pg_get_expr(i.indpred, i.indrelid, true), \
+         coalesce(to_jsonb(i) ->> 'indnullsnotdistinct', 'false')::boolean AND NOT a.attnotnull \
          FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid \
          CROSS JOIN LATERAL generate_series(1, i.indnkeyatts::int4) AS p(n) \
          LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[p.n - 1] AND a.attnum <> 0 \
@@ -291,6 +292,10 @@ async fn indexes(
             OF_THE_TYPE.clone_into(&mut collation);
         }
         let part = match optional(&row, 5)? {
+            // Where two NULLs are the same, as two arrays of them are.
+            Some(name) if row.get(9) == Some(&Value::Bool(true)) => {
+                IndexPart::Expression { sql: format!("ARRAY[{}]", Postgres.name(&name)), collation }
+            }
             Some(name) => IndexPart::Column { name, collation },
             None => IndexPart::Expression { sql: text(&row, 6)?, collation },
         };

@@ -168,7 +168,12 @@ impl Dialect for Postgres {
     }
 
     fn begin_mirror(&self, migration: &str, lock_wait: Duration, silent: bool) -> String {
-        let silence = if silent { "; SET LOCAL session_replication_role = replica" } else { "" };
+        // Where triggers aren't silent, a unique constraint that waits for the commit would only fail there, with nobody's name.
+        let silence = if silent {
+            "; SET LOCAL session_replication_role = replica"
+        } else {
+            "; SET CONSTRAINTS ALL IMMEDIATE"
+        };
         format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = {}; \
              SET LOCAL changeover.mirror = {}{silence}",
