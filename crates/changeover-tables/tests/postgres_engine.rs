@@ -10,8 +10,12 @@
 mod postgres {
     mod world;
 
+    mod columns;
+    mod counters;
     mod fence;
     mod keys;
+    mod mirror;
+    mod restart;
     mod snapshots;
     mod unseen;
     mod writers;

@@ -56,12 +56,13 @@ impl World {
 
     /// With a clause of CREATE DATABASE.
     pub(super) async fn with(clause: &str, old: &str, new: &str) -> Self {
-        let server = server().await;
-        let make = |hint: &'static str, clause: String| {
-            tokio::task::spawn_blocking(move || server.create_database_with(hint, &clause))
-        };
-        let names =
-            [make("old", clause.to_owned()).await.unwrap(), make("new", clause.to_owned()).await.unwrap()];
+        Self::on(server().await, clause, old, new).await
+    }
+
+    /// On this server.
+    pub(super) async fn on(server: &Postgres, clause: &str, old: &str, new: &str) -> Self {
+        let make = |hint| tokio::task::block_in_place(|| server.create_database_with(hint, clause));
+        let names = [make("old"), make("new")];
         let urls = [server.url(&names[0]), server.url(&names[1])];
         let (old_app, new_app) = (connect(&urls[0]).await, connect(&urls[1]).await);
         old_app.batch_execute(old).await.unwrap();
@@ -97,6 +98,16 @@ impl World {
         let old = old.side(migration, Side::Old, &plan).await.unwrap();
         let new = new.side(migration, Side::New, &plan).await.unwrap();
         Stores { old, new }
+    }
+
+    /// What the plan has to say against the mappings.
+    pub(super) async fn findings(&self, mappings: &[TableMapping], urls: &[String; 2]) -> String {
+        let mut catalogs = Vec::new();
+        for (store, url) in ["old", "new"].into_iter().zip(urls) {
+            let database = PostgresDatabase::open(store, url, OPTIONS).await.unwrap();
+            catalogs.push(database.catalog().await.unwrap());
+        }
+        format!("{:?}", plan(mappings, &catalogs, Mirroring::Capture).findings)
     }
 
     /// The stores of one table of this name on both sides.
