@@ -260,19 +260,21 @@ impl<'l> Log<'l> {
         Ok(dirty)
     }
 
-    /// What changes when something becomes visible in the log: the newest entry, and how many there are, up to a bound.
+    /// What changes when something becomes visible in the log: the newest entry, and the sum of the oldest numbers, up to a
+    /// bound. Their count wouldn't do: one that becomes visible late may take the place of one that was discarded meanwhile.
     pub(super) async fn version(&mut self) -> Result<(i64, i64), DbError> {
         if !self.exists().await? {
             return Ok((0, 0));
         }
         let log = self.name();
         let sql = format!(
-            "SELECT (SELECT max(id) FROM {log}), (SELECT count(*) FROM (SELECT 1 FROM {log} WHERE id > 0 LIMIT 1000) AS few)"
+            "SELECT (SELECT max(id) FROM {log}), \
+             (SELECT sum(id) FROM (SELECT id FROM {log} WHERE id > 0 ORDER BY id LIMIT 1000) AS few)"
         );
         let rows = self.session.query(&sql, &[]).await?;
-        let number = |at: usize| match rows.first().and_then(|row| row.get(at)) {
-            Some(Value::Int(n)) => *n,
-            _ => 0,
+        let number = |at: usize| {
+            let plain = rows.first().and_then(|row| row.get(at)).and_then(Value::plain);
+            plain.and_then(|number| number.parse().ok()).unwrap_or_default()
         };
         Ok((number(0), number(1)))
     }
