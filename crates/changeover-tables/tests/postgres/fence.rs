@@ -45,7 +45,7 @@ async fn a_lock_leaves_readers_free_and_waits_for_no_longer_than_it_said_and_nam
         let look = world.app(Side::Old).await;
         until(
             &look,
-            "SELECT count(*) > 0 FROM pg_locks WHERE mode = 'ShareRowExclusiveLock' AND NOT granted",
+            "SELECT count(*) > 0 FROM pg_locks WHERE relation = 'items'::regclass AND mode = 'ShareRowExclusiveLock' AND NOT granted",
         )
         .await;
         assert_eq!(ask(&look, "SELECT count(*) FROM items").await, ["0"], "a reader queues behind nobody");

@@ -68,7 +68,7 @@ async fn a_guard_reads_what_was_committed_before_it_was_got_and_a_paused_put_doe
     let image = changeover::Row(vec![1.into(), "of the first".into()]);
     let look = world.app(Side::New).await;
     let (second, ()) = tokio::join!(stores.guarded(Side::New).begin(Scope::Keys(&one)), async {
-        until(&look, "SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted").await;
+        until(&look, "SELECT count(*) > 0 FROM pg_locks WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND locktype = 'advisory' AND NOT granted").await;
         let change = Change { key: one[0].clone(), row: Some(image.clone()), back: None };
         first.apply(&[change]).await.unwrap();
         first.commit().await.unwrap();
@@ -83,7 +83,7 @@ async fn a_guard_reads_what_was_committed_before_it_was_got_and_a_paused_put_doe
     world
         .new_app
         .batch_execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted",
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND locktype = 'advisory' AND granted",
         )
         .await
         .unwrap();

@@ -99,6 +99,35 @@ async fn after_a_restart_or_a_crash_of_the_server_everything_goes_on_with_the_sa
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_logical_replication_writes_is_captured_and_fenced() {
+    let server = tokio::task::spawn_blocking(|| Postgres::start(&[("wal_level", "logical")])).await.unwrap();
+    let sql = "CREATE TABLE items (id bigint PRIMARY KEY, name text)";
+    let world = World::on(&server, "", sql, sql).await;
+    let stores = world.of("items").await;
+    stores.capture().await;
+    let above = tokio::task::block_in_place(|| server.create_database("above"));
+    let publisher = super::world::connect(&server.url(&above)).await;
+    publisher.batch_execute(&format!("{sql}; CREATE PUBLICATION all_of_it FOR ALL TABLES")).await.unwrap();
+    // Within one server, the slot must be there before.
+    ask(&publisher, "SELECT pg_create_logical_replication_slot('fed', 'pgoutput')").await;
+    let subscribe = format!(
+        "CREATE SUBSCRIPTION fed CONNECTION '{}' PUBLICATION all_of_it WITH (create_slot = false, slot_name = fed)",
+        server.url(&above)
+    );
+    world.old_app.batch_execute(&subscribe).await.unwrap();
+    publisher.batch_execute("INSERT INTO items VALUES (1, 'a')").await.unwrap();
+    until(&world.old_app, "SELECT count(*) = 1 FROM items").await;
+    assert_eq!(stores.logged(Side::Old).await, ["items(1)"]);
+    stores.drain().await;
+    stores.fence(Side::Old).set(FenceState::Moved, 1).await.unwrap();
+    publisher.batch_execute("INSERT INTO items VALUES (2, 'late')").await.unwrap();
+    until(&world.old_app, "SELECT apply_error_count > 0 FROM pg_stat_subscription_stats").await;
+    stores.assert_equal().await;
+    // The subscription would wait for its publisher while the server goes down.
+    world.old_app.batch_execute("ALTER SUBSCRIPTION fed DISABLE").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_is_cut_in_the_midst_of_a_scan_is_an_error_and_the_next_call_works() {
     let world = World::new(MANY, "CREATE TABLE items (id bigint PRIMARY KEY, name text)").await;
     let relay = Relay::start(world.urls[0].split('@').nth(1).unwrap().split('/').next().unwrap());

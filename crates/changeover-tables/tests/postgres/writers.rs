@@ -224,6 +224,24 @@ async fn entries_that_become_visible_out_of_order_are_neither_lost_nor_slept_thr
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_entry_that_comes_late_as_another_is_discarded_is_not_slept_through() {
+    let world = World::same("CREATE TABLE items (id bigint PRIMARY KEY, name text)").await;
+    let stores = world.of("items").await;
+    stores.capture().await;
+    let log = stores.log(Side::Old);
+    let late = world.app(Side::Old).await;
+    late.batch_execute("BEGIN; INSERT INTO items VALUES (1, 'late')").await.unwrap();
+    world.old_app.batch_execute("INSERT INTO items VALUES (2, 'a'), (3, 'b')").await.unwrap();
+    log.changed(0).await;
+    let claims = log.claim(0, 10).await.unwrap();
+    log.discard(&[claims[0].id]).await.unwrap();
+    late.batch_execute("COMMIT").await.unwrap();
+    let begun = std::time::Instant::now();
+    log.changed(30_000).await;
+    assert!(begun.elapsed().as_secs() < 10, "it slept through a commit");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn serializable_writers_do_not_fail_where_the_bound_is_looked_at() {
     let world = World::same("CREATE TABLE items (id bigint PRIMARY KEY, name text)").await;
     let stores = world.of("items").await;
