@@ -54,6 +54,9 @@ pub enum Generated {
     Stored,
 }
 
+/// The default of a column that the database numbers by itself, and whose value no UPDATE may set.
+pub(crate) const ALWAYS_IDENTITY: &str = "GENERATED ALWAYS AS IDENTITY";
+
 /// A column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ColumnInfo {

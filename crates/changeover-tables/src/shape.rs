@@ -7,7 +7,7 @@ use changeover::rules::RowRules;
 use changeover::store::{KeyOrder, TableShape};
 use changeover::{Side, TableName, Value};
 
-use crate::catalog::{Domain, Generated, TableInfo};
+use crate::catalog::{ALWAYS_IDENTITY, Domain, Generated, TableInfo};
 use crate::fit::Target;
 use crate::plan::{Route, Source, TablePlan};
 use crate::syntax::{Syntax, expression};
@@ -242,12 +242,27 @@ impl SideTable {
     }
 
     /// This side's columns that are written, but for the key's.
-    pub(crate) fn updated(&self) -> impl Iterator<Item = (usize, &str)> {
+    fn others(&self) -> impl Iterator<Item = (usize, &str)> {
         self.written
             .iter()
             .enumerate()
             .filter(|(at, _)| !self.written_key.contains(at))
             .map(|(at, c)| (at, c.as_str()))
+    }
+
+    fn may_be_updated(&self, column: &str) -> bool {
+        let default = self.info.column(column).and_then(|column| column.default.as_deref());
+        default != Some(ALWAYS_IDENTITY)
+    }
+
+    /// Those of them that an UPDATE sets.
+    pub(crate) fn updated(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.others().filter(|(_, column)| self.may_be_updated(column))
+    }
+
+    /// Those of them that only an INSERT sets.
+    pub(crate) fn inserted_only(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.others().filter(|(_, column)| !self.may_be_updated(column))
     }
 
     /// The columns of the table that aren't computed.

@@ -12,7 +12,7 @@ use changeover::value::Array;
 use super::catalog::{number, text as text_at};
 use super::syntax::{Postgres, SCHEMA, fence_lock, text, unbounded};
 use super::triggers;
-use crate::catalog::{ColumnInfo, TableInfo};
+use crate::catalog::{ColumnInfo, Domain, TableInfo};
 use crate::installed::Installed;
 use crate::server::dialect::{Dialect as _, Statement};
 use crate::server::install::{Captures, Installs, LogTable, Thing};
@@ -20,6 +20,7 @@ use crate::server::session::{DbError, Session, Trouble};
 use crate::server::store::Inner;
 use crate::shape::SideTable;
 use crate::syntax::Syntax as _;
+use crate::types::{Exact, TextType};
 
 /// All that is ours: triggers first, then what they need.
 const LIST: &str = "SELECT kind, name, \"on\" FROM ( \
@@ -33,20 +34,38 @@ const LIST: &str = "SELECT kind, name, \"on\" FROM ( \
     JOIN pg_catalog.pg_namespace s ON s.oid = c.relnamespace WHERE s.nspname = $1::text AND c.relkind = 'r') AS ours \
     ORDER BY n, name";
 
-/// How triggers of these names stand.
-const STAND: &str = "SELECT t.tgname::text, t.tgenabled::text, pg_catalog.obj_description(t.oid, 'pg_trigger') \
-    FROM pg_catalog.pg_trigger t WHERE NOT t.tgisinternal AND t.tgparentid = 0 AND t.tgname = ANY ($1::text[])";
+/// How triggers of these names stand on these tables, and not on others that have taken the triggers along with another name:
+/// with those that their partitions have of them.
+const STAND: &str = "WITH RECURSIVE found AS ( \
+    SELECT w.name, w.rel, t.oid AS first, t.oid, t.tgenabled FROM unnest($1::text[], $2::text[]) AS w(name, rel) \
+    JOIN pg_catalog.pg_trigger t ON t.tgname = w.name AND t.tgrelid = pg_catalog.to_regclass(w.rel) \
+    WHERE NOT t.tgisinternal \
+    UNION ALL SELECT f.name, f.rel, f.first, t.oid, t.tgenabled FROM found f \
+    JOIN pg_catalog.pg_trigger t ON t.tgparentid = f.oid) \
+    SELECT name, rel, CASE WHEN min(tgenabled) = max(tgenabled) THEN min(tgenabled)::text ELSE 'some' END, \
+    pg_catalog.obj_description(first, 'pg_trigger') FROM found GROUP BY name, rel, first";
+
+/// The partitions of these tables.
+const PARTITIONS: &str = "SELECT t.name, p.relid::regclass::text FROM unnest($1::text[]) AS t(name), \
+    pg_catalog.pg_partition_tree(pg_catalog.to_regclass(t.name)) AS p WHERE p.relid <> pg_catalog.to_regclass(t.name)";
 
 /// Who has a lock on these tables that keeps writers out, or is a writer.
 const BLOCKERS: &str = "SELECT DISTINCT pg_catalog.format('process %s (%s, %s, in its transaction for %s s)', a.pid, \
     coalesce(nullif(a.application_name, ''), 'unnamed'), a.usename, \
     round(extract(epoch FROM clock_timestamp() - a.xact_start))) FROM pg_catalog.pg_locks l \
-    JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid JOIN unnest($1::text[]) AS t(name) \
-    ON l.relation = pg_catalog.to_regclass(t.name) \
-    WHERE l.granted AND l.pid <> pg_backend_pid() AND l.mode NOT IN ('AccessShareLock', 'RowShareLock') LIMIT 5";
+    JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid JOIN pg_catalog.pg_database d ON d.oid = l.database \
+    JOIN unnest($1::text[]) AS t(name) ON l.relation = pg_catalog.to_regclass(t.name) OR EXISTS (SELECT 1 FROM \
+    pg_catalog.pg_partition_tree(pg_catalog.to_regclass(t.name)) AS p WHERE p.relid = l.relation) \
+    WHERE d.datname = current_database() AND l.granted AND l.pid <> pg_backend_pid() AND l.mode NOT IN ('AccessShareLock', 'RowShareLock') LIMIT 5";
 
 fn ids(log: &LogTable) -> String {
     Postgres.own(&log.name.replacen("changeover_log_", "changeover_ids_", 1))
+}
+
+/// The mark that the log overflowed: a sequence that was called. What it says is read and set past all snapshots, so that two
+/// serializable transactions which only log aren't taken for two that have read what the other wrote.
+pub(super) fn full(log: &LogTable) -> String {
+    Postgres.own(&log.name.replacen("changeover_log_", "changeover_full_", 1))
 }
 
 fn texts<'t>(texts: impl IntoIterator<Item = &'t str>) -> Value {
@@ -55,15 +74,33 @@ fn texts<'t>(texts: impl IntoIterator<Item = &'t str>) -> Value {
 
 #[async_trait]
 impl Captures for Postgres {
+    /// The plain type that holds the values: never a domain, which may refuse the NULL that an entry of another mapping has
+    /// there, nor a type of a schema that isn't always searched.
     fn log_type(&self, column: Option<&ColumnInfo>) -> String {
-        match column {
-            Some(column) if !column.as_text => unbounded(&column.declared),
-            _ => "text".to_owned(),
-        }
+        let Some(column) = column.filter(|column| !column.as_text) else { return "text".to_owned() };
+        let Domain::Exact(ty) = &column.domain else { return "text".to_owned() };
+        let plain = match &ty.of {
+            Exact::Bool => "boolean",
+            Exact::Int { .. } => "bigint",
+            Exact::Decimal { .. } => "numeric",
+            Exact::Single { .. } => "real",
+            Exact::Real { .. } => "double precision",
+            Exact::Text(TextType { padded: true, .. }) => "bpchar",
+            Exact::Text(_) => "text",
+            Exact::Bytes { .. } => "bytea",
+            Exact::Date { .. } => "date",
+            Exact::Time(_) => "time",
+            Exact::Timestamp(_) => "timestamp",
+            Exact::Instant(_) => "timestamptz",
+            Exact::Interval { .. } => "interval",
+            Exact::Uuid => "uuid",
+            _ => return unbounded(&column.declared),
+        };
+        plain.to_owned()
     }
 
     fn make_log(&self, log: &LogTable) -> Vec<String> {
-        let (table, ids) = (self.own(&log.name), ids(log));
+        let (table, ids, full) = (self.own(&log.name), ids(log), full(log));
         let mut make = vec![
             format!("CREATE SEQUENCE IF NOT EXISTS {ids}"),
             format!(
@@ -73,6 +110,8 @@ impl Captures for Postgres {
                 text(&ids)
             ),
             format!("ALTER SEQUENCE {ids} OWNED BY {table}.id"),
+            format!("CREATE SEQUENCE IF NOT EXISTS {full}"),
+            format!("ALTER SEQUENCE {full} OWNED BY {table}.id"),
         ];
         let column = |(name, ty): &(String, String)| {
             format!("ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {} {ty}", self.name(name))
@@ -101,11 +140,12 @@ impl Captures for Postgres {
     }
 
     async fn put_all(&self, session: &mut dyn Session, things: &[Thing], on: bool) -> Result<(), DbError> {
+        let things = &with_partitions(session, things).await?;
         let there = stand(session, things).await?;
         let (wanted, switch) = if on { ("A", "ENABLE ALWAYS") } else { ("D", "DISABLE") };
         let mut switches: Vec<(&str, Vec<String>)> = Vec::new();
         for thing in things {
-            let known = there.get(thing.name.as_str());
+            let known = there.get(&place_of(thing));
             let is_right = known.is_some_and(|(_, digest)| *digest == thing.digest());
             // What is to be off needn't be there.
             if known.is_none() && !on {
@@ -134,9 +174,10 @@ impl Captures for Postgres {
     }
 
     async fn are_whole(&self, session: &mut dyn Session, things: &[Thing]) -> Result<bool, DbError> {
-        let there = stand(session, things).await?;
+        let things = with_partitions(session, things).await?;
+        let there = stand(session, &things).await?;
         let whole = |thing: &Thing| {
-            there.get(thing.name.as_str()).is_some_and(|(on, digest)| on == "A" && *digest == thing.digest())
+            there.get(&place_of(thing)).is_some_and(|(on, digest)| on == "A" && *digest == thing.digest())
         };
         Ok(things.iter().all(whole))
     }
@@ -156,6 +197,15 @@ impl Captures for Postgres {
 
     fn now(&self) -> &'static str {
         "clock_timestamp()"
+    }
+
+    /// By TRUNCATE and ALTER SEQUENCE, which take effect with the transaction, and for old snapshots too.
+    fn empty_log(&self, log: &LogTable) -> String {
+        format!("TRUNCATE {}; ALTER SEQUENCE {} RESTART", self.own(&log.name), full(log))
+    }
+
+    fn overflowed(&self, log: &LogTable) -> String {
+        format!("SELECT is_called::int FROM {}", full(log))
     }
 
     fn delete_entries(&self, log: &str, ids: &[i64]) -> Statement {
@@ -219,13 +269,14 @@ impl Installs for Postgres {
             "SELECT seqincrement, seqcache FROM pg_catalog.pg_sequence WHERE seqrelid = $1::text::regclass";
         let steps = session.query(steps, &[sequence.as_str().into()]).await?;
         let steps = steps.first().map(Vec::as_slice).unwrap_or_default();
-        // What sessions have taken and not used yet lies below the last value; one more lot is left, for a session that
-        // takes it in this moment.
+        // What sessions have taken and not used yet lies at or below the last value; one more lot is left, for a session that
+        // takes it in this moment: no lock of a table keeps it from that.
         let ahead = number(steps, 0)?.max(1).saturating_mul(number(steps, 1)?.max(1));
         let rows = session.query(&format!("SELECT last_value, is_called FROM {sequence}"), &[]).await?;
         match rows.first().map(Vec::as_slice) {
             Some([Value::Int(last), Value::Bool(called)]) => {
-                Ok(Some(if *called { last.saturating_add(ahead) } else { *last }))
+                let lot = if *called { last.saturating_add(ahead) } else { last.saturating_add(ahead - 1) };
+                Ok(Some(lot.saturating_add(1)))
             }
             _ => Err(DbError::ours(Trouble::Other, format!("the sequence {sequence} has no last value"))),
         }
@@ -244,27 +295,54 @@ impl Installs for Postgres {
     }
 }
 
-/// How those of the triggers that are there stand: switched on or off, and the number that they were made with.
+fn place_of(thing: &Thing) -> (String, String) {
+    (thing.name.clone(), thing.on.clone())
+}
+
+/// How those of the triggers that are there stand, by name and table: switched on or off, and the number that they were made
+/// with.
 async fn stand(
     session: &mut dyn Session,
     things: &[Thing],
-) -> Result<HashMap<String, (String, String)>, DbError> {
+) -> Result<HashMap<(String, String), (String, String)>, DbError> {
     let names = texts(things.iter().map(|thing| thing.name.as_str()));
+    let tables = texts(things.iter().map(|thing| thing.on.as_str()));
     let mut there = HashMap::new();
-    for row in session.query(STAND, &[names]).await? {
-        let digest = row.get(2).and_then(|digest| digest.plain().map(std::borrow::Cow::into_owned));
-        there.insert(text_at(&row, 0)?, (text_at(&row, 1)?, digest.unwrap_or_default()));
+    for row in session.query(STAND, &[names, tables]).await? {
+        let digest = row.get(3).and_then(|digest| digest.plain().map(std::borrow::Cow::into_owned));
+        let place = (text_at(&row, 0)?, text_at(&row, 1)?);
+        there.insert(place, (text_at(&row, 2)?, digest.unwrap_or_default()));
     }
     Ok(there)
 }
 
-/// The sequence that gives a column its values, as its name stands in SQL.
+/// The triggers with those that each partition needs for itself: what fires for a whole statement isn't given to partitions by
+/// the server, and they can be truncated alone.
+async fn with_partitions(session: &mut dyn Session, things: &[Thing]) -> Result<Vec<Thing>, DbError> {
+    let mut all = things.to_vec();
+    let of_statements = || things.iter().filter(|thing| triggers::is_of_statement(thing));
+    let tables = texts(of_statements().map(|thing| thing.on.as_str()));
+    for row in session.query(PARTITIONS, &[tables]).await? {
+        let (table, partition) = (text_at(&row, 0)?, text_at(&row, 1)?);
+        let its = of_statements().filter(|thing| thing.on == table);
+        let its: Vec<Thing> = its.map(|thing| triggers::on_partition(thing, &partition)).collect();
+        // Two mappings of one table have it twice here.
+        all.extend(its.into_iter().filter(|thing| !all.contains(thing)).collect::<Vec<_>>());
+    }
+    Ok(all)
+}
+
+/// The sequence that gives a column its values, as its name stands in SQL: its own, or one that its default names.
 async fn sequence(
     session: &mut dyn Session,
     table: &SideTable,
     column: &str,
 ) -> Result<Option<String>, DbError> {
-    let sql = "SELECT pg_catalog.pg_get_serial_sequence($1::text, $2::text)";
+    let sql = "SELECT coalesce(pg_catalog.pg_get_serial_sequence($1::text, $2::text), (SELECT min(s.oid::regclass::text) \
+        FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
+        JOIN pg_catalog.pg_depend p ON p.classid = 'pg_catalog.pg_attrdef'::regclass AND p.objid = d.oid \
+        AND p.refclassid = 'pg_catalog.pg_class'::regclass JOIN pg_catalog.pg_class s ON s.oid = p.refobjid AND s.relkind = 'S' \
+        WHERE a.attrelid = pg_catalog.to_regclass($1::text) AND a.attname = $2::text))";
     let rows = session.query(sql, &[table.table.as_str().into(), column.into()]).await?;
     Ok(match rows.into_iter().next().and_then(|row| row.into_iter().next()) {
         Some(Value::Text(sequence)) => Some(sequence),

@@ -7,11 +7,13 @@ use changeover::store::guard::Scope;
 use changeover::value::Array;
 use changeover::{TableName, Value};
 
-use crate::catalog::{ColumnInfo, TableInfo};
+use super::catalog::OF_THE_TYPE;
+use crate::catalog::{ColumnInfo, Domain, TableInfo};
 use crate::server::dialect::{Dialect, Statement};
 use crate::server::install::Captures;
 use crate::shape::{SideTable, tag};
 use crate::syntax::Syntax;
+use crate::types::Exact;
 
 /// The schema of all that is ours.
 pub(super) const SCHEMA: &str = "changeover";
@@ -80,7 +82,8 @@ impl Syntax for Postgres {
         match collation {
             _ if own == Some(collation) => quoted,
             "BINARY" => format!("{quoted} COLLATE \"C\""),
-            other => format!("{quoted} COLLATE {}", self.name(other)),
+            OF_THE_TYPE => quoted,
+            other => format!("{quoted} COLLATE {other}"),
         }
     }
 
@@ -170,7 +173,12 @@ impl Dialect for Postgres {
     }
 
     fn begin_mirror(&self, migration: &str, lock_wait: Duration, silent: bool) -> String {
-        let silence = if silent { "; SET LOCAL session_replication_role = replica" } else { "" };
+        // Where triggers aren't silent, a unique constraint that waits for the commit would only fail there, with nobody's name.
+        let silence = if silent {
+            "; SET LOCAL session_replication_role = replica"
+        } else {
+            "; SET CONSTRAINTS ALL IMMEDIATE"
+        };
         format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = {}; \
              SET LOCAL changeover.mirror = {}{silence}",
@@ -234,9 +242,11 @@ impl Dialect for Postgres {
             .enumerate()
             .map(|(n, name)| {
                 let key = &table.key[table.order[n]];
+                let has_bytes = matches!(&key.own, Domain::Exact(ty) if matches!(ty.of, Exact::Text(_)));
                 match key.collation.as_str() {
-                    "BINARY" => name.clone(),
-                    other => format!("{name} COLLATE {}", self.name(other)),
+                    "BINARY" if has_bytes => format!("{name} COLLATE \"C\""),
+                    "BINARY" | OF_THE_TYPE => name.clone(),
+                    other => format!("{name} COLLATE {other}"),
                 }
             })
             .collect();

@@ -6,6 +6,7 @@
 
 use changeover::store::capture::CaptureOptions;
 
+use super::install::full;
 use super::syntax::{Postgres, text};
 use crate::catalog::{ColumnInfo, Domain};
 use crate::server::dialect::Dialect as _;
@@ -29,10 +30,24 @@ struct Trigger<'t> {
 }
 
 const SECURE: &str = "SECURITY DEFINER SET search_path = pg_catalog, pg_temp";
-/// For what calls the spec's own SQL: it finds what our sessions find.
-const OURS: &str = "SET search_path FROM CURRENT";
+/// For what calls the spec's own SQL: it finds what our sessions find, and means what it means to them, whatever the
+/// application's session is set to.
+const OURS: &str = "SET search_path FROM CURRENT SET TimeZone = 'UTC' SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'iso_8601' \
+    SET extra_float_digits = 1 SET bytea_output = 'hex' SET xmloption = 'content' SET standard_conforming_strings = on";
 const ROW: &str = "ROW";
 const STATEMENT: &str = "STATEMENT";
+
+/// Whether it fires once for a statement, and not for each row.
+pub(super) fn is_of_statement(thing: &Thing) -> bool {
+    thing.make.last().is_some_and(|trigger| trigger.contains(" FOR EACH STATEMENT "))
+}
+
+/// The same on a partition of its table.
+pub(super) fn on_partition(thing: &Thing, partition: &str) -> Thing {
+    let (from, to) = (format!(" ON {} FOR EACH", thing.on), format!(" ON {partition} FOR EACH"));
+    let make = thing.make.iter().map(|statement| statement.replacen(&from, &to, 1)).collect();
+    Thing { name: thing.name.clone(), on: partition.to_owned(), make }
+}
 
 fn thing(inner: &Inner, mapping: &str, on: &str, trigger: &Trigger<'_>) -> Thing {
     let name = thing_name(trigger.what, &inner.migration, inner.info.side, Some(mapping));
@@ -111,7 +126,7 @@ impl Entry<'_> {
     }
 
     fn full(&self) -> String {
-        format!("EXISTS (SELECT 1 FROM {} WHERE id = -1)", Postgres.own(&self.log.name))
+        format!("(SELECT is_called FROM {})", full(self.log))
     }
 
     /// The statement that logs one row.
@@ -124,21 +139,32 @@ impl Entry<'_> {
         }
     }
 
-    /// The statements that log all rows of the table; where they are more than the log may have, the mark that it overflowed.
+    /// The statements that log all rows of what is truncated; where they are more than the log may have, the mark that it
+    /// overflowed. A partition has a trigger of its own that does so; only for one that hasn't (it came later) its parent does.
     fn insert_all(&self) -> String {
         let log = Postgres.own(&self.log.name);
         let (columns, values) = self.lists("t");
         let condition = scoped(self.table, "t").map(|scoped| format!(" WHERE {scoped}")).unwrap_or_default();
-        let of = &self.table.table;
-        let all = format!("INSERT INTO {log} ({columns}) SELECT {values} FROM {of} AS t{condition};");
-        if !self.options.overflow {
-            return format!("{all} RETURN NULL;");
-        }
+        let insert = text(&format!("INSERT INTO {log} ({columns}) SELECT {values} FROM "));
+        let all = format!("EXECUTE {insert} || part || {};", text(&format!(" AS t{condition}")));
+        let parts = "SELECT TG_RELID WHERE NOT EXISTS (SELECT 1 FROM pg_partition_tree(TG_RELID)) UNION ALL \
+            SELECT p.relid FROM pg_partition_tree(TG_RELID) AS p WHERE p.isleaf AND (p.relid = TG_RELID OR NOT EXISTS \
+            (SELECT 1 FROM pg_trigger AS g WHERE g.tgrelid = p.relid AND g.tgname = TG_NAME AND g.tgenabled = 'A'))";
         let bound = self.options.bound;
+        // What a snapshot that is older doesn't see is truncated all the same.
+        let body = if self.options.overflow {
+            format!(
+                "EXIT WHEN {}; EXECUTE 'SELECT count(*) >= {bound} FROM (SELECT 1 FROM ' || part || ' LIMIT {bound}) AS few' \
+                 INTO many; IF many OR current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN \
+                 PERFORM setval({}, 1); EXIT; END IF; {all}",
+                self.full(),
+                text(&full(self.log))
+            )
+        } else {
+            all
+        };
         format!(
-            "IF NOT {} THEN IF (SELECT count(*) FROM (SELECT 1 FROM {of} LIMIT {bound}) AS few) >= {bound} THEN \
-             INSERT INTO {log} (id) VALUES (-1) ON CONFLICT DO NOTHING; ELSE {all} END IF; END IF; RETURN NULL;",
-            self.full()
+            "DECLARE part regclass; many boolean; BEGIN FOR part IN {parts} LOOP {body} END LOOP; END; RETURN NULL;"
         )
     }
 }
@@ -186,15 +212,17 @@ fn differs(table: &SideTable, column: &str) -> String {
 }
 
 /// Keeps the log's bound, on the newest id less the oldest: a trigger of the log's own, which looks only at every so many
-/// entries. At the bound it leaves the mark; with that there, nothing is logged any more.
+/// entries, and by that so seldom that serializable transactions don't meet there. At the bound it leaves the mark; with that
+/// there, nothing is logged any more.
 fn bound(inner: &Inner, log: &LogTable, options: CaptureOptions) -> Thing {
     let name = Postgres.own(&log.name);
-    let every = (options.bound / 16).clamp(1, 64);
+    let every = (options.bound / 16).max(1);
     let when = if options.overflow { format!("NEW.id % {every} = 0") } else { "false".to_owned() };
     let body = format!(
         "IF NEW.id - (SELECT min(id) FROM {name} WHERE id > 0) >= {} THEN \
-         INSERT INTO {name} (id) VALUES (-1) ON CONFLICT DO NOTHING; RETURN NULL; END IF; RETURN NEW;",
-        options.bound
+         PERFORM setval({}, 1); RETURN NULL; END IF; RETURN NEW;",
+        options.bound,
+        text(&full(log))
     );
     let trigger = Trigger {
         what: "bound",
@@ -229,14 +257,16 @@ fn fence_of(inner: &Inner, table: &SideTable, things: &mut Vec<Thing>) {
         add("fence", "BEFORE INSERT OR UPDATE OR DELETE", ROW, others(), &refuse, SECURE);
         return;
     }
+    // Some of the rows: which ones is known only when the server has computed its columns, and all other triggers have had their
+    // say.
     match (scoped(table, "OLD"), scoped(table, "NEW")) {
         (Some(old), Some(new)) => {
-            add("fence_insert", "BEFORE INSERT", ROW, and([others(), Some(new.clone())]), &refuse, SECURE);
+            add("fence_insert", "AFTER INSERT", ROW, and([others(), Some(new.clone())]), &refuse, SECURE);
             let either = format!("({old} OR {new})");
-            add("fence_update", "BEFORE UPDATE", ROW, and([others(), Some(either)]), &refuse, SECURE);
-            add("fence_delete", "BEFORE DELETE", ROW, and([others(), Some(old)]), &refuse, SECURE);
+            add("fence_update", "AFTER UPDATE", ROW, and([others(), Some(either)]), &refuse, SECURE);
+            add("fence_delete", "AFTER DELETE", ROW, and([others(), Some(old)]), &refuse, SECURE);
         }
-        // The spec's own SQL is asked of the row, before the write and after it.
+        // The spec's own SQL is asked of the row as it was and as it is.
         _ => {
             let scope = table.scope.as_deref().unwrap_or("true");
             let is_in = |row: &str| {
@@ -249,7 +279,7 @@ fn fence_of(inner: &Inner, table: &SideTable, things: &mut Vec<Thing>) {
                 is_in("OLD"),
                 is_in("NEW")
             );
-            add("fence_where", "BEFORE INSERT OR UPDATE OR DELETE", ROW, others(), &body, OURS);
+            add("fence_where", "AFTER INSERT OR UPDATE OR DELETE", ROW, others(), &body, OURS);
         }
     }
 }

@@ -8,11 +8,15 @@ use changeover::store::capture::{CaptureLog, CaptureOptions, Claim, Depth, KeyCl
 use changeover::{Key, SlotRange, StoreError};
 
 use super::claims::Log;
+use super::fence::tables;
 use super::store::ServerStore;
 
 /// How often the log is looked at: at first, and at most.
 const LOOK_FIRST: Duration = Duration::from_millis(2);
 const LOOK_LAST: Duration = Duration::from_millis(50);
+
+/// How long a lock of the tables is kept by a process that says nothing more while it empties the log.
+const RESET_STALL: Duration = Duration::from_secs(5);
 
 #[async_trait]
 impl CaptureLog for ServerStore {
@@ -72,11 +76,20 @@ impl CaptureLog for ServerStore {
         self.inner.given_back(doing, session, dirty)
     }
 
+    /// With the tables locked for a moment: a writer that found the log full has logged nothing, and what it commits later
+    /// wouldn't be among what the new generation reads.
     async fn reset(&self) -> Result<(), StoreError> {
         let doing = "emptying the log";
-        let mut session = self.inner.session(doing).await?;
-        let reset = async { Log::new(&self.inner, session.as_mut())?.reset().await }.await;
-        self.inner.given_back(doing, session, reset)
+        let inner = &self.inner;
+        let mut session = inner.session(doing).await?;
+        let reset = async {
+            inner.make_own_tables(session.as_mut()).await?;
+            let lock = inner.captures()?.lock_tables(&tables(inner), inner.manners.lock_wait, RESET_STALL);
+            session.batch(&lock).await?;
+            Log::new(inner, session.as_mut())?.reset().await
+        };
+        let reset = reset.await;
+        self.end_change(doing, session, reset).await
     }
 
     /// Looked at every 2 ms at first, then ever less often, down to every 50 ms: a notice from the server would make its

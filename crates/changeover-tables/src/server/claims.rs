@@ -1,4 +1,4 @@
-//! The log's entries: read, counted and deleted. The entry -1 is the mark that the log overflowed.
+//! The log's entries: read, counted and deleted. That the log overflowed is marked beside them, as each server can.
 
 use std::collections::HashSet;
 
@@ -181,7 +181,8 @@ impl<'l> Log<'l> {
         if !self.exists().await? {
             return Ok(());
         }
-        self.session.execute(&format!("DELETE FROM {}", self.name()), &[]).await.map(drop)
+        let empty = self.captures.empty_log(&self.table);
+        self.session.batch(&empty).await
     }
 
     pub(super) async fn depth(&mut self) -> Result<Depth, DbError> {
@@ -193,7 +194,8 @@ impl<'l> Log<'l> {
         let sql = format!(
             "SELECT (SELECT count(*) FROM {log} WHERE id > 0), (SELECT min(id) FROM {log} WHERE id > 0), \
              (SELECT max(id) FROM {log}), (SELECT at FROM {log} WHERE id > 0 ORDER BY id LIMIT 1), {now}, \
-             (SELECT count(*) FROM {log} WHERE id = -1)"
+             ({})",
+            self.captures.overflowed(&self.table)
         );
         let rows = self.session.query(&sql, &[]).await?;
         let row = rows.first().map(Vec::as_slice).unwrap_or_default();
@@ -238,19 +240,21 @@ impl<'l> Log<'l> {
         Ok(dirty)
     }
 
-    /// What changes when something becomes visible in the log: the newest entry, and how many there are, up to a bound.
+    /// What changes when something becomes visible in the log: the newest entry, and the sum of the oldest numbers, up to a
+    /// bound. Their count wouldn't do: one that becomes visible late may take the place of one that was discarded meanwhile.
     pub(super) async fn version(&mut self) -> Result<(i64, i64), DbError> {
         if !self.exists().await? {
             return Ok((0, 0));
         }
         let log = self.name();
         let sql = format!(
-            "SELECT (SELECT max(id) FROM {log}), (SELECT count(*) FROM (SELECT 1 FROM {log} WHERE id > 0 LIMIT 1000) AS few)"
+            "SELECT (SELECT max(id) FROM {log}), \
+             (SELECT sum(id) FROM (SELECT id FROM {log} WHERE id > 0 ORDER BY id LIMIT 1000) AS few)"
         );
         let rows = self.session.query(&sql, &[]).await?;
-        let number = |at: usize| match rows.first().and_then(|row| row.get(at)) {
-            Some(Value::Int(n)) => *n,
-            _ => 0,
+        let number = |at: usize| {
+            let plain = rows.first().and_then(|row| row.get(at)).and_then(Value::plain);
+            plain.and_then(|number| number.parse().ok()).unwrap_or_default()
         };
         Ok((number(0), number(1)))
     }

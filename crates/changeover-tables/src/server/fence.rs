@@ -180,6 +180,19 @@ pub(super) fn authority(inner: &Inner, at: FenceAt) -> Option<StoreError> {
     })
 }
 
+/// Holds the fence's row until the transaction ends, so that an epoch which is read now can't be behind what is there when the
+/// new one is written; whether there is one.
+async fn hold(session: &mut dyn Session, inner: &Inner) -> Result<bool, DbError> {
+    let dialect = inner.dialect;
+    let (first, second) = (dialect.placeholder(1), dialect.placeholder(2));
+    let sql = format!(
+        "SELECT 1 FROM {} WHERE migration = {first} AND side = {second} FOR UPDATE",
+        dialect.own(TABLE)
+    );
+    let params = [inner.migration.as_str().into(), inner.info.side.name().into()];
+    Ok(!session.query(&sql, &params).await?.is_empty())
+}
+
 /// Sets the fence within the transaction that is open, if its epoch is at most this one; else the conflict.
 pub(super) async fn set(
     session: &mut dyn Session,
@@ -193,6 +206,7 @@ pub(super) async fn set(
         let guards = captures.lock_guards(&inner.guarded());
         session.query(&guards.sql, &guards.params).await?;
     }
+    let is_there = hold(session, inner).await?;
     let at = look(session, inner).await?;
     if at.epoch > epoch {
         return Ok(Some(StoreError::Conflict {
@@ -213,7 +227,15 @@ pub(super) async fn set(
         word.into(),
         Value::Int(i64::try_from(epoch).unwrap_or(i64::MAX)),
     ];
-    session.execute(&dialect.put(TABLE, &["migration", "side", "state", "epoch"], 2), &params).await?;
+    let columns = ["migration", "side", "state", "epoch"];
+    if is_there {
+        session.execute(&dialect.put(TABLE, &columns, 2), &params).await?;
+    } else {
+        // Where somebody else puts the first one in this moment, this one fails.
+        let values: Vec<String> = (1..=columns.len()).map(|n| dialect.placeholder(n)).collect();
+        let (own, columns, values) = (dialect.own(TABLE), columns.join(", "), values.join(", "));
+        session.execute(&format!("INSERT INTO {own} ({columns}) VALUES ({values})"), &params).await?;
+    }
     captures.put_all(session, &captures.fence(inner), state != FenceState::Open).await?;
     Ok(None)
 }

@@ -191,6 +191,13 @@ pub(crate) trait Captures: Send + Sync {
     /// The time now, by the server's clock.
     fn now(&self) -> &'static str;
 
+    /// Deletes all of the log's entries, with the mark that it overflowed, so that no transaction which writes from now on
+    /// takes it for full: within a transaction that has locked this side's tables against writers.
+    fn empty_log(&self, log: &LogTable) -> String;
+
+    /// Whether the log has the mark that it overflowed: a query for a number.
+    fn overflowed(&self, log: &LogTable) -> String;
+
     /// Deletes the log's entries with these numbers.
     fn delete_entries(&self, log: &str, ids: &[i64]) -> Statement;
 }

@@ -1,0 +1,22 @@
+//! What PostgreSQL really does, and whether the store keeps its word there: the snapshots, locks, triggers, partitions, roles
+//! and orders of a real server, each with an application of its own beside the store.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests say what they expect by panicking, their helpers too"
+)]
+
+mod postgres {
+    mod world;
+
+    mod columns;
+    mod counters;
+    mod fence;
+    mod keys;
+    mod mirror;
+    mod restart;
+    mod snapshots;
+    mod unseen;
+    mod writers;
+}
