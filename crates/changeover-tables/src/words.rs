@@ -3,6 +3,7 @@
 mod takes;
 
 pub(crate) use self::takes::takes_all;
+use crate::catalog::Domain;
 use crate::plan::{Finding, Severity, Source, TablePlan};
 
 /// What becomes of one column.
