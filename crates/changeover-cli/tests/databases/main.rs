@@ -18,5 +18,11 @@ mod live;
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../faults/pool.rs"]
+mod pool;
+#[path = "../faults/reach.rs"]
+mod reach;
+
+mod kill;
 mod life;
 mod world;

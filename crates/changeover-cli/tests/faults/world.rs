@@ -102,7 +102,7 @@ pub fn place() -> Place {
 }
 
 /// Both databases, as the service meets them.
-fn databases(place: &Place) -> Databases {
+pub fn databases(place: &Place) -> Databases {
     Databases::files(&place.path("."), &["old.db", "new.db"])
 }
 

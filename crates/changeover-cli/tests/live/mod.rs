@@ -6,6 +6,7 @@
 pub mod client;
 pub mod database;
 pub mod drive;
+pub mod killed;
 pub mod life;
 pub mod model;
 pub mod operation;
