@@ -25,4 +25,5 @@ mod reach;
 
 mod kill;
 mod life;
+mod outage;
 mod world;

@@ -250,6 +250,12 @@ impl Writer {
         self.counts.acknowledged.load(Ordering::SeqCst)
     }
 
+    /// The same, for another thread.
+    pub fn counter(&self) -> impl Fn() -> u64 + Send + 'static {
+        let counts = Arc::clone(&self.counts);
+        move || counts.acknowledged.load(Ordering::SeqCst)
+    }
+
     /// Stragglers' writes that were refused since it began.
     pub fn refused(&self) -> u64 {
         self.counts.refused.load(Ordering::SeqCst)
