@@ -40,14 +40,16 @@ fn cases() -> Vec<Case> {
     if !is_soak() {
         let few = points.into_iter().enumerate().filter(|(n, _)| n % EVERY == 0);
         // The pairs in turn, PostgreSQL to PostgreSQL every second time.
-        let homes = |n: usize| if n % 2 == 0 { Homes::Postgres } else { HOMES[1 + n / 2 % 3] };
-        let few = few.enumerate().map(|(nth, (n, point))| case(homes(nth), n, killing(point, nth % 2 == 0)));
+        let homes = |n: usize| if n.is_multiple_of(2) { Homes::Postgres } else { HOMES[1 + n / 2 % 3] };
+        let few = few
+            .enumerate()
+            .map(|(nth, (n, point))| case(homes(nth), n, killing(point, nth.is_multiple_of(2))));
         return few.collect();
     }
     let mut cases = Vec::new();
     for homes in HOMES {
         for (n, point) in points.iter().copied().enumerate() {
-            cases.push(case(homes, n, killing(point, n % 2 == 0)));
+            cases.push(case(homes, n, killing(point, n.is_multiple_of(2))));
             // The mirror of the other way, and the second time that the fence goes forward.
             match point.area() {
                 Area::Claim => {

@@ -26,4 +26,5 @@ mod reach;
 mod kill;
 mod life;
 mod outage;
+mod refused;
 mod world;
