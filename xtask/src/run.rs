@@ -81,7 +81,7 @@ fn simulation(seeds: u64) -> Outcome {
 fn faults(round: u64) -> Outcome {
     let seed = (round * 1_000).to_string();
     cargo(
-        &["test", "-p", "changeover-cli", "--features", "faults", "--test", "faults"],
+        &["test", "-p", "changeover-cli", "--features", "faults", "--test", "faults", "--test", "databases"],
         &[("CHANGEOVER_SOAK", "1"), ("CHANGEOVER_SEED", &seed)],
     )
 }

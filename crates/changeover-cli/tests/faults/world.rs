@@ -1,7 +1,7 @@
 //! What moves in this suite: two tables in two databases, one with generated keys and unique names, one with text keys.
 
 use crate::live::drive::FLAG;
-use crate::live::{At, Keys, Kind, Service, Shape};
+use crate::live::{At, Databases, Keys, Kind, Service, Shape};
 use crate::support::Place;
 
 /// Rows of each table before anything moves: several chunks.
@@ -101,9 +101,14 @@ pub fn place() -> Place {
     place
 }
 
+/// Both databases, as the service meets them.
+pub fn databases(place: &Place) -> Databases {
+    Databases::files(&place.path("."), &["old.db", "new.db"])
+}
+
 /// The service over them.
 pub fn service(place: &Place, seed: u64) -> Service {
-    let mut service = Service::new(&place.path("."), FLAG, SHAPES, seed);
+    let mut service = Service::new(&databases(place), &place.path(FLAG), SHAPES, seed);
     service.fill(ROWS);
     service
 }

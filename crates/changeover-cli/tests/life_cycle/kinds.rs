@@ -1,6 +1,6 @@
 //! The kinds of migrations: each with its databases, its spec, and what its rows are to the service.
 
-use crate::live::{At, Keys, Kind as Column, Shape};
+use crate::live::{At, Databases, Keys, Kind as Column, Shape};
 use crate::support::Place;
 
 /// A kind of migration.
@@ -24,6 +24,11 @@ impl Kind {
         }
         place.write("bookings.toml", &self.spec);
         place
+    }
+
+    /// Its databases, as the service and the tester meet them.
+    pub fn databases(&self, place: &Place) -> Databases {
+        Databases::files(&place.path("."), self.databases)
     }
 
     /// What isn't the migration's is as it was.

@@ -12,6 +12,11 @@ pub fn name(key: &[Value]) -> String {
     format!("{key:?}")
 }
 
+/// A row as one text.
+pub fn text(key: &[Value], values: &[Value]) -> String {
+    format!("{key:?} {values:?}")
+}
+
 /// The rows of all logical tables.
 #[derive(Debug, Clone, Default)]
 pub struct Model {
@@ -77,11 +82,8 @@ impl Model {
         keys.iter().for_each(|key| self.remove(table, key));
     }
 
-    /// The rows of a table, each as one text, in order.
-    pub fn rows(&self, table: usize) -> Vec<String> {
-        let mut rows: Vec<String> =
-            self.tables[table].values().map(|row| format!("{:?} {:?}", row.key, row.values)).collect();
-        rows.sort();
-        rows
+    /// The rows of a table, each as one text.
+    pub fn rows(&self, table: usize) -> impl Iterator<Item = String> {
+        self.tables[table].values().map(|row| text(&row.key, &row.values))
     }
 }

@@ -2,6 +2,8 @@
 
 use rusqlite::types::Value;
 
+use super::database::Database;
+
 /// A side, as the service sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
@@ -44,6 +46,18 @@ pub enum Kind {
     Bytes,
     /// A text that no other row has.
     Unique,
+    /// True or false: 1 or 0.
+    Flag,
+    /// A decimal number of two digits after the point, as text, or NULL.
+    Money,
+    /// A moment with its microseconds, as text in ISO 8601.
+    Moment,
+    /// A JSON document, as compact text, or NULL.
+    Json,
+    /// A UUID, as text.
+    Uuid,
+    /// A list of integers, as PostgreSQL writes it.
+    List,
 }
 
 /// Where a side has a logical table.
@@ -66,6 +80,17 @@ pub struct Shape {
     pub kinds: &'static [Kind],
     pub old: At,
     pub new: At,
+}
+
+impl Keys {
+    /// What each column of the key holds.
+    pub const fn kinds(self) -> &'static [Kind] {
+        match self {
+            Self::Generated | Self::Int | Self::Shared => &[Kind::Number],
+            Self::Text => &[Kind::Unique],
+            Self::Pair => &[Kind::Number, Kind::Unique],
+        }
+    }
 }
 
 impl Shape {
@@ -94,28 +119,70 @@ impl Shape {
 }
 
 impl At {
-    /// The condition that picks a row by its key: as many parameters as the key has columns.
-    pub fn is_the_row(&self) -> String {
-        let key = self.key.iter().map(|column| format!("{column} = ?"));
-        let fixed = self.fixed.iter().map(|(column, value)| format!("{column} = {value}"));
-        key.chain(fixed).collect::<Vec<_>>().join(" AND ")
+    /// The columns of the key, with what they hold.
+    pub fn keys(&self, shape: &Shape) -> impl Iterator<Item = (&'static str, Kind)> {
+        self.key.iter().copied().zip(shape.keys.kinds().iter().copied())
     }
 
-    /// `INSERT` or `REPLACE`, with the key's parameters and then the values'; without the key where it is generated.
-    pub fn insert(&self, verb: &str, with_key: bool) -> String {
-        let key = if with_key { self.key } else { &[] };
-        let given = key.iter().chain(self.values).copied();
-        let columns: Vec<&str> = given.clone().chain(self.fixed.iter().map(|(column, _)| *column)).collect();
-        let places: Vec<&str> =
-            given.map(|_| "?").chain(self.fixed.iter().map(|(_, value)| *value)).collect();
-        format!("{verb} INTO {} ({}) VALUES ({})", self.table, columns.join(", "), places.join(", "))
+    /// The other columns, with what they hold.
+    pub fn others(&self, shape: &Shape) -> impl Iterator<Item = (&'static str, Kind)> {
+        self.values.iter().copied().zip(shape.kinds.iter().copied())
     }
 
     /// All rows of the mapping: key, then values.
-    pub fn select(&self) -> String {
-        let columns: Vec<&str> = self.key.iter().chain(self.values).copied().collect();
+    pub fn select(&self, shape: &Shape, database: &dyn Database) -> String {
+        let all = self.keys(shape).chain(self.others(shape));
+        let columns: Vec<String> = all.map(|(column, kind)| database.read(column, kind)).collect();
         let fixed = self.fixed.iter().map(|(column, value)| format!("{column} = {value}"));
-        let condition = fixed.chain(["1".to_owned()]).collect::<Vec<_>>().join(" AND ");
+        let condition = fixed.chain(["1 = 1".to_owned()]).collect::<Vec<_>>().join(" AND ");
         format!("SELECT {} FROM {} WHERE {condition}", columns.join(", "), self.table)
+    }
+}
+
+/// A statement on its way: its parameters, in the order in which they stand in it.
+pub struct Sql<'d> {
+    database: &'d dyn Database,
+    pub parameters: Vec<Value>,
+}
+
+impl<'d> Sql<'d> {
+    pub fn new(database: &'d dyn Database) -> Self {
+        Self { database, parameters: Vec::new() }
+    }
+
+    /// A parameter, and how it stands in the statement.
+    pub fn put(&mut self, value: &Value, kind: Kind) -> String {
+        self.parameters.push(value.clone());
+        self.database.parameter(self.parameters.len(), kind)
+    }
+
+    /// `column = value`, of each column.
+    pub fn pairs(&mut self, of: impl Iterator<Item = (&'static str, Kind)>, values: &[Value]) -> Vec<String> {
+        of.zip(values)
+            .map(|((column, kind), value)| format!("{column} = {}", self.put(value, kind)))
+            .collect()
+    }
+
+    /// The condition that picks a row by its key.
+    pub fn is_the_row(&mut self, shape: &Shape, at: &At, key: &[Value]) -> String {
+        let mut all = self.pairs(at.keys(shape), key);
+        all.extend(at.fixed.iter().map(|(column, value)| format!("{column} = {value}")));
+        all.join(" AND ")
+    }
+
+    /// `INSERT` or `REPLACE`; with an empty key where it is generated.
+    pub fn insert(&mut self, verb: &str, shape: &Shape, at: &At, key: &[Value], values: &[Value]) -> String {
+        let keys = at.keys(shape).zip(key);
+        let mut columns = Vec::new();
+        let mut places = Vec::new();
+        for ((column, kind), value) in keys.chain(at.others(shape).zip(values)) {
+            columns.push(column);
+            places.push(self.put(value, kind));
+        }
+        for (column, value) in at.fixed {
+            columns.push(column);
+            places.push((*value).to_owned());
+        }
+        format!("{verb} INTO {} ({}) VALUES ({})", at.table, columns.join(", "), places.join(", "))
     }
 }

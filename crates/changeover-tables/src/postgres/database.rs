@@ -71,7 +71,7 @@ impl PostgresDatabase {
         let sessions = Arc::new(PgSessions::new(target, options.sessions).map_err(told)?);
         let mut session = sessions.connect().await.map_err(told)?;
         let silent = may_silence(&mut session).await.map_err(told)?;
-        let identifier = server_of(&mut session).await.map_err(told)?;
+        let identifier = running_at(&mut session).await.map_err(told)?;
         Box::new(session).release();
         let manners = Manners { lock_wait: options.lock_wait, silent };
         Ok(Arc::new(Self { place, sessions, manners, identifier }))
@@ -291,6 +291,13 @@ async fn server_of(session: &mut dyn Session) -> Result<String, DbError> {
     let parts = rows.first().map(Vec::as_slice).unwrap_or_default();
     let part = |at: usize| parts.get(at).and_then(Value::plain).unwrap_or_default();
     Ok(format!("system {}, timeline {}, database {}", part(0), part(1), part(2)))
+}
+
+/// The same of the server that runs now: a copy of its files has all of its names, but is another database.
+async fn running_at(session: &mut dyn Session) -> Result<String, DbError> {
+    let rows = session.query("SELECT pg_catalog.pg_postmaster_start_time()::text", &[]).await?;
+    let started = rows.first().and_then(|row| row.first()).and_then(Value::plain).unwrap_or_default();
+    Ok(format!("{}, started {started}", server_of(session).await?))
 }
 
 /// What PostgreSQL adds to what all servers have in common.

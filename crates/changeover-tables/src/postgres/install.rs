@@ -22,7 +22,8 @@ use crate::shape::SideTable;
 use crate::syntax::Syntax as _;
 use crate::types::{Exact, TextType};
 
-/// All that is ours: triggers first, then what they need.
+/// All that is ours: triggers first, those of the log last, then what they need. A writer has its table before the log: who
+/// locks them in the other order deadlocks with it.
 const LIST: &str = "SELECT kind, name, \"on\" FROM ( \
     SELECT 1 AS n, 'trigger' AS kind, t.tgname::text AS name, \
     pg_catalog.format('%I.%I', s.nspname, c.relname) AS \"on\" FROM pg_catalog.pg_trigger t \
@@ -32,7 +33,7 @@ const LIST: &str = "SELECT kind, name, \"on\" FROM ( \
     JOIN pg_catalog.pg_namespace s ON s.oid = p.pronamespace WHERE s.nspname = $1::text \
     UNION ALL SELECT 3, 'table', c.relname::text, '' FROM pg_catalog.pg_class c \
     JOIN pg_catalog.pg_namespace s ON s.oid = c.relnamespace WHERE s.nspname = $1::text AND c.relkind = 'r') AS ours \
-    ORDER BY n, name";
+    ORDER BY n, \"on\" LIKE 'changeover.%', name";
 
 /// How triggers of these names stand on these tables, and not on others that have taken the triggers along with another name:
 /// with those that their partitions have of them.
@@ -238,9 +239,13 @@ impl Installs for Postgres {
         vec![format!("DROP SCHEMA IF EXISTS {SCHEMA}")]
     }
 
+    /// Locks are waited for no longer than half of the server's `deadlock_timeout`: if the application waits for us at the same
+    /// time, we give up before the server looks for deadlocks and ends somebody's transaction, which might be the application's.
     fn begin_change(&self, lock_wait: Duration) -> String {
         format!(
-            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = {}",
+            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
+             SELECT pg_catalog.set_config('lock_timeout', greatest(1, least({}, setting::int8 / 2))::text, true) \
+             FROM pg_catalog.pg_settings WHERE name = 'deadlock_timeout'",
             lock_wait.as_millis().max(1)
         )
     }

@@ -1,0 +1,152 @@
+//! Servers that go away and networks that fail, in the middle of everything: between moves the migration heals by itself; a
+//! move is completed or given up; nothing that was acknowledged is lost.
+
+use changeover_testkit::Relay;
+use changeover_testkit::servers::Postgres;
+
+use crate::live::drive::PHASES;
+use crate::live::{Drive, Life, PostgresTables, Side, Writer};
+use crate::support::wait_for;
+use crate::world::{Homes, World};
+
+const ROWS: usize = 100;
+
+/// A migration between two servers of its own.
+struct Outage {
+    world: World,
+    old: Postgres,
+    new: Postgres,
+}
+
+impl Outage {
+    fn new() -> Self {
+        let (old, new) = (Postgres::start(&[]), Postgres::start(&[]));
+        let world = World::on(Homes::Postgres, |side, name| {
+            PostgresTables::make(if side == Side::Old { &old } else { &new }, name)
+        });
+        Self { world, old, new }
+    }
+
+    const fn server(&self, side: Side) -> &Postgres {
+        match side {
+            Side::Old => &self.old,
+            Side::New => &self.new,
+        }
+    }
+}
+
+/// Begins to write, and goes into shadow with the copy made.
+fn in_shadow(world: &World, drive: &mut Drive<'_>, seed: u64) -> Writer {
+    let mut service = world.service(seed).with_outages();
+    service.fill(ROWS);
+    let writer = Writer::begin(service);
+    assert_eq!(drive.go("shadow", &writer), Life::Reached);
+    writer
+}
+
+/// To the end from wherever it is, with both sides compared on the way.
+fn completes(world: &World, drive: &mut Drive<'_>, mut writer: Writer) {
+    for phase in ["reverse-shadow", "shadow", "reverse-shadow"] {
+        writer = writer.check();
+        assert_eq!(drive.go(phase, &writer), Life::Reached);
+        drive.writes_on(&writer, 20);
+    }
+    let service = drive.compare(writer, "in reverse-shadow");
+    let writer = Writer::begin(service);
+    assert_eq!(drive.go("new", &writer), Life::Reached);
+    drive.writes_on(&writer, 10);
+    writer.end().assert_held_by(Side::New, "in new");
+    assert!(!drive.has_died(), "the worker died");
+    world.assert_untouched();
+}
+
+/// Makes something happen while moves are asked for, both ways, until it has happened.
+fn amid_moves(drive: &Drive<'_>, happens: impl FnOnce() + Send) {
+    std::thread::scope(|scope| {
+        let happening = scope.spawn(happens);
+        let mut n = 0;
+        while !happening.is_finished() {
+            // Given up or made, refused because the server is away: whatever comes of it is looked at afterwards.
+            let (command, to) = if n % 2 == 0 { ("advance", PHASES[2]) } else { ("rollback", PHASES[1]) };
+            let ended = drive.place.changeover(&[command, "--to", to]);
+            assert!(ended.code.is_some_and(|code| code != 101), "{command}: {}\n{}", ended.out, ended.err);
+            n += 1;
+        }
+        happening.join().expect("it happens");
+    });
+}
+
+fn restarted(restart: fn(&Postgres), seed: u64) {
+    let outage = Outage::new();
+    let mut drive = Drive::new(&outage.world.place);
+    let run = drive.run();
+    let writer = in_shadow(&outage.world, &mut drive, seed);
+    for side in [Side::Old, Side::New] {
+        restart(outage.server(side));
+        drive.writes_on(&writer, 40);
+    }
+    run.until("it is in step again", |status| status["verification"]["counts"] == true);
+    assert_eq!(drive.go("reverse-shadow", &writer), Life::Reached);
+    for side in [Side::New, Side::Old] {
+        amid_moves(&drive, || restart(outage.server(side)));
+        drive.writes_on(&writer, 40);
+    }
+    completes(&outage.world, &mut drive, writer);
+}
+
+#[test]
+fn servers_that_are_restarted_cost_no_write_and_no_move() {
+    restarted(Postgres::restart, 1);
+}
+
+#[test]
+fn servers_that_crash_cost_no_write_and_no_move() {
+    restarted(Postgres::kill_and_restart, 2);
+}
+
+/// The network between `changeover run` and the servers; the service has its own.
+fn network(fails: fn(&Relay), seed: u64) {
+    let server = Postgres::shared();
+    let relays = [(); 2].map(|()| Relay::start(("127.0.0.1", server.port())));
+    let world = World::on(Homes::Postgres, |side, name| {
+        let relay = &relays[usize::from(side == Side::New)];
+        PostgresTables::make(server, name).told(|url| relay.through(url))
+    });
+    let mut drive = Drive::new(&world.place);
+    let run = drive.run();
+    let writer = in_shadow(&world, &mut drive, seed);
+    for relay in &relays {
+        fails(relay);
+        drive.writes_on(&writer, 100);
+        relay.pass();
+        run.until("it is in step again", |status| {
+            status["source"] == "run" && status["verification"]["counts"] == true
+        });
+    }
+    assert_eq!(drive.go("reverse-shadow", &writer), Life::Reached);
+    for relay in &relays {
+        let acknowledged = writer.counter();
+        amid_moves(&drive, move || {
+            let carried = relay.connections();
+            fails(relay);
+            // For as long as it takes the service to write so much, or the run to come back.
+            let enough = acknowledged() + 60;
+            wait_for("the service goes on, or the run connects anew", || {
+                acknowledged() >= enough || relay.connections() > carried
+            });
+            relay.pass();
+        });
+        drive.writes_on(&writer, 40);
+    }
+    completes(&world, &mut drive, writer);
+}
+
+#[test]
+fn a_network_that_falls_silent_holds_nothing_up_for_good() {
+    network(Relay::stall, 3);
+}
+
+#[test]
+fn a_network_that_breaks_off_holds_nothing_up_for_good() {
+    network(Relay::drop_all, 4);
+}
