@@ -14,4 +14,5 @@ mod session;
 mod syntax;
 
 pub use self::database::{MysqlDatabase, MysqlOptions};
+pub use self::load::Load;
 pub use crate::server::ServerStore;
