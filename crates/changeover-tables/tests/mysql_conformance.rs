@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use changeover::Side;
 use changeover::store::Store;
 use changeover_tables::mapping::{TableMapping, TableRef};
-use changeover_tables::plan::{Mirroring, plan};
 use changeover_tables::mysql::{Load, MysqlDatabase, MysqlOptions};
+use changeover_tables::plan::{Mirroring, plan};
 use changeover_tables::postgres::{PostgresDatabase, PostgresOptions};
 use changeover_tables::sqlite::{SqliteDatabase, SqliteOptions, SqliteStore};
 use changeover_testkit::conformance::{self, App, AppWrite, ITEMS, Subject};
@@ -24,7 +24,8 @@ use rusqlite::params;
 use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls};
 
-const MYSQL: MysqlOptions = MysqlOptions { lock_wait: Duration::from_millis(200), sessions: 16, load: Load::Fastest };
+const MYSQL: MysqlOptions =
+    MysqlOptions { lock_wait: Duration::from_millis(200), sessions: 16, load: Load::Fastest };
 const POSTGRES: PostgresOptions = PostgresOptions { lock_wait: Duration::from_millis(200), sessions: 16 };
 const FILE: SqliteOptions = SqliteOptions { lock_wait: Duration::from_millis(200), readers: 4, scans: 8 };
 
@@ -209,10 +210,12 @@ async fn subject(old: Database, new: Database, keep: TempDir) -> Subject {
     }
 }
 
-const MARIADB: &str = "CREATE TABLE items (id BIGINT PRIMARY KEY, name TEXT, code VARCHAR(100) NOT NULL UNIQUE)";
+const MARIADB: &str =
+    "CREATE TABLE items (id BIGINT PRIMARY KEY, name TEXT, code VARCHAR(100) NOT NULL UNIQUE)";
 const MARIADB_NEW: &str =
     "CREATE TABLE items (id BIGINT PRIMARY KEY, name TEXT NOT NULL, code VARCHAR(100) NOT NULL UNIQUE)";
-const SERVER: &str = "CREATE TABLE items (id bigint PRIMARY KEY, name text, code varchar(100) NOT NULL UNIQUE)";
+const SERVER: &str =
+    "CREATE TABLE items (id bigint PRIMARY KEY, name text, code varchar(100) NOT NULL UNIQUE)";
 const SERVER_NEW: &str =
     "CREATE TABLE items (id bigint PRIMARY KEY, name text NOT NULL, code varchar(100) NOT NULL UNIQUE)";
 const FILE_NEW: &str = "PRAGMA journal_mode = WAL; CREATE TABLE items (id INTEGER PRIMARY KEY, name TEXT NOT NULL, code TEXT NOT NULL UNIQUE)";

@@ -1,6 +1,10 @@
 //! Values of every type that MariaDB has, at the edges of what each holds: read, and written again by each road there is.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests say what they expect by panicking, their helpers too")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests say what they expect by panicking, their helpers too"
+)]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,8 +55,11 @@ fn values() -> Vec<(&'static str, &'static str, Value)> {
         ("u64", "18446744073709551615", Value::Uint(u64::MAX)),
         ("u64", "9223372036854775808", Value::Uint(1 << 63)),
         ("u64", "5", Value::Int(5)),
-        ("dec65", "'12345678901234567890123456789012345.123456789012345678901234567890'",
-            decimal("12345678901234567890123456789012345.123456789012345678901234567890")),
+        (
+            "dec65",
+            "'12345678901234567890123456789012345.123456789012345678901234567890'",
+            decimal("12345678901234567890123456789012345.123456789012345678901234567890"),
+        ),
         ("dec65", "-0.000000000000000000000000000001", decimal("-0.000000000000000000000000000001")),
         ("money", "-1.5", decimal("-1.50")),
         ("money", "0", decimal("0.00")),
@@ -116,10 +123,16 @@ fn values() -> Vec<(&'static str, &'static str, Value)> {
         ("s", "''", set(&[])),
         ("s", "7", set(&["x", "y z", "ü"])),
         ("s", "2", set(&["y z"])),
-        ("j", "'{\"b\": 1.0, \"a\": [1e400, \"\\\\n\"],  \"a\": null}'",
-            Value::Json("{\"b\": 1.0, \"a\": [1e400, \"\\n\"],  \"a\": null}".into())),
-        ("u", "'6f1e4c2a-0000-4000-8000-0123456789ab'",
-            Value::Uuid([0x6f, 0x1e, 0x4c, 0x2a, 0, 0, 0x40, 0, 0x80, 0, 0x01, 0x23, 0x45, 0x67, 0x89, 0xab])),
+        (
+            "j",
+            "'{\"b\": 1.0, \"a\": [1e400, \"\\\\n\"],  \"a\": null}'",
+            Value::Json("{\"b\": 1.0, \"a\": [1e400, \"\\n\"],  \"a\": null}".into()),
+        ),
+        (
+            "u",
+            "'6f1e4c2a-0000-4000-8000-0123456789ab'",
+            Value::Uuid([0x6f, 0x1e, 0x4c, 0x2a, 0, 0, 0x40, 0, 0x80, 0, 0x01, 0x23, 0x45, 0x67, 0x89, 0xab]),
+        ),
         ("i6", "'2001:DB8::1'", "2001:db8::1".into()),
     ];
     // A point as the server keeps it: the number of its coordinate system, and then as everywhere.
@@ -161,7 +174,10 @@ async fn sides(table: &str, old: &str, new: &str, load: Load) -> (ServerStore, S
 }
 
 async fn scanned(store: &dyn Store, table: &'static str) -> RowBatch {
-    let mut stream = store.scan(&table.into(), &KeyRange::default(), Image::Canonical, BatchBudget::default()).await.unwrap();
+    let mut stream = store
+        .scan(&table.into(), &KeyRange::default(), Image::Canonical, BatchBudget::default())
+        .await
+        .unwrap();
     let mut all = RowBatch::default();
     while let Some(batch) = stream.next().await.unwrap() {
         all.rows.extend(batch.rows);
@@ -171,7 +187,15 @@ async fn scanned(store: &dyn Store, table: &'static str) -> RowBatch {
 }
 
 fn chunk(table: &'static str) -> Chunk {
-    Chunk { table: table.into(), generation: 1, number: 0, after: None, upto: None, state: ChunkState::Begun, rows: 0 }
+    Chunk {
+        table: table.into(),
+        generation: 1,
+        number: 0,
+        after: None,
+        upto: None,
+        state: ChunkState::Begun,
+        rows: 0,
+    }
 }
 
 async fn loaded(store: &dyn Store, table: &'static str, rows: Vec<Row>, replace: bool) -> Applied {
@@ -226,15 +250,13 @@ async fn every_value_is_read_as_what_it_is() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_value_is_written_as_it_was_by_each_road() {
     let name = filled("source").await;
-    for (road, load, replace) in
-        [
-            ("bulk statements", Load::Fastest, false),
-            ("a file", Load::File, false),
-            ("statements of many rows", Load::Statements, false),
-            ("row by row", Load::Statements, true),
-            ("row by row, in bulk", Load::Fastest, true),
-        ]
-    {
+    for (road, load, replace) in [
+        ("bulk statements", Load::Fastest, false),
+        ("a file", Load::File, false),
+        ("statements of many rows", Load::Statements, false),
+        ("row by row", Load::Statements, true),
+        ("row by row, in bulk", Load::Fastest, true),
+    ] {
         let copy = database("copy", TABLE).await;
         let (old, new) = sides("things", &name, &copy, load).await;
         let rows = scanned(&old, "things").await.rows;
@@ -270,7 +292,8 @@ async fn every_value_may_be_updated() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_file_would_lose_is_refused_by_name() {
     const WIDE: &str = "CREATE TABLE t (id INT PRIMARY KEY, a VARCHAR(20), b INT, c VARCHAR(20) UNIQUE)";
-    const NARROW: &str = "CREATE TABLE t (id INT PRIMARY KEY, a VARCHAR(20), b INT CHECK (b < 10), c VARCHAR(20) UNIQUE)";
+    const NARROW: &str =
+        "CREATE TABLE t (id INT PRIMARY KEY, a VARCHAR(20), b INT CHECK (b < 10), c VARCHAR(20) UNIQUE)";
     for load in [Load::Fastest, Load::File, Load::Statements] {
         let (name, copy) = (database("wide", WIDE).await, database("narrow", NARROW).await);
         sql(&name, "INSERT INTO t VALUES (1, 'x', 5, 'p'), (2, 'y', 10, 'q'), (3, 'z', 7, 'r')").await;
@@ -285,7 +308,10 @@ async fn what_a_file_would_lose_is_refused_by_name() {
         assert_eq!(applied.written, 2);
         let refused: Vec<&Key> = applied.refused.iter().map(|refusal| &refusal.key).collect();
         assert_eq!(refused, [&Key::new("t", Value::Int(2))]);
-        assert_eq!(sql(&copy, "SELECT id FROM t ORDER BY id").await.split_whitespace().collect::<Vec<_>>(), ["1", "3"]);
+        assert_eq!(
+            sql(&copy, "SELECT id FROM t ORDER BY id").await.split_whitespace().collect::<Vec<_>>(),
+            ["1", "3"]
+        );
     }
 }
 
@@ -306,7 +332,10 @@ async fn a_label_that_is_none_is_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_are_found_by_keys_of_every_type() {
     for (ty, values) in [
-        ("DECIMAL(40, 10)", "(123456789012345678901234567890.0000000001), (123456789012345678901234567890.0000000002), (0)"),
+        (
+            "DECIMAL(40, 10)",
+            "(123456789012345678901234567890.0000000001), (123456789012345678901234567890.0000000002), (0)",
+        ),
         ("BIGINT UNSIGNED", "(0), (9223372036854775808), (18446744073709551615)"),
         ("DOUBLE", "(0.1), (0.30000000000000004), (-1e300)"),
         ("VARCHAR(20) COLLATE utf8mb4_general_ci", "(''), ('a'), ('É'), ('b\\t')"),
@@ -319,8 +348,11 @@ async fn rows_are_found_by_keys_of_every_type() {
         ("DATETIME(6)", "('2024-01-01 00:00:00.000001'), ('2024-01-01')"),
         ("TIMESTAMP(3)", "('2024-01-01 00:00:00.001'), (0)"),
         ("TIME(1)", "('-838:59:59.9'), ('00:00:00'), ('24:00:00.1')"),
-        ("UUID", "('6f1e4c2a-0000-4000-8000-0123456789ab'), ('00000000-0000-1000-8000-000000000001'), \
-            ('ffffffff-0000-7000-8000-000000000000'), ('10000000-0000-4000-8000-000000000000')"),
+        (
+            "UUID",
+            "('6f1e4c2a-0000-4000-8000-0123456789ab'), ('00000000-0000-1000-8000-000000000001'), \
+            ('ffffffff-0000-7000-8000-000000000000'), ('10000000-0000-4000-8000-000000000000')",
+        ),
         ("ENUM('z', 'a', 'm')", "('a'), ('m'), ('z')"),
         ("SET('z', 'a', 'm')", "('a'), ('z,m'), ('')"),
         ("BIT(9)", "(b'1'), (b'100000000')"),
@@ -342,7 +374,8 @@ async fn rows_are_found_by_keys_of_every_type() {
         assert_eq!(places, (0..keys.len()).collect::<Vec<_>>(), "{ty}: {keys:?}");
         for (at, key) in keys.iter().enumerate() {
             let range = KeyRange { after: Some(key.clone()), upto: None };
-            let mut stream = old.scan(&table, &range, Image::Canonical, BatchBudget::default()).await.unwrap();
+            let mut stream =
+                old.scan(&table, &range, Image::Canonical, BatchBudget::default()).await.unwrap();
             let after = stream.next().await.unwrap().map_or(0, |batch| batch.rows.len());
             assert_eq!(after, keys.len() - at - 1, "{ty}: after {key}");
             assert_eq!(old.cut(&table, Some(key), 1).await.unwrap().as_ref(), keys.get(at + 1), "{ty}");

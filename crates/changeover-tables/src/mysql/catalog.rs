@@ -10,7 +10,8 @@ use super::exact::{Declared, Flavour, exact};
 use super::session::MySession;
 use super::syntax::{Mysql, SETS, UUIDS, is_address};
 use crate::catalog::{
-    ColumnInfo, Domain, ForeignKey, Generated, IndexPart, Origin, TableInfo, TableKind, TriggerInfo, UniqueIndex,
+    ColumnInfo, Domain, ForeignKey, Generated, IndexPart, Origin, TableInfo, TableKind, TriggerInfo,
+    UniqueIndex,
 };
 use crate::server::session::{DbError, Session, Trouble};
 use crate::syntax::Syntax as _;
@@ -109,12 +110,16 @@ pub(super) async fn capturable(session: &mut MySession) -> Result<Result<(), (St
 
 /// What a table is, in one line that changes when anything of it does, or when it was made again; `None`: it is gone. The
 /// triggers that are ours aren't part of it.
-pub(super) async fn definition(session: &mut dyn Session, table: &TableInfo) -> Result<Option<String>, DbError> {
+pub(super) async fn definition(
+    session: &mut dyn Session,
+    table: &TableInfo,
+) -> Result<Option<String>, DbError> {
     let created = match session.query(&format!("SHOW CREATE TABLE {}", Mysql.table(table)), &[]).await {
         Err(error) if error.trouble == Trouble::Schema => return Ok(None),
         other => other?,
     };
-    let mut all = created.first().map(|row| text(row, 1)).transpose()?.map(without_counter).unwrap_or_default();
+    let mut all =
+        created.first().map(|row| text(row, 1)).transpose()?.map(without_counter).unwrap_or_default();
     let schema = table.schema.as_ref().map_or(Value::Null, |schema| schema.as_str().into());
     let named = [schema, table.name.as_str().into()];
     let triggers = "SELECT TRIGGER_NAME, ACTION_TIMING, EVENT_MANIPULATION, ACTION_STATEMENT FROM information_schema.TRIGGERS \
@@ -353,7 +358,8 @@ fn part(table: &TableInfo, row: &[Value]) -> Result<IndexPart, DbError> {
         let sql = optional(row, 5)?.unwrap_or_default();
         return Ok(IndexPart::Expression { sql, collation: "BINARY".to_owned() });
     };
-    let collation = table.column(&name).map_or_else(|| "BINARY".to_owned(), |column| column.collation.clone());
+    let collation =
+        table.column(&name).map_or_else(|| "BINARY".to_owned(), |column| column.collation.clone());
     Ok(match number(row, 4) {
         None => IndexPart::Column { name, collation },
         Some(length) => {
@@ -391,7 +397,10 @@ mod tests {
     fn the_next_number_is_left_out_and_nothing_else() {
         let sql = "CREATE TABLE `t` (\n  `AUTO_INCREMENT=5` int\n) ENGINE=InnoDB AUTO_INCREMENT=512 DEFAULT CHARSET=utf8mb4";
         let left = without_counter(sql.to_owned());
-        assert_eq!(left, "CREATE TABLE `t` (\n  `AUTO_INCREMENT=5` int\n) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4");
+        assert_eq!(
+            left,
+            "CREATE TABLE `t` (\n  `AUTO_INCREMENT=5` int\n) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4"
+        );
     }
 
     #[test]

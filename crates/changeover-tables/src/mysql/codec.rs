@@ -110,9 +110,15 @@ impl Codec {
             (_, Raw::UInt(n)) => Value::unsigned(n),
             (_, Raw::Float(x)) => Value::Single(x),
             (_, Raw::Double(x)) => Value::Real(x),
-            (_, Raw::Date(year, month, day, hour, minute, second, micros)) => {
-                self.date([year.into(), month.into(), day.into(), hour.into(), minute.into(), second.into(), micros])?
-            }
+            (_, Raw::Date(year, month, day, hour, minute, second, micros)) => self.date([
+                year.into(),
+                month.into(),
+                day.into(),
+                hour.into(),
+                minute.into(),
+                second.into(),
+                micros,
+            ])?,
             (_, Raw::Time(negative, days, hours, minutes, seconds, micros)) => {
                 let hours = i64::from(days) * 24 + i64::from(hours);
                 let seconds = i64::from(minutes) * 60 + i64::from(seconds);
@@ -137,7 +143,9 @@ impl Codec {
 
     fn text(self, text: String) -> Result<Value, DbError> {
         Ok(match self {
-            Self::Decimal => Value::Decimal(Decimal::parse(&text).ok_or_else(|| unreadable("a decimal number"))?),
+            Self::Decimal => {
+                Value::Decimal(Decimal::parse(&text).ok_or_else(|| unreadable("a decimal number"))?)
+            }
             // No label has a comma in it.
             Self::Set if text.is_empty() => Value::Set([].into()),
             Self::Set => Value::Set(text.split(',').map(Into::into).collect()),

@@ -52,7 +52,11 @@ impl MysqlDatabase {
     ///
     /// # Errors
     /// If the URL isn't understood, or the server can't be reached or refuses.
-    pub async fn open(store: impl Into<String>, url: &str, options: MysqlOptions) -> Result<Arc<Self>, StoreError> {
+    pub async fn open(
+        store: impl Into<String>,
+        url: &str,
+        options: MysqlOptions,
+    ) -> Result<Arc<Self>, StoreError> {
         let (store, doing) = (store.into(), "connecting");
         let refused = |cause: String| StoreError::Refused {
             store: store.clone(),
@@ -60,8 +64,10 @@ impl MysqlDatabase {
             cause,
             remedy: "Write mysql://user@host:port/database".to_owned(),
         };
-        let url = url.strip_prefix("mariadb://").map_or_else(|| url.to_owned(), |rest| format!("mysql://{rest}"));
-        let opts = Opts::from_url(&url).map_err(|error| refused(format!("its URL isn't understood: {error}")))?;
+        let url =
+            url.strip_prefix("mariadb://").map_or_else(|| url.to_owned(), |rest| format!("mysql://{rest}"));
+        let opts =
+            Opts::from_url(&url).map_err(|error| refused(format!("its URL isn't understood: {error}")))?;
         let Some(database) = opts.db_name().filter(|name| !name.is_empty()).map(str::to_owned) else {
             return Err(refused("its URL names no database".to_owned()));
         };
@@ -121,13 +127,16 @@ impl MysqlDatabase {
 async fn flavour(session: &mut MySession) -> Result<Flavour, DbError> {
     let rows = session.query("SELECT VERSION()", &[]).await?;
     let said = rows.first().map(|row| text(row, 0)).transpose()?.unwrap_or_default();
-    let mut numbers = said.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse::<u16>().unwrap_or_default());
+    let mut numbers =
+        said.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse::<u16>().unwrap_or_default());
     let mut next = || numbers.next().unwrap_or_default();
     let version = (next(), next(), next());
     let mariadb = said.to_ascii_lowercase().contains("mariadb");
     let oldest = if mariadb { (10, 4, 0) } else { (8, 0, 0) };
     if version < oldest {
-        let what = format!("the server says that it is {said}: MariaDB 10.4 and MySQL 8.0 are the oldest that are known");
+        let what = format!(
+            "the server says that it is {said}: MariaDB 10.4 and MySQL 8.0 are the oldest that are known"
+        );
         return Err(DbError::ours(Trouble::Other, what));
     }
     Ok(Flavour { mariadb, version })

@@ -163,8 +163,7 @@ impl Dialect for Mysql {
     /// A union of as many selects: a table of parameters would give them types of its own.
     fn less(&self, table: &SideTable, left: &[Vec<Value>], right: &[Vec<Value>]) -> Statement {
         let parts = table.order.iter().map(|&at| &table.key[at]);
-        let one: Vec<String> =
-            parts.map(|part| Self::ordered(part, table.info.column(&part.name))).collect();
+        let one: Vec<String> = parts.map(|part| Self::ordered(part, table.info.column(&part.name))).collect();
         let less = self.compare_rows(&one, "<", &one);
         // A value is named for itself, and again to be told apart from the one that it equals.
         let places = self.compared_in_order(one.len());
@@ -179,13 +178,17 @@ impl Dialect for Mysql {
 
     fn typed(&self, column: &ColumnInfo, placeholder: &str) -> String {
         match exact(column) {
-            Some(Exact::Text(_)) if column.collation == "BINARY" => format!("CONVERT({placeholder} USING utf8mb4)"),
+            Some(Exact::Text(_)) if column.collation == "BINARY" => {
+                format!("CONVERT({placeholder} USING utf8mb4)")
+            }
             Some(Exact::Text(_)) => text_as(&column.collation).replacen('?', placeholder, 1),
             Some(Exact::Int { min: 0, .. }) => format!("CAST({placeholder} AS UNSIGNED)"),
             Some(Exact::Int { .. }) => format!("CAST({placeholder} AS SIGNED)"),
             Some(Exact::Decimal { precision, scale }) => decimal(placeholder, *precision, *scale),
             Some(Exact::Date { .. }) => format!("CAST({placeholder} AS DATE)"),
-            Some(Exact::Timestamp(span) | Exact::Instant(span)) => format!("CAST({placeholder} AS DATETIME({}))", span.digits),
+            Some(Exact::Timestamp(span) | Exact::Instant(span)) => {
+                format!("CAST({placeholder} AS DATETIME({}))", span.digits)
+            }
             Some(Exact::Time(span)) => format!("CAST({placeholder} AS TIME({}))", span.digits),
             Some(Exact::Bytes { .. }) => format!("CAST({placeholder} AS BINARY)"),
             Some(Exact::Single { .. } | Exact::Real { .. }) => format!("({placeholder} + 0e0)"),
@@ -198,7 +201,8 @@ impl Dialect for Mysql {
     }
 
     fn create_own(&self, guarded: &str) -> String {
-        let name = |name: &str| format!("{name} VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL");
+        let name =
+            |name: &str| format!("{name} VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL");
         let table = |table: &str, columns: &str| {
             format!("CREATE TABLE IF NOT EXISTS {} ({columns}) ENGINE = InnoDB; ", self.name(table))
         };
@@ -272,7 +276,8 @@ impl Dialect for Mysql {
 /// The statement that makes the rows of the guards of a side of a migration, unless they are there: the last is made with all
 /// the others.
 fn guard_rows(table: &str, guarded: &str) -> String {
-    let numbers = |by: i64| (0..32).map(|n| format!("SELECT {} AS n", n * by)).collect::<Vec<_>>().join(" UNION ALL ");
+    let numbers =
+        |by: i64| (0..32).map(|n| format!("SELECT {} AS n", n * by)).collect::<Vec<_>>().join(" UNION ALL ");
     format!(
         "INSERT IGNORE INTO {table} (guarded, number) SELECT {guarded}, a.n + b.n + c.n FROM ({}) AS a, ({}) AS b, \
          (SELECT 0 AS n UNION ALL SELECT {GATES} UNION ALL SELECT {FENCE}) AS c WHERE a.n + b.n + c.n <= {MARKS} \

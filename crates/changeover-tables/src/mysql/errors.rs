@@ -9,7 +9,9 @@ pub(super) fn meaning(error: &Error) -> DbError {
     match error {
         Error::Server(said) => said_by_server(said),
         // A value too large for a packet is the row's fault; all else of the driver's is the connection's.
-        Error::Driver(DriverError::PacketTooLarge) => DbError::ours(Trouble::Row, "a row larger than max_allowed_packet"),
+        Error::Driver(DriverError::PacketTooLarge) => {
+            DbError::ours(Trouble::Row, "a row larger than max_allowed_packet")
+        }
         Error::Driver(
             error @ (DriverError::StmtParamsMismatch { .. }
             | DriverError::StmtParamsNumberExceedsLimit { .. }
@@ -53,10 +55,27 @@ fn trouble(code: u16, state: &str, message: &str) -> Trouble {
         1305 if message.starts_with("SAVEPOINT") => Trouble::Again,
         1044 | 1045 | 1142 | 1143 | 1227 | 1370 | 1410 | 1419 | 1698 | 1356 | 3118 => Trouble::Rights,
         // A database, a table, a column, a function, a routine.
-        1049 | 1051 | 1054 | 1072 | 1091 | 1109 | 1146 | 1176 | 1305 | 1360 | 1136 | 1932 | 1615 => Trouble::Schema,
+        1049 | 1051 | 1054 | 1072 | 1091 | 1109 | 1146 | 1176 | 1305 | 1360 | 1136 | 1932 | 1615 => {
+            Trouble::Schema
+        }
         // Too many connections, shutting down, killed, lost, ended for its idleness.
-        1040 | 1053 | 1077 | 1079 | 1080 | 1152 | 1158..=1161 | 1184 | 1203 | 1226 | 1290 | 1836 | 1927 | 2002..=2013
-        | 2055 | 3169 | 4031 => Trouble::Gone,
+        1040
+        | 1053
+        | 1077
+        | 1079
+        | 1080
+        | 1152
+        | 1158..=1161
+        | 1184
+        | 1203
+        | 1226
+        | 1290
+        | 1836
+        | 1927
+        | 2002..=2013
+        | 2055
+        | 3169
+        | 4031 => Trouble::Gone,
         _ => by_state(state),
     }
 }

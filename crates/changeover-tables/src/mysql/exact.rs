@@ -58,7 +58,9 @@ pub(super) fn exact(declared: &Declared, flavour: Flavour) -> Exact {
         },
         "float" => Exact::Single { non_finite: false },
         "double" | "real" => Exact::Real { non_finite: false },
-        "bit" => Exact::Bits { min: declared.precision.unwrap_or(1), max: Some(declared.precision.unwrap_or(1)) },
+        "bit" => {
+            Exact::Bits { min: declared.precision.unwrap_or(1), max: Some(declared.precision.unwrap_or(1)) }
+        }
         "binary" => Exact::Bytes { max: declared.octets, padded: true },
         "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => {
             Exact::Bytes { max: declared.octets, padded: false }
@@ -81,8 +83,8 @@ pub(super) fn exact(declared: &Declared, flavour: Flavour) -> Exact {
         }
         "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" => text(declared),
         "inet4" | "inet6" => Exact::Text(plain_text(45)),
-        "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring" | "multipolygon"
-        | "geometrycollection" | "geomcollection" => Exact::Other(GEOMETRY.into()),
+        "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring"
+        | "multipolygon" | "geometrycollection" | "geomcollection" => Exact::Other(GEOMETRY.into()),
         other => Exact::Other(other.into()),
     }
 }
@@ -128,7 +130,13 @@ fn text(declared: &Declared) -> Exact {
 }
 
 fn plain_text(characters: u32) -> TextType {
-    TextType { max_chars: Some(characters), max_bytes: None, nul: false, padded: false, charset: Charset::Ascii }
+    TextType {
+        max_chars: Some(characters),
+        max_bytes: None,
+        nul: false,
+        padded: false,
+        charset: Charset::Ascii,
+    }
 }
 
 /// The labels of `enum('a','it''s')`, as the server writes them: with a quote doubled, and a few characters after a backslash.

@@ -88,7 +88,10 @@ fn field(way: Way, value: &Value, out: &mut Vec<u8>) -> Result<(), DbError> {
         (Way::Text, Value::Real(x)) if x.is_finite() => number(*x, out),
         (Way::Text, Value::Instant(at)) => number(Timestamp(at.0), out),
         (Way::Text, Value::Opaque(opaque)) if opaque.kind.starts_with(ENGINE) => escaped(&opaque.bytes, out),
-        (Way::Text, Value::Single(_) | Value::Real(_) | Value::Interval(_) | Value::Array(_) | Value::Bytes(_)) => {
+        (
+            Way::Text,
+            Value::Single(_) | Value::Real(_) | Value::Interval(_) | Value::Array(_) | Value::Bytes(_),
+        ) => {
             return Err(no());
         }
         (Way::Text, value) => escaped(value.plain().ok_or_else(no)?.as_bytes(), out),
@@ -106,7 +109,9 @@ fn number(n: impl std::fmt::Display, out: &mut Vec<u8>) {
 
 fn hex(bytes: &[u8], out: &mut Vec<u8>) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    out.extend(bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]));
+    out.extend(
+        bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]),
+    );
 }
 
 /// With a backslash before what ends a field or a line, and before itself.

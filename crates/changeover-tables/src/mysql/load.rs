@@ -113,7 +113,7 @@ async fn bulk<'v>(
     }
     let mut changed = 0;
     for row in rows {
-        changed += session.exec(sql, row).await?.to_its_end().await?;
+        changed += session.exec(sql, row).await?.finish().await?;
     }
     Ok(changed)
 }
@@ -167,7 +167,10 @@ async fn by_file(
     let sql = format!("LOAD DATA LOCAL INFILE 'changeover' INTO TABLE {table} {}", source(columns));
     let (written, warnings) = session.load_file(&sql, stream::iter(pieces).boxed()).await?;
     if warnings > 0 {
-        return Err(DbError::ours(Trouble::Row, format!("{warnings} values or rows weren't taken as they are")));
+        return Err(DbError::ours(
+            Trouble::Row,
+            format!("{warnings} values or rows weren't taken as they are"),
+        ));
     }
     Ok(written)
 }
@@ -187,7 +190,7 @@ async fn by_statements(
         let (some, others) = rest.split_at(1 << count.ilog2());
         rest = others;
         let params = some.iter().flat_map(|row| &row.0).map(param).collect::<Result<Vec<_>, _>>()?;
-        written += session.exec(&insert(table, columns, some.len()), params).await?.to_its_end().await?;
+        written += session.exec(&insert(table, columns, some.len()), params).await?.finish().await?;
     }
     Ok(written)
 }
@@ -233,7 +236,11 @@ mod tests {
     #[test]
     fn only_columns_of_one_type_go_by_one_packet() {
         let (int, uint, text) = (Raw::Int(1), Raw::UInt(1), Raw::Bytes(vec![1]));
-        assert!(alike(&[vec![Raw::NULL, int.clone()], vec![text.clone(), Raw::NULL], vec![text.clone(), int.clone()]]));
+        assert!(alike(&[
+            vec![Raw::NULL, int.clone()],
+            vec![text.clone(), Raw::NULL],
+            vec![text.clone(), int.clone()]
+        ]));
         assert!(!alike(&[vec![int.clone()], vec![text]]));
         let mut mixed = [vec![int], vec![Raw::NULL], vec![uint]];
         assert!(!alike(&mixed));

@@ -10,8 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use changeover::{Row, Value};
 use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, RecycleError, RecycleResult, Timeouts};
-use mysql_async::consts::StatusFlags;
 use futures_util::{StreamExt as _, stream};
+use mysql_async::consts::StatusFlags;
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{BinaryProtocol, Conn, InfileData, Opts, OptsBuilder, Params, QueryResult};
 
@@ -179,10 +179,7 @@ async fn kill(conn: &Conn) -> Result<(), mysql_async::Error> {
 impl MySession {
     /// The connection, at work from now on: the caller says when it rests.
     fn at_work(&mut self) -> Result<&mut Connection, DbError> {
-        let connection = self
-            .connection
-            .as_deref_mut()
-            .ok_or_else(given_back)?;
+        let connection = self.connection.as_deref_mut().ok_or_else(given_back)?;
         if connection.lost {
             return Err(DbError::ours(Trouble::Again, "the server has ended the transaction"));
         }
@@ -190,12 +187,18 @@ impl MySession {
         Ok(connection)
     }
 
-    pub(super) async fn exec(&mut self, sql: &str, params: Vec<mysql_async::Value>) -> Result<MyAnswer<'_>, DbError> {
+    pub(super) async fn exec(
+        &mut self,
+        sql: &str,
+        params: Vec<mysql_async::Value>,
+    ) -> Result<MyAnswer<'_>, DbError> {
         let connection = self.at_work()?;
         let params = if params.is_empty() { Params::Empty } else { Params::Positional(params) };
-        let ran = connection.conn.exec_iter(sql, params).await.map(|result| {
-            result.columns_ref().iter().map(Codec::of).collect()
-        });
+        let ran = connection
+            .conn
+            .exec_iter(sql, params)
+            .await
+            .map(|result| result.columns_ref().iter().map(Codec::of).collect());
         match ran {
             Ok(columns) => Ok(MyAnswer { connection, columns }),
             Err(error) => Err(connection.failed(&error)),
@@ -230,7 +233,11 @@ impl MySession {
 
     /// A statement for each of these rows of parameters, of which each column has one type, in one packet: how many rows they
     /// have changed.
-    pub(super) async fn bulk(&mut self, sql: &str, rows: Vec<Vec<mysql_async::Value>>) -> Result<u64, DbError> {
+    pub(super) async fn bulk(
+        &mut self,
+        sql: &str,
+        rows: Vec<Vec<mysql_async::Value>>,
+    ) -> Result<u64, DbError> {
         let connection = self.at_work()?;
         match connection.conn.exec_batch(sql, rows).await {
             Ok(()) => {
@@ -285,7 +292,7 @@ impl Session for MySession {
     }
 
     async fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64, DbError> {
-        self.rows(sql, params).await?.to_its_end().await
+        self.rows(sql, params).await?.finish().await
     }
 
     async fn execute_many(&mut self, sql: &str, params: &[Vec<Value>]) -> Result<u64, DbError> {
@@ -300,9 +307,14 @@ impl Session for MySession {
     /// it: it is asked for first.
     async fn commit(&mut self) -> Result<(), DbError> {
         let conn = self.text("DO 0").await?;
-        let open = conn.last_ok_packet().is_some_and(|ok| ok.status_flags().contains(StatusFlags::SERVER_STATUS_IN_TRANS));
+        let open = conn
+            .last_ok_packet()
+            .is_some_and(|ok| ok.status_flags().contains(StatusFlags::SERVER_STATUS_IN_TRANS));
         if !open {
-            return Err(DbError::ours(Trouble::Again, "the server has ended the transaction before it was committed"));
+            return Err(DbError::ours(
+                Trouble::Again,
+                "the server has ended the transaction before it was committed",
+            ));
         }
         self.batch("COMMIT").await
     }
@@ -329,7 +341,7 @@ pub(super) struct MyAnswer<'s> {
 
 impl MyAnswer<'_> {
     /// How many rows the statement has changed, once it is over.
-    pub(super) async fn to_its_end(self) -> Result<u64, DbError> {
+    pub(super) async fn finish(self) -> Result<u64, DbError> {
         let changed = self.connection.conn.affected_rows();
         let result = QueryResult::<'_, '_, BinaryProtocol>::new(&mut self.connection.conn);
         match result.drop_result().await {

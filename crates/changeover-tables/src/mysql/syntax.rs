@@ -47,7 +47,9 @@ impl Syntax for Mysql {
         match value {
             Value::Null => "NULL".to_owned(),
             Value::Bool(b) => u8::from(*b).to_string(),
-            Value::Int(_) | Value::Uint(_) | Value::Decimal(_) => value.plain().unwrap_or_default().into_owned(),
+            Value::Int(_) | Value::Uint(_) | Value::Decimal(_) => {
+                value.plain().unwrap_or_default().into_owned()
+            }
             // Without an exponent it would be a decimal number. As one with 64 bits it is what it was.
             Value::Single(x) => format!("{:e}", f64::from(*x)),
             Value::Real(x) => format!("{x:e}"),
@@ -98,12 +100,15 @@ impl Syntax for Mysql {
         if literal == "NULL" {
             return format!("{quoted} IS NULL");
         }
-        let texts = info.column(column).and_then(exact).is_some_and(|exact| {
-            matches!(exact, Exact::Text(_) | Exact::Enum(_) | Exact::Set(_))
-        });
+        let texts = info
+            .column(column)
+            .and_then(exact)
+            .is_some_and(|exact| matches!(exact, Exact::Text(_) | Exact::Enum(_) | Exact::Set(_)));
         if texts {
             // Found by the column's collation, which may take others for the same, and then by its bytes.
-            format!("{quoted} = {literal} AND CAST(CONVERT({quoted} USING utf8mb4) AS BINARY) = CAST({literal} AS BINARY)")
+            format!(
+                "{quoted} = {literal} AND CAST(CONVERT({quoted} USING utf8mb4) AS BINARY) = CAST({literal} AS BINARY)"
+            )
         } else {
             format!("{quoted} = {literal}")
         }
@@ -184,7 +189,8 @@ mod tests {
         for n in 1..=3 {
             let numbers: Vec<String> = (0..n).map(|at| format!("<{at}>")).collect();
             let sql = Mysql.compare_rows(&columns[..n], ">", &numbers);
-            let named: Vec<usize> = sql.split('<').skip(1).filter_map(|s| s.split('>').next()?.parse().ok()).collect();
+            let named: Vec<usize> =
+                sql.split('<').skip(1).filter_map(|s| s.split('>').next()?.parse().ok()).collect();
             assert_eq!(named, Mysql.compared_in_order(n), "{sql}");
         }
         let sql = Mysql.compare_rows(&columns[..2], "<=", &["x".to_owned(), "y".to_owned()]);
