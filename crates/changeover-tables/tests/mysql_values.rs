@@ -389,3 +389,17 @@ async fn rows_are_found_by_keys_of_every_type() {
         assert_eq!(scanned(&new, "k").await.rows, rows[1..], "{ty}");
     }
 }
+
+/// An index over the first characters of a column is over an expression, by which who is in the way is found.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_in_the_way_by_the_beginning_of_a_text_is_asked_to_join() {
+    for ty in ["VARCHAR(20) CHARACTER SET latin1", "TEXT COLLATE utf8mb4_nopad_bin", "VARBINARY(20)"] {
+        let table = format!("CREATE TABLE t (id INT PRIMARY KEY, a {ty}, UNIQUE KEY beginning (a(3)))");
+        let (name, copy) = (database("wide", &table).await, database("narrow", &table).await);
+        sql(&name, "INSERT INTO t VALUES (1, 'abé and more')").await;
+        sql(&copy, "INSERT INTO t VALUES (9, 'abé'), (8, 'other')").await;
+        let (old, new) = sides("t", &name, &copy, Load::Fastest).await;
+        let applied = loaded(&new, "t", scanned(&old, "t").await.rows, false).await;
+        assert_eq!(applied.joins, [Key::new("t", Value::Int(9))], "{ty}");
+    }
+}
