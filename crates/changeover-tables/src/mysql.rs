@@ -16,3 +16,4 @@ mod session;
 mod syntax;
 
 pub use self::database::{MysqlDatabase, MysqlOptions};
+pub use self::load::Load;

@@ -14,7 +14,7 @@ use changeover::Side;
 use changeover::store::Store;
 use changeover_tables::database::Database as _;
 use changeover_tables::mapping::{TableMapping, TableRef};
-use changeover_tables::mysql::{MysqlDatabase, MysqlOptions};
+use changeover_tables::mysql::{Load, MysqlDatabase, MysqlOptions};
 use changeover_tables::plan::{Mirroring, plan};
 use changeover_tables::postgres::{PostgresDatabase, PostgresOptions};
 use changeover_tables::sqlite::{SqliteDatabase, SqliteOptions, SqliteStore};
@@ -26,7 +26,7 @@ use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls};
 
 const MYSQL: MysqlOptions =
-    MysqlOptions { lock_wait: Duration::from_millis(200), sessions: 16, load_files: true };
+    MysqlOptions { lock_wait: Duration::from_millis(200), sessions: 16, load: Load::Fastest };
 const POSTGRES: PostgresOptions = PostgresOptions { lock_wait: Duration::from_millis(200), sessions: 16 };
 const FILE: SqliteOptions = SqliteOptions { lock_wait: Duration::from_millis(200), readers: 4, scans: 8 };
 

@@ -15,7 +15,7 @@ use changeover::value::{Bits, Date, Decimal, Instant, Time, Timestamp};
 use changeover::{Key, Row, Side, TableName, Value};
 use changeover_tables::database::{Database as _, SideStore};
 use changeover_tables::mapping::{TableMapping, TableRef};
-use changeover_tables::mysql::{MysqlDatabase, MysqlOptions};
+use changeover_tables::mysql::{Load, MysqlDatabase, MysqlOptions};
 use changeover_tables::plan::{Mirroring, plan};
 
 use changeover_testkit::servers::MariaDb;
@@ -159,19 +159,14 @@ async fn database(hint: &str, table: &str) -> String {
     name
 }
 
-async fn open(store: &str, database: &str, load_files: bool) -> Arc<MysqlDatabase> {
-    let options = MysqlOptions { lock_wait: Duration::from_secs(1), sessions: 8, load_files };
+async fn open(store: &str, database: &str, load: Load) -> Arc<MysqlDatabase> {
+    let options = MysqlOptions { lock_wait: Duration::from_secs(1), sessions: 8, load };
     MysqlDatabase::open(store, &server().await.url(database), options).await.unwrap()
 }
 
 /// Both sides of a migration of one table.
-async fn sides(
-    table: &str,
-    old: &str,
-    new: &str,
-    load_files: bool,
-) -> (Arc<dyn SideStore>, Arc<dyn SideStore>) {
-    let (old, new) = (open("old", old, load_files).await, open("new", new, load_files).await);
+async fn sides(table: &str, old: &str, new: &str, load: Load) -> (Arc<dyn SideStore>, Arc<dyn SideStore>) {
+    let (old, new) = (open("old", old, load).await, open("new", new, load).await);
     let catalogs = [old.catalog().await.unwrap(), new.catalog().await.unwrap()];
     let mapping = TableMapping::new(TableRef::new("old", table), TableRef::new("new", table));
     let plan = plan(&[mapping], &catalogs, Mirroring::CopyOnly);
@@ -240,7 +235,7 @@ async fn filled(hint: &str) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_value_is_read_as_what_it_is() {
     let name = filled("read").await;
-    let (old, _) = sides("things", &name, &database("unused", TABLE).await, true).await;
+    let (old, _) = sides("things", &name, &database("unused", TABLE).await, Load::Fastest).await;
     let columns = old.tables()[0].columns.clone();
     let all = scanned(&*old, "things").await;
     assert!(all.refused.is_empty(), "{:?}", all.refused);
@@ -256,11 +251,15 @@ async fn every_value_is_read_as_what_it_is() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_value_is_written_as_it_was_by_each_road() {
     let name = filled("source").await;
-    for (road, load_files, replace) in
-        [("a file", true, false), ("statements of many rows", false, false), ("row by row", true, true)]
-    {
+    for (road, load, replace) in [
+        ("bulk statements", Load::Fastest, false),
+        ("a file", Load::File, false),
+        ("statements of many rows", Load::Statements, false),
+        ("row by row", Load::Statements, true),
+        ("row by row, in bulk", Load::Fastest, true),
+    ] {
         let copy = database("copy", TABLE).await;
-        let (old, new) = sides("things", &name, &copy, load_files).await;
+        let (old, new) = sides("things", &name, &copy, load).await;
         let rows = scanned(&*old, "things").await.rows;
         let count = rows.len() as u64;
         let applied = loaded(&*new, "things", rows.clone(), replace).await;
@@ -275,7 +274,7 @@ async fn every_value_is_written_as_it_was_by_each_road() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_value_may_be_updated() {
     let (name, copy) = (filled("source").await, database("copy", TABLE).await);
-    let (old, new) = sides("things", &name, &copy, true).await;
+    let (old, new) = sides("things", &name, &copy, Load::Fastest).await;
     let rows = scanned(&*old, "things").await.rows;
     sql(&copy, &format!("INSERT INTO things (id) SELECT id FROM {name}.things")).await;
     let changes: Vec<Change> = rows
@@ -296,15 +295,15 @@ async fn what_a_file_would_lose_is_refused_by_name() {
     const WIDE: &str = "CREATE TABLE t (id INT PRIMARY KEY, a VARCHAR(20), b INT, c VARCHAR(20) UNIQUE)";
     const NARROW: &str =
         "CREATE TABLE t (id INT PRIMARY KEY, a VARCHAR(20), b INT CHECK (b < 10), c VARCHAR(20) UNIQUE)";
-    for load_files in [true, false] {
+    for load in [Load::Fastest, Load::File, Load::Statements] {
         let (name, copy) = (database("wide", WIDE).await, database("narrow", NARROW).await);
         sql(&name, "INSERT INTO t VALUES (1, 'x', 5, 'p'), (2, 'y', 10, 'q'), (3, 'z', 7, 'r')").await;
         sql(&copy, "INSERT INTO t VALUES (9, 'taken', 1, 'R')").await;
-        let (old, new) = sides("t", &name, &copy, load_files).await;
+        let (old, new) = sides("t", &name, &copy, load).await;
         let rows = scanned(&*old, "t").await.rows;
         let applied = loaded(&*new, "t", rows.clone(), false).await;
         // The row that is in the way of the third is to join it; nothing is written before.
-        assert_eq!(applied.joins, [Key::new("t", Value::Int(9))], "by a file: {load_files}");
+        assert_eq!(applied.joins, [Key::new("t", Value::Int(9))], "{load:?}");
         sql(&copy, "DELETE FROM t").await;
         let applied = loaded(&*new, "t", rows, false).await;
         assert_eq!(applied.written, 2);
@@ -323,7 +322,7 @@ async fn a_label_that_is_none_is_refused() {
     const LABELS: &str = "CREATE TABLE t (id INT PRIMARY KEY, e ENUM('a', 'b'))";
     let (name, copy) = (database("labels", LABELS).await, database("labels", LABELS).await);
     sql(&name, &format!("{LENIENT} INSERT INTO t VALUES (1, 'a'), (2, 'nonsense')")).await;
-    let (old, new) = sides("t", &name, &copy, true).await;
+    let (old, new) = sides("t", &name, &copy, Load::Fastest).await;
     let applied = loaded(&*new, "t", scanned(&*old, "t").await.rows, false).await;
     assert_eq!(applied.written, 1);
     assert_eq!(applied.refused.len(), 1, "{applied:?}");
@@ -364,7 +363,7 @@ async fn rows_are_found_by_keys_of_every_type() {
         let table = format!("CREATE TABLE k (k {ty} NOT NULL PRIMARY KEY, n INT)");
         let (name, copy) = (database("keys", &table).await, database("keys", &table).await);
         sql(&name, &format!("{LENIENT} INSERT INTO k (k) VALUES {values}")).await;
-        let (old, new) = sides("k", &name, &copy, true).await;
+        let (old, new) = sides("k", &name, &copy, Load::Fastest).await;
         let rows = scanned(&*old, "k").await.rows;
         let table: TableName = "k".into();
         let keys: Vec<Key> = rows.iter().map(|row| Key::new("k", row.0[0].clone())).collect();
@@ -389,5 +388,19 @@ async fn rows_are_found_by_keys_of_every_type() {
         assert_eq!(tx.apply(&[gone]).await.unwrap().deleted, 1, "{ty}");
         tx.commit().await.unwrap();
         assert_eq!(scanned(&*new, "k").await.rows, rows[1..], "{ty}");
+    }
+}
+
+/// An index over the first characters of a column is over an expression, by which who is in the way is found.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_in_the_way_by_the_beginning_of_a_text_is_asked_to_join() {
+    for ty in ["VARCHAR(20) CHARACTER SET latin1", "TEXT COLLATE utf8mb4_nopad_bin", "VARBINARY(20)"] {
+        let table = format!("CREATE TABLE t (id INT PRIMARY KEY, a {ty}, UNIQUE KEY beginning (a(3)))");
+        let (name, copy) = (database("wide", &table).await, database("narrow", &table).await);
+        sql(&name, "INSERT INTO t VALUES (1, 'abé and more')").await;
+        sql(&copy, "INSERT INTO t VALUES (9, 'abé'), (8, 'other')").await;
+        let (old, new) = sides("t", &name, &copy, Load::Fastest).await;
+        let applied = loaded(&*new, "t", scanned(&*old, "t").await.rows, false).await;
+        assert_eq!(applied.joins, [Key::new("t", Value::Int(9))], "{ty}");
     }
 }

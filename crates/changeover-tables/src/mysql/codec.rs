@@ -4,7 +4,7 @@
 //! of an enumeration. Where that is known, the select list names the column so ([`Mark`]).
 
 use changeover::Value;
-use changeover::value::{Bits, Date, Decimal, Instant, Time, Timestamp, parse_uuid};
+use changeover::value::{Bits, Date, Decimal, Instant, Opaque, Time, Timestamp, parse_uuid};
 use mysql_async::Column;
 use mysql_async::Value as Raw;
 use mysql_async::consts::{ColumnFlags, ColumnType};
@@ -214,12 +214,29 @@ pub(super) fn param(value: &Value) -> Result<Raw, DbError> {
         Value::Instant(at) => moment(Timestamp(at.0)).ok_or_else(no)?,
         Value::Time(time) => time_of(*time).ok_or_else(no)?,
         Value::Bits(bits) => Raw::UInt(bits.to_number().ok_or_else(no)?),
-        Value::Opaque(opaque) if opaque.kind.starts_with(ENGINE) => Raw::Bytes(opaque.bytes.clone()),
+        Value::Opaque(opaque) if opaque.kind.starts_with(ENGINE) => {
+            unread_date(opaque).unwrap_or_else(|| Raw::Bytes(opaque.bytes.clone()))
+        }
         Value::Text(_) | Value::Decimal(_) | Value::Uuid(_) | Value::Json(_) | Value::Set(_) => {
             Raw::Bytes(value.plain().ok_or_else(no)?.into_owned().into_bytes())
         }
         _ => return Err(no()),
     })
+}
+
+/// A date that is no day, as the date that it is: so all of a column's values are parameters of one type.
+fn unread_date(opaque: &Opaque) -> Option<Raw> {
+    if !["date", "timestamp", "instant"].iter().any(|family| opaque.kind.ends_with(family)) {
+        return None;
+    }
+    let text = std::str::from_utf8(&opaque.bytes).ok()?;
+    let mut numbers = text.split(['-', ' ', ':', '.']).map(str::parse::<u32>);
+    let mut next = || numbers.next().unwrap_or(Ok(0)).ok();
+    let mut small = || next().and_then(|n| u16::try_from(n).ok());
+    let year = small()?;
+    let mut byte = || small().and_then(|n| u8::try_from(n).ok());
+    let (month, day, hour, minute, second) = (byte()?, byte()?, byte()?, byte()?, byte()?);
+    Some(Raw::Date(year, month, day, hour, minute, second, next()?))
 }
 
 fn moment(at: Timestamp) -> Option<Raw> {

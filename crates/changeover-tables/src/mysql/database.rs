@@ -9,6 +9,7 @@ use mysql_async::Opts;
 
 use super::catalog::{self, text};
 use super::exact::Flavour;
+use super::load::Load;
 use super::own::Ownership;
 use super::session::{MySession, MySessions};
 use super::syntax::Mysql;
@@ -29,14 +30,13 @@ pub struct MysqlOptions {
     pub lock_wait: Duration,
     /// How many sessions it has at once, at most.
     pub sessions: usize,
-    /// Whether rows may be loaded by LOAD DATA LOCAL, where the server lets it. It asks for no file of this machine's: what is
-    /// sent is made here, whatever the server asks for.
-    pub load_files: bool,
+    /// How a table is filled.
+    pub load: Load,
 }
 
 impl Default for MysqlOptions {
     fn default() -> Self {
-        Self { lock_wait: Duration::from_secs(2), sessions: 16, load_files: true }
+        Self { lock_wait: Duration::from_secs(2), sessions: 16, load: Load::Fastest }
     }
 }
 
@@ -82,7 +82,7 @@ impl MysqlDatabase {
         };
         let mut place = Place { store: store.clone(), server: "MySQL", at };
         let told = |error: DbError| place.error(doing, &error);
-        let sessions = Arc::new(MySessions::new(opts, options.sessions, options.load_files).map_err(told)?);
+        let sessions = Arc::new(MySessions::new(opts, options.sessions, options.load).map_err(told)?);
         let mut session = sessions.connect().await.map_err(told)?;
         let flavour = flavour(&mut session).await.map_err(told)?;
         let server = server_of(&mut session).await.map_err(told)?;

@@ -17,7 +17,7 @@ use mysql_async::{BinaryProtocol, Conn, InfileData, Opts, OptsBuilder, Params, Q
 
 use super::codec::{Codec, param};
 use super::errors::{ends_transaction, meaning};
-use super::load;
+use super::load::{self, Load};
 use crate::catalog::ColumnInfo;
 use crate::server::session::{Answer, DbError, Session, Sessions, Trouble};
 
@@ -50,14 +50,25 @@ pub(super) struct Connection {
     busy: bool,
     /// The server has ended its transaction: whatever comes next would be on its own.
     lost: bool,
-    /// The server takes rows from a file that we send.
-    loads_files: bool,
+    means: Means,
+}
+
+/// What a server does for many rows at once.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Means {
+    pub(super) load: Load,
+    /// It runs a statement for many rows of parameters (MariaDB alone).
+    pub(super) bulk: bool,
+    /// It takes rows from a file that we send.
+    pub(super) files: bool,
+    /// The most bytes that it takes at once.
+    pub(super) packet: usize,
 }
 
 /// Makes connections for the pool.
 pub(super) struct Connector {
     opts: Opts,
-    load_files: bool,
+    load: Load,
 }
 
 impl Manager for Connector {
@@ -67,10 +78,11 @@ impl Manager for Connector {
     async fn create(&self) -> Result<Connection, DbError> {
         let mut conn = Conn::new(self.opts.clone()).await.map_err(|error| meaning(&error))?;
         conn.query_drop(SETTINGS).await.map_err(|error| meaning(&error))?;
-        let allowed: Option<u8> =
-            conn.query_first("SELECT @@local_infile").await.map_err(|error| meaning(&error))?;
-        let loads_files = self.load_files && allowed == Some(1);
-        Ok(Connection { conn, busy: false, lost: false, loads_files })
+        let asked = "SELECT @@local_infile, VERSION() LIKE '%MariaDB%', @@max_allowed_packet";
+        let said: Option<(u8, u8, usize)> = conn.query_first(asked).await.map_err(|error| meaning(&error))?;
+        let (files, bulk, packet) = said.unwrap_or((0, 0, 1 << 20));
+        let means = Means { load: self.load, bulk: bulk == 1, files: files == 1, packet };
+        Ok(Connection { conn, busy: false, lost: false, means })
     }
 
     async fn recycle(&self, connection: &mut Connection, _: &Metrics) -> RecycleResult<DbError> {
@@ -93,7 +105,7 @@ impl std::fmt::Debug for MySessions {
 }
 
 impl MySessions {
-    pub(super) fn new(opts: Opts, most: usize, load_files: bool) -> Result<Self, DbError> {
+    pub(super) fn new(opts: Opts, most: usize, load: Load) -> Result<Self, DbError> {
         let opts = OptsBuilder::from_opts(opts)
             .tcp_keepalive(Some(Duration::from_secs(30)))
             // The way that the URL names, and no other.
@@ -102,7 +114,7 @@ impl MySessions {
             .client_found_rows(true)
             .stmt_cache_size(PREPARED);
         let timeouts = Timeouts { wait: Some(WAIT), create: Some(CONNECT), recycle: Some(CONNECT) };
-        let pool = Pool::builder(Connector { opts: opts.into(), load_files })
+        let pool = Pool::builder(Connector { opts: opts.into(), load })
             .max_size(most)
             .timeouts(timeouts)
             .runtime(deadpool::Runtime::Tokio1)
@@ -194,6 +206,10 @@ impl MySession {
     }
 
     async fn rows(&mut self, sql: &str, params: &[Value]) -> Result<MyAnswer<'_>, DbError> {
+        let packet = self.means()?.packet;
+        if params.iter().map(Value::bytes).sum::<usize>() + sql.len() > packet {
+            return Err(load::too_large(packet));
+        }
         let params = params.iter().map(param).collect::<Result<Vec<_>, _>>()?;
         self.exec(sql, params).await
     }
@@ -210,10 +226,26 @@ impl MySession {
         }
     }
 
-    /// Whether rows may be loaded from a file that we send.
-    pub(super) fn loads_files(&self) -> Result<bool, DbError> {
-        let connection = self.connection.as_ref();
-        connection.map(|connection| connection.loads_files).ok_or_else(given_back)
+    /// What its server does for many rows at once.
+    pub(super) fn means(&self) -> Result<Means, DbError> {
+        self.connection.as_ref().map(|connection| connection.means).ok_or_else(given_back)
+    }
+
+    /// A statement for each of these rows of parameters, of which each column has one type, in one packet: how many rows they
+    /// have changed.
+    pub(super) async fn bulk(
+        &mut self,
+        sql: &str,
+        rows: Vec<Vec<mysql_async::Value>>,
+    ) -> Result<u64, DbError> {
+        let connection = self.at_work()?;
+        match connection.conn.exec_batch(sql, rows).await {
+            Ok(()) => {
+                connection.busy = false;
+                Ok(connection.conn.affected_rows())
+            }
+            Err(error) => Err(connection.failed(&error)),
+        }
     }
 
     /// A LOAD DATA LOCAL with this file: how many rows it has put in, and how many warnings there were.
@@ -260,15 +292,11 @@ impl Session for MySession {
     }
 
     async fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64, DbError> {
-        self.rows(sql, params).await?.to_its_end().await
+        self.rows(sql, params).await?.finish().await
     }
 
-    async fn execute_many(&mut self, sql: &str, params: &[Vec<Value>]) -> Result<Vec<u64>, DbError> {
-        let mut changed = Vec::with_capacity(params.len());
-        for params in params {
-            changed.push(self.execute(sql, params).await?);
-        }
-        Ok(changed)
+    async fn execute_many(&mut self, sql: &str, params: &[Vec<Value>]) -> Result<u64, DbError> {
+        load::many(self, sql, params).await
     }
 
     async fn batch(&mut self, sql: &str) -> Result<(), DbError> {
@@ -313,7 +341,7 @@ pub(super) struct MyAnswer<'s> {
 
 impl MyAnswer<'_> {
     /// How many rows the statement has changed, once it is over.
-    pub(super) async fn to_its_end(self) -> Result<u64, DbError> {
+    pub(super) async fn finish(self) -> Result<u64, DbError> {
         let changed = self.connection.conn.affected_rows();
         let result = QueryResult::<'_, '_, BinaryProtocol>::new(&mut self.connection.conn);
         match result.drop_result().await {

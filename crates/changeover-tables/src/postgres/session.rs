@@ -237,12 +237,12 @@ impl Session for PgSession {
     }
 
     /// One after the other on the wire, without waiting for the answer in between.
-    async fn execute_many(&mut self, sql: &str, params: &[Vec<Value>]) -> Result<Vec<u64>, DbError> {
+    async fn execute_many(&mut self, sql: &str, params: &[Vec<Value>]) -> Result<u64, DbError> {
         /// How many are under way at once.
         const UNDER_WAY: usize = 64;
         let prepared = self.prepared(sql).await?;
         let client = &self.connection()?.client;
-        let mut changed = Vec::with_capacity(params.len());
+        let mut changed = 0;
         for some in params.chunks(UNDER_WAY) {
             let each = some.iter().map(|params| async {
                 let rows = run(client, &prepared, params).await?;
@@ -250,7 +250,7 @@ impl Session for PgSession {
             });
             // All of them are heard: the first that failed is the cause, the others only say that there was one.
             for result in future::join_all(each).await {
-                changed.push(result?);
+                changed += result?;
             }
         }
         Ok(changed)

@@ -18,8 +18,8 @@ pub(crate) trait Session: Send {
     /// How many rows a statement has changed.
     async fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64, DbError>;
 
-    /// One statement for each set of parameters, in order; how many rows each has changed. Ends at the first that fails.
-    async fn execute_many(&mut self, sql: &str, params: &[Vec<Value>]) -> Result<Vec<u64>, DbError>;
+    /// One statement for each set of parameters, in order; how many rows they have changed. Ends at the first that fails.
+    async fn execute_many(&mut self, sql: &str, params: &[Vec<Value>]) -> Result<u64, DbError>;
 
     /// Statements without parameters, one after the other.
     async fn batch(&mut self, sql: &str) -> Result<(), DbError>;

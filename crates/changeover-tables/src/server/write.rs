@@ -181,7 +181,7 @@ impl<'w> Writer<'w> {
         }
         let mut deleted = 0;
         for (table, keys) in by_table {
-            deleted += self.session.execute_many(delete_sql(table), &keys).await?.iter().sum::<u64>();
+            deleted += self.session.execute_many(delete_sql(table), &keys).await?;
         }
         Ok(deleted)
     }
@@ -198,7 +198,7 @@ impl<'w> Writer<'w> {
             let there = self.session.query(&sql, &condition.params).await?;
             own.extend(there.into_iter().filter(|raw| asked.contains(raw)));
         }
-        Ok(self.session.execute_many(delete_sql(table), &own).await?.iter().sum())
+        self.session.execute_many(delete_sql(table), &own).await
     }
 
     /// Every row that was written to the old side has the wanted image now; those that haven't, by name.
