@@ -6,9 +6,11 @@
     reason = "tests say what they expect by panicking, their helpers too"
 )]
 
+use std::sync::Arc;
+
 use changeover::Side;
-use changeover::store::Store as _;
 use changeover_tables::catalog::{Catalog, ColumnInfo, Domain, Generated, IndexPart, Origin, TableKind};
+use changeover_tables::database::Database as _;
 use changeover_tables::mapping::{TableMapping, TableRef};
 use changeover_tables::mysql::{MysqlDatabase, MysqlOptions};
 use changeover_tables::plan::{Mirroring, plan};
@@ -33,7 +35,7 @@ async fn sql(database: &str, sql: &str) -> String {
     tokio::task::spawn_blocking(move || MariaDb::shared().sql(&database, &sql)).await.unwrap()
 }
 
-async fn open(tables: &str) -> (String, std::sync::Arc<MysqlDatabase>) {
+async fn open(tables: &str) -> (String, Arc<MysqlDatabase>) {
     let server = tokio::task::spawn_blocking(MariaDb::shared).await.unwrap();
     let name = server.create_database("catalog");
     sql(&name, tables).await;
@@ -141,8 +143,8 @@ async fn a_definition_changes_when_the_table_does_and_only_then() {
         Catalog { store: "new".into(), ..other.catalog().await.unwrap() },
     ];
     let mapping = TableMapping::new(TableRef::new("legacy", "t"), TableRef::new("new", "t"));
-    let plan = plan(&[mapping], &catalogs, Mirroring::Capture);
-    let store = database.store("move", Side::Old, &plan);
+    let plan = plan(&[mapping], &catalogs, Mirroring::CopyOnly);
+    let store = Arc::clone(&database).side("move", Side::Old, &plan).await.unwrap();
     let identity = store.identity().await.unwrap();
     assert!(!identity.server.is_empty());
     for unimportant in [

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use changeover::store::guard::{Change, Chunk, ChunkState, Scope};
-use changeover::store::{BatchBudget, Image, KeyRange, RowBatch, Store};
+use changeover::store::{BatchBudget, Image, KeyRange, RowBatch};
 use changeover::{Key, Row, Side, StoreError, Value};
 use changeover_tables::database::{Database as _, SideStore};
 use changeover_tables::mapping::{SetExpr, TableMapping, TableRef};
