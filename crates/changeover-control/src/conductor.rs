@@ -42,7 +42,6 @@ use tokio::sync::watch as channel;
 pub(crate) use self::actions::FENCE_OWED;
 pub(crate) use self::gates::{Chunks, gather, window};
 use self::heard::Spoken;
-pub(crate) use self::install::raise_counters_to;
 use self::lives::Lives;
 pub use self::plan::Plan;
 pub(crate) use self::plan::change_it_back;

@@ -13,6 +13,7 @@ use changeover_api::spec::StoreUrl;
 use changeover_tables::catalog::{Catalog, TableInfo};
 use changeover_tables::database::{Database, Owned, Scope, SideStore};
 use changeover_tables::mapping::{TableMapping, TableRef};
+use changeover_tables::mysql::{MysqlDatabase, MysqlOptions};
 use changeover_tables::plan::{Finding, Mirroring, Plan, Severity};
 use changeover_tables::postgres::{PostgresDatabase, PostgresOptions};
 use changeover_tables::sqlite::{SqliteDatabase, SqliteOptions};
@@ -260,6 +261,9 @@ pub(crate) async fn open(store: &str, url: &StoreUrl) -> Result<Arc<dyn Database
         StoreUrl::Postgres { url } => {
             Ok(PostgresDatabase::open(store, url.expose(), PostgresOptions::default()).await?)
         }
+        StoreUrl::Mysql { url } => {
+            Ok(MysqlDatabase::open(store, url.expose(), MysqlOptions::default()).await?)
+        }
         other => Err(ControlError::Spec(format!("{other}: this build can't open it"))),
     }
 }
@@ -324,6 +328,10 @@ impl Keeper for StoreKeeper {
 
     async fn counters(&self) -> Result<Vec<(TableName, i64)>, StoreError> {
         self.store.counters().await
+    }
+
+    async fn raise_counters(&self, at_least: &[(TableName, i64)]) -> Result<(), StoreError> {
+        self.store.raise_counters(at_least).await
     }
 
     async fn remove_installed(&self, fenced: Option<Side>) -> Result<(), StoreError> {

@@ -190,6 +190,8 @@ pub enum TableKind {
     Virtual,
     /// A table from which others inherit: whoever reads it sees their rows, and its triggers don't fire for them.
     Inherited,
+    /// A table whose storage engine knows no transactions.
+    WithoutTransactions,
 }
 
 /// A table.
@@ -250,8 +252,10 @@ pub struct Catalog {
     pub tables: Vec<TableInfo>,
     /// Whether changes can be captured in it as it stands; if not, why, and the SQL that changes it.
     pub capturable: Result<(), (String, String)>,
-    /// Whether the mirror can silence other triggers and foreign keys while it writes; if not, why, and what would let it.
+    /// Whether the mirror can silence other triggers while it writes; if not, why, and what would let it.
     pub silences: Result<(), (String, String)>,
+    /// Whether foreign keys aren't asked while it writes.
+    pub ignores_foreign_keys: bool,
     /// Whether texts are ordered by their UTF-8 bytes.
     pub utf8_order: bool,
     /// Its size in bytes.

@@ -131,6 +131,12 @@ pub trait SideStore: Duplicates {
     /// What the database says.
     async fn counters(&self) -> Result<Vec<(TableName, i64)>, StoreError>;
 
+    /// Raises this side's counters to at least these and above every key in use: for a side that nobody writes to.
+    ///
+    /// # Errors
+    /// What the database says.
+    async fn raise_counters(&self, at_least: &[(TableName, i64)]) -> Result<(), StoreError>;
+
     /// Removes what this migration has installed in the database, on either side; but not the fence of the side `fenced`, which
     /// stays as it is. May be repeated.
     ///

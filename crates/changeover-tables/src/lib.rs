@@ -12,11 +12,13 @@ pub mod database;
 pub mod fit;
 pub mod guess;
 mod installed;
+#[cfg(feature = "mysql")]
+pub mod mysql;
 pub mod plan;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod proposal;
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "mysql", feature = "postgres"))]
 mod server;
 mod shape;
 #[cfg(feature = "sqlite")]

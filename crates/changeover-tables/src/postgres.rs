@@ -8,6 +8,8 @@ mod install;
 mod own;
 mod session;
 mod syntax;
+mod tls;
 mod triggers;
+mod url;
 
 pub use self::database::{PostgresDatabase, PostgresOptions};

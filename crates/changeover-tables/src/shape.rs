@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use changeover::rules::RowRules;
 use changeover::store::{KeyOrder, TableShape};
-use changeover::{Side, TableName};
+use changeover::{Side, TableName, Value};
 
 use crate::catalog::{ALWAYS_IDENTITY, Domain, Generated, TableInfo};
 use crate::fit::Target;
@@ -188,8 +188,12 @@ impl SideTable {
             .key
             .iter()
             .enumerate()
-            .map(|(i, part)| format!("{} = {}", part.collated, self.syntax.placeholder(from + i)));
+            .map(|(i, part)| format!("{} = {}", part.collated, self.compared_with(part, from + i)));
         parts.collect::<Vec<_>>().join(" AND ")
+    }
+
+    fn compared_with(&self, part: &KeyColumn, number: usize) -> String {
+        self.syntax.compared_with(self.info.column(&part.name), self.syntax.placeholder(number))
     }
 
     /// The key's columns in the order of this side's index, as `"a", "b" COLLATE NOCASE`.
@@ -202,12 +206,19 @@ impl SideTable {
         self.key.iter().map(|part| part.read.as_str()).collect::<Vec<_>>().join(", ")
     }
 
-    /// A comparison of the key with parameters from this number on (in the order of this side's index).
+    /// A comparison of the key with parameters from this number on (in the order of this side's index): those that
+    /// [`SideTable::compared`] makes of the values.
     pub(crate) fn compare(&self, operator: &str, from: usize) -> String {
         let columns: Vec<String> = self.order.iter().map(|&at| self.key[at].collated.clone()).collect();
-        let parameters: Vec<String> =
-            (0..self.key.len()).map(|i| self.syntax.placeholder(from + i)).collect();
+        let parts = self.order.iter().map(|&at| &self.key[at]).enumerate();
+        let parameters: Vec<String> = parts.map(|(n, part)| self.compared_with(part, from + n)).collect();
         self.syntax.compare_rows(&columns, operator, &parameters)
+    }
+
+    /// The parameters of a comparison with these values of a key (in the order of this side's index).
+    pub(crate) fn compared(&self, values: &[Value]) -> Vec<Value> {
+        let named = self.syntax.compared_in_order(values.len());
+        named.into_iter().filter_map(|at| values.get(at).cloned()).collect()
     }
 
     /// The condition that no part of the key is NULL; nothing where none can be.

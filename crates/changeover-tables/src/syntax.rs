@@ -31,6 +31,12 @@ pub(crate) trait Syntax: Debug + Send + Sync + 'static {
         placeholder
     }
 
+    /// A parameter that a column is compared with, in the form in which its values travel.
+    fn compared_with(&self, column: Option<&ColumnInfo>, placeholder: String) -> String {
+        let _ = column;
+        placeholder
+    }
+
     /// What makes rows go in that have a value for a column whose values the database gives out itself: stands after the list
     /// of columns.
     fn overriding(&self) -> &'static str {
@@ -50,6 +56,12 @@ pub(crate) trait Syntax: Debug + Send + Sync + 'static {
             ([left], [right]) => format!("{left} {operator} {right}"),
             _ => format!("({}) {operator} ({})", left.join(", "), right.join(", ")),
         }
+    }
+
+    /// Which of the second row's values the SQL of [`Syntax::compare_rows`] names, one after the other, where its parameters have
+    /// no numbers: for so many columns.
+    fn compared_in_order(&self, columns: usize) -> Vec<usize> {
+        (0..columns).collect()
     }
 }
 

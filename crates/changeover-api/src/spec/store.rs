@@ -9,7 +9,8 @@ use super::source::{SpecError, SpecErrors};
 use crate::secret::{Secret, password_in, redact_url};
 
 /// What this build can open.
-pub(super) const KNOWN: &str = "this build knows sqlite:PATH and postgres://USER@HOST:PORT/DATABASE";
+pub(super) const KNOWN: &str =
+    "this build knows sqlite:PATH, and postgres:// and mysql:// with USER@HOST:PORT/DATABASE";
 
 /// The longest file that `url_file` may name: a URL is short, and a mistaken path may be a database.
 const URL_FILE_BYTES: u64 = 64 << 10;
@@ -43,6 +44,11 @@ pub enum StoreUrl {
         /// Its file; relative to the spec's folder as long as it wasn't resolved.
         path: PathBuf,
     },
+    /// A MariaDB or MySQL database.
+    Mysql {
+        /// All of it, with a password if it has one.
+        url: Secret,
+    },
     /// A PostgreSQL database.
     Postgres {
         /// All of it, with a password if it has one.
@@ -63,12 +69,16 @@ impl StoreUrl {
             let hint = format!("Did you mean \"sqlite:{shown}\"?");
             return wrong(format!("{shown:?} has no scheme"), &hint);
         };
-        if matches!(scheme, "postgres" | "postgresql") {
+        if matches!(scheme, "postgres" | "postgresql" | "mysql" | "mariadb") {
+            let url = Secret::new(url);
             return match of_server(rest) {
-                Ok(()) => Ok(Self::Postgres { url: Secret::new(url) }),
+                Ok(()) if scheme.starts_with("postgres") => Ok(Self::Postgres { url }),
+                Ok(()) => Ok(Self::Mysql { url }),
                 Err(message) => wrong(
                     format!("{shown:?}: {message}"),
-                    "Write \"postgres://USER@HOST:PORT/DATABASE\"; what is no letter or digit in a name is percent-encoded",
+                    &format!(
+                        "Write \"{scheme}://USER@HOST:PORT/DATABASE\"; what is no letter or digit in a name is percent-encoded"
+                    ),
                 ),
             };
         }
@@ -95,7 +105,7 @@ impl StoreUrl {
     pub fn in_folder(self, folder: &Path) -> Self {
         match self {
             Self::Sqlite { path } => Self::Sqlite { path: folder.join(path) },
-            server @ Self::Postgres { .. } => server,
+            server @ (Self::Mysql { .. } | Self::Postgres { .. }) => server,
         }
     }
 }
@@ -105,7 +115,7 @@ impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite { path } => write!(f, "sqlite:{}", path.display()),
-            Self::Postgres { url } => f.write_str(&redact_url(url.expose())),
+            Self::Mysql { url } | Self::Postgres { url } => f.write_str(&redact_url(url.expose())),
         }
     }
 }
@@ -354,7 +364,7 @@ mod tests {
     fn what_is_not_understood_says_what_would_be() {
         for (url, hint) in [
             ("old.db", "Did you mean \"sqlite:old.db\"?"),
-            ("mysql://app:s3cret@db/x", KNOWN),
+            ("oracle://app:s3cret@db/x", KNOWN),
             ("postgres:db/x", "Write \"postgres://USER@HOST"),
             ("postgres://app:s3cret@db", "Write \"postgres://USER@HOST"),
             ("postgres://app:s3cret@db:x/y", "Write \"postgres://USER@HOST"),

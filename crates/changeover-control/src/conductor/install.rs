@@ -197,7 +197,7 @@ pub(super) async fn raise_counters(
 ///
 /// # Errors
 /// With the name of whoever stood in the way of a lock.
-pub(crate) async fn raise_counters_to(
+async fn raise_counters_to(
     counters: &[(TableName, i64)],
     far: &[Arc<dyn Store>],
 ) -> Result<(), ControlError> {

@@ -27,6 +27,9 @@ pub(crate) trait Keeper: Send + Sync + 'static {
     /// For each table with a counter, the next value that it could give out; without a lock.
     async fn counters(&self) -> Result<Vec<(TableName, i64)>, StoreError>;
 
+    /// Raises the counters to at least these; without a lock.
+    async fn raise_counters(&self, at_least: &[(TableName, i64)]) -> Result<(), StoreError>;
+
     /// Removes what this migration has installed, of either side, but for the fence of the side `fenced`. May be repeated.
     async fn remove_installed(&self, fenced: Option<Side>) -> Result<(), StoreError>;
 

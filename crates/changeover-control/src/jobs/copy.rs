@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{JobProgress, JobReport, Stage, Told};
 use crate::comparison::{Comparison, walked};
-use crate::conductor::{Sides, raise_counters_to};
+use crate::conductor::Sides;
 use crate::connect::{Connected, Elsewhere};
 use crate::error::ControlError;
 use crate::neighbours;
@@ -90,7 +90,10 @@ async fn raise_counters(sides: &Sides) -> Result<(), ControlError> {
     for (_, keeper) in sides.keepers.iter().filter(|(side, _)| *side == Side::Old) {
         counters.extend(keeper.counters().await?);
     }
-    raise_counters_to(&counters, sides.of(Side::New)).await
+    for (_, keeper) in sides.keepers.iter().filter(|(side, _)| *side == Side::New) {
+        keeper.raise_counters(&counters).await?;
+    }
+    Ok(())
 }
 
 async fn copy_rows(sides: &Sides, spec: &Spec, told: Told<'_>) -> Result<BackfillReport, StoreError> {

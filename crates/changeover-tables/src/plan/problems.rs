@@ -50,6 +50,7 @@ fn what_it_is(side: Side, info: &TableInfo, notes: &mut Notes) {
         TableKind::Inherited => {
             "one that others inherit from, whose rows are its own to readers and not to triggers"
         }
+        TableKind::WithoutTransactions => "a table whose storage engine has no transactions",
     };
     notes.error(
         None,
@@ -246,9 +247,9 @@ fn followers_rules(table: &TablePlan, catalogs: (&Catalog, &Catalog), notes: &mu
     {
         let when =
             if side == Side::New { "while old is the authority" } else { "while new is the authority" };
-        if let (Err((why, sql)), false) =
-            (&catalog.silences, info.triggers.is_empty() && info.foreign_keys.is_empty())
-        {
+        let acts =
+            !info.triggers.is_empty() || (!info.foreign_keys.is_empty() && !catalog.ignores_foreign_keys);
+        if let (Err((why, sql)), true) = (&catalog.silences, acts) {
             notes.error(
                 None,
                 format!(

@@ -12,6 +12,7 @@ use super::catalog;
 use super::own::Ownership;
 use super::session::{PgSession, PgSessions};
 use super::syntax::Postgres;
+use super::url;
 use crate::catalog::Catalog;
 use crate::database::{Database, Owned, Scope, SideStore, Watch};
 use crate::installed::Installed;
@@ -59,15 +60,15 @@ impl PostgresDatabase {
         options: PostgresOptions,
     ) -> Result<Arc<Self>, StoreError> {
         let (store, doing) = (store.into(), "connecting");
-        let config: Config = url.parse().map_err(|error: tokio_postgres::Error| StoreError::Refused {
+        let target = url::target(url).map_err(|cause| StoreError::Refused {
             store: store.clone(),
             doing: doing.to_owned(),
-            cause: format!("its URL isn't understood: {error}"),
+            cause: format!("its URL isn't understood: {cause}"),
             remedy: "Write postgres://user@host:port/database".to_owned(),
         })?;
-        let place = Place { store, server: "PostgreSQL", at: place_of(&config) };
-        let told = |error: DbError| place.error(doing, &error);
-        let sessions = Arc::new(PgSessions::new(config, options.sessions).map_err(told)?);
+        let place = Place { store, server: "PostgreSQL", at: place_of(&target.config) };
+        let told = |error: DbError| not_let_in(&place, doing, &error);
+        let sessions = Arc::new(PgSessions::new(target, options.sessions).map_err(told)?);
         let mut session = sessions.connect().await.map_err(told)?;
         let silent = may_silence(&mut session).await.map_err(told)?;
         let identifier = server_of(&mut session).await.map_err(told)?;
@@ -98,6 +99,7 @@ impl PostgresDatabase {
             place: self.place.at.clone(),
             tables,
             capturable: Ok(()),
+            ignores_foreign_keys: self.manners.silent,
             silences: if self.manners.silent { Ok(()) } else { Err(may_not_silence(&role)) },
             utf8_order: utf8,
             bytes: u64::try_from(bytes).unwrap_or_default(),
@@ -232,6 +234,18 @@ impl Watch for StatisticsWatch {
     async fn changed(&mut self) -> Result<bool, StoreError> {
         Ok(self.look().await? != self.before)
     }
+}
+
+/// Why we weren't let in, with what to do about it.
+fn not_let_in(place: &Place, doing: &str, error: &DbError) -> StoreError {
+    let remedy = match error.code.as_str() {
+        "3D000" => "See the database's name in the store's URL",
+        "28P01" | "28000" => {
+            "See the user in the store's URL, and its password: in the URL, in PGPASSWORD, or in ~/.pgpass"
+        }
+        _ => return place.error(doing, error),
+    };
+    place.refused(doing, format!("{} ({})", error.cause(), place.at), remedy)
 }
 
 /// Host, port and database, without user and password.

@@ -15,7 +15,7 @@ use super::triggers;
 use crate::catalog::{ColumnInfo, Domain, TableInfo};
 use crate::installed::Installed;
 use crate::server::dialect::{Dialect as _, Statement};
-use crate::server::install::{Installs, LogTable, Thing};
+use crate::server::install::{Captures, Installs, LogTable, Thing};
 use crate::server::session::{DbError, Session, Trouble};
 use crate::server::store::Inner;
 use crate::shape::SideTable;
@@ -73,7 +73,7 @@ fn texts<'t>(texts: impl IntoIterator<Item = &'t str>) -> Value {
 }
 
 #[async_trait]
-impl Installs for Postgres {
+impl Captures for Postgres {
     /// The plain type that holds the values: never a domain, which may refuse the NULL that an entry of another mapping has
     /// there, nor a type of a schema that isn't always searched.
     fn log_type(&self, column: Option<&ColumnInfo>) -> String {
@@ -182,6 +182,41 @@ impl Installs for Postgres {
         Ok(things.iter().all(whole))
     }
 
+    fn lock_tables(&self, tables: &[&str], wait: Duration, stall: Duration) -> String {
+        format!(
+            "{}; SET LOCAL idle_in_transaction_session_timeout = {}; LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE",
+            self.begin_change(wait),
+            stall.as_millis().max(1),
+            tables.join(", ")
+        )
+    }
+
+    fn lock_guards(&self, guarded: &str) -> Statement {
+        fence_lock(guarded)
+    }
+
+    fn now(&self) -> &'static str {
+        "clock_timestamp()"
+    }
+
+    /// By TRUNCATE and ALTER SEQUENCE, which take effect with the transaction, and for old snapshots too.
+    fn empty_log(&self, log: &LogTable) -> String {
+        format!("TRUNCATE {}; ALTER SEQUENCE {} RESTART", self.own(&log.name), full(log))
+    }
+
+    fn overflowed(&self, log: &LogTable) -> String {
+        format!("SELECT is_called::int FROM {}", full(log))
+    }
+
+    fn delete_entries(&self, log: &str, ids: &[i64]) -> Statement {
+        let ids = ids.iter().map(|id| Value::Int(*id)).collect();
+        let all = Value::Array(Box::new(Array::of(ids)));
+        Statement::new(format!("DELETE FROM {log} WHERE id = ANY ($1::int8[])"), vec![all])
+    }
+}
+
+#[async_trait]
+impl Installs for Postgres {
     async fn list(&self, session: &mut dyn Session) -> Result<Vec<Installed>, DbError> {
         let rows = session.query(LIST, &[SCHEMA.into()]).await?;
         let thing = |row: &Vec<Value>| {
@@ -200,6 +235,10 @@ impl Installs for Postgres {
         }]
     }
 
+    fn remove_last(&self) -> Vec<String> {
+        vec![format!("DROP SCHEMA IF EXISTS {SCHEMA}")]
+    }
+
     fn begin_change(&self, lock_wait: Duration) -> String {
         format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = {}",
@@ -207,17 +246,13 @@ impl Installs for Postgres {
         )
     }
 
-    fn lock_tables(&self, tables: &[&str], wait: Duration, stall: Duration) -> String {
-        format!(
-            "{}; SET LOCAL idle_in_transaction_session_timeout = {}; LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE",
-            self.begin_change(wait),
-            stall.as_millis().max(1),
-            tables.join(", ")
-        )
+    fn is_there(&self, table: &TableInfo) -> Statement {
+        let sql = "SELECT 1 WHERE pg_catalog.to_regclass($1::text) IS NOT NULL";
+        Statement::new(sql, vec![self.table(table).into()])
     }
 
-    fn lock_guards(&self, guarded: &str) -> Statement {
-        fence_lock(guarded)
+    fn rename(&self, table: &TableInfo, name: &str) -> String {
+        format!("ALTER TABLE {} RENAME TO {}", self.table(table), self.name(name))
     }
 
     fn blockers(&self, tables: &[&str]) -> Statement {
@@ -258,38 +293,6 @@ impl Installs for Postgres {
         let Some(sequence) = sequence(session, table, column).await? else { return Ok(()) };
         let sql = "SELECT setval($1::text::regclass, $2, false)";
         session.query(sql, &[sequence.into(), Value::Int(next)]).await.map(drop)
-    }
-
-    fn is_there(&self, table: &TableInfo) -> Statement {
-        let sql = "SELECT 1 WHERE pg_catalog.to_regclass($1::text) IS NOT NULL";
-        Statement::new(sql, vec![self.table(table).into()])
-    }
-
-    fn rename(&self, table: &TableInfo, name: &str) -> String {
-        format!("ALTER TABLE {} RENAME TO {}", self.table(table), self.name(name))
-    }
-
-    fn remove_last(&self) -> Vec<String> {
-        vec![format!("DROP SCHEMA IF EXISTS {SCHEMA}")]
-    }
-
-    fn now(&self) -> &'static str {
-        "clock_timestamp()"
-    }
-
-    /// By TRUNCATE and ALTER SEQUENCE, which take effect with the transaction, and for old snapshots too.
-    fn empty_log(&self, log: &LogTable) -> String {
-        format!("TRUNCATE {}; ALTER SEQUENCE {} RESTART", self.own(&log.name), full(log))
-    }
-
-    fn overflowed(&self, log: &LogTable) -> String {
-        format!("SELECT is_called::int FROM {}", full(log))
-    }
-
-    fn delete_entries(&self, log: &str, ids: &[i64]) -> Statement {
-        let ids = ids.iter().map(|id| Value::Int(*id)).collect();
-        let all = Value::Array(Box::new(Array::of(ids)));
-        Statement::new(format!("DELETE FROM {log} WHERE id = ANY ($1::int8[])"), vec![all])
     }
 }
 

@@ -13,9 +13,11 @@ use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, RecycleError,
 use futures_util::{SinkExt as _, StreamExt as _, TryStreamExt as _, future};
 use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Config, Error, NoTls, RowStream, Statement};
+use tokio_postgres::{Client, Config, Error, RowStream, Statement};
 
 use super::codec::{Codec, CopyWriter, Param, Raw, decode_into};
+use super::tls::Tls;
+use super::url::Target;
 use crate::catalog::ColumnInfo;
 use crate::server::session::{Answer, DbError, Session, Sessions, Trouble};
 
@@ -41,6 +43,7 @@ pub(super) struct Connection {
     client: Client,
     /// What carries its bytes; aborted, the connection is closed at once.
     carrier: JoinHandle<()>,
+    tls: Tls,
     prepared: HashMap<String, Arc<Prepared>>,
 }
 
@@ -60,6 +63,7 @@ struct Prepared {
 /// Makes connections for the pool.
 pub(super) struct Connector {
     config: Config,
+    tls: Tls,
 }
 
 impl Manager for Connector {
@@ -67,13 +71,15 @@ impl Manager for Connector {
     type Error = DbError;
 
     async fn create(&self) -> Result<Connection, DbError> {
-        let (client, connection) = self.config.connect(NoTls).await.map_err(|error| meaning(&error))?;
+        let connected = self.config.connect(self.tls.connect.clone()).await;
+        let (client, connection) = connected.map_err(|error| meaning(&error))?;
         let carrier = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection to PostgreSQL ended");
             }
         });
-        let connection = Connection { client, carrier, prepared: HashMap::new() };
+        let tls = self.tls.clone();
+        let connection = Connection { client, carrier, tls, prepared: HashMap::new() };
         connection.client.batch_execute(SETTINGS).await.map_err(|error| meaning(&error))?;
         Ok(connection)
     }
@@ -98,11 +104,12 @@ impl std::fmt::Debug for PgSessions {
 }
 
 impl PgSessions {
-    pub(super) fn new(mut config: Config, most: usize) -> Result<Self, DbError> {
+    pub(super) fn new(target: Target, most: usize) -> Result<Self, DbError> {
+        let Target { mut config, tls } = target;
         config.connect_timeout(CONNECT).keepalives(true).keepalives_idle(Duration::from_secs(30));
         config.tcp_user_timeout(Duration::from_secs(60));
         let timeouts = Timeouts { wait: Some(WAIT), create: Some(2 * CONNECT), recycle: Some(CONNECT) };
-        let pool = Pool::builder(Connector { config })
+        let pool = Pool::builder(Connector { config, tls })
             .max_size(most)
             .timeouts(timeouts)
             .runtime(deadpool::Runtime::Tokio1)
@@ -143,7 +150,7 @@ impl Drop for PgSession {
         let cancel = connection.client.cancel_token();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                if let Err(error) = cancel.cancel_query(NoTls).await {
+                if let Err(error) = cancel.cancel_query(connection.tls.connect.clone()).await {
                     tracing::debug!(%error, "cutting off a statement");
                 }
                 drop(connection);
@@ -259,7 +266,7 @@ impl Session for PgSession {
         self.batch("SELECT 1; COMMIT").await
     }
 
-    async fn stream(&mut self, sql: &str, params: &[Value]) -> Result<Box<dyn Answer>, DbError> {
+    async fn stream<'s>(&'s mut self, sql: &str, params: &[Value]) -> Result<Box<dyn Answer + 's>, DbError> {
         Ok(Box::new(self.rows(sql, params).await?))
     }
 

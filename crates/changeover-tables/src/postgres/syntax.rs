@@ -10,6 +10,7 @@ use changeover::{TableName, Value};
 use super::catalog::OF_THE_TYPE;
 use crate::catalog::{ColumnInfo, Domain, TableInfo};
 use crate::server::dialect::{Dialect, Statement};
+use crate::server::install::Captures;
 use crate::shape::{SideTable, tag};
 use crate::syntax::Syntax;
 use crate::types::Exact;
@@ -155,6 +156,10 @@ impl Dialect for Postgres {
         "postgres"
     }
 
+    fn captures(&self) -> Option<&'static dyn Captures> {
+        Some(&Postgres)
+    }
+
     fn server(&self) -> &'static str {
         "PostgreSQL"
     }
@@ -182,24 +187,24 @@ impl Dialect for Postgres {
         )
     }
 
-    fn guard(&self, guarded: &str, scope: Scope<'_>, stripes: &[i64]) -> Vec<Statement> {
+    fn guard(&self, guarded: &str, scope: Scope<'_>, stripes: &[i64]) -> Vec<(Statement, usize)> {
         let class = class(guarded);
-        let mut locks = vec![advisory("pg_advisory_xact_lock_shared", class, FENCE)];
+        let one = |function: &str, object: i64| (advisory(function, class, object), 1);
+        let mut locks = vec![one("pg_advisory_xact_lock_shared", FENCE)];
         match scope {
-            Scope::Marks => locks.push(advisory("pg_advisory_xact_lock", class, MARKS)),
-            Scope::Chunk(chunk) => locks.push(advisory("pg_advisory_xact_lock", class, gate(&chunk.table))),
+            Scope::Marks => locks.push(one("pg_advisory_xact_lock", MARKS)),
+            Scope::Chunk(chunk) => locks.push(one("pg_advisory_xact_lock", gate(&chunk.table))),
             Scope::Keys(keys) => {
                 let mut gates: Vec<i64> = keys.iter().map(|key| gate(&key.table)).collect();
                 gates.sort_unstable();
                 gates.dedup();
-                locks.extend(
-                    gates.into_iter().map(|gate| advisory("pg_advisory_xact_lock_shared", class, gate)),
-                );
-                let stripes = stripes.iter().map(|stripe| Value::Int(*stripe)).collect();
-                locks.push(Statement::new(
+                locks.extend(gates.into_iter().map(|gate| one("pg_advisory_xact_lock_shared", gate)));
+                let each = stripes.iter().map(|stripe| Value::Int(*stripe)).collect();
+                let all = Statement::new(
                     "SELECT pg_advisory_xact_lock($1, stripe) FROM unnest($2::int4[]) AS t(stripe)",
-                    vec![Value::Int(class.into()), Value::Array(Box::new(Array::of(stripes)))],
-                ));
+                    vec![Value::Int(class.into()), Value::Array(Box::new(Array::of(each)))],
+                );
+                locks.push((all, stripes.len()));
             }
         }
         locks
@@ -263,7 +268,7 @@ impl Dialect for Postgres {
         format!("{SCHEMA}.{}", self.name(table))
     }
 
-    fn create_own(&self) -> String {
+    fn create_own(&self, _guarded: &str) -> String {
         format!(
             "CREATE SCHEMA IF NOT EXISTS {SCHEMA}; \
              CREATE TABLE IF NOT EXISTS {SCHEMA}.changeover_chunk (migration text NOT NULL, mapping text NOT NULL, \

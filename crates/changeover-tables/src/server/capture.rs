@@ -23,56 +23,56 @@ impl CaptureLog for ServerStore {
     async fn install(&self, options: CaptureOptions) -> Result<(), StoreError> {
         let doing = "installing capture";
         let mut session = self.begin_change(doing).await?;
-        let installed = Log::new(&self.inner, session.as_mut()).install(options).await;
+        let installed = async { Log::new(&self.inner, session.as_mut())?.install(options).await }.await;
         self.end_change(doing, session, installed).await
     }
 
     async fn remove(&self) -> Result<(), StoreError> {
         let doing = "removing capture";
         let mut session = self.begin_change(doing).await?;
-        let removed = Log::new(&self.inner, session.as_mut()).remove().await;
+        let removed = async { Log::new(&self.inner, session.as_mut())?.remove().await }.await;
         self.end_change(doing, session, removed).await
     }
 
     async fn installed(&self) -> Result<bool, StoreError> {
         let doing = "looking at the triggers";
         let mut session = self.inner.session(doing).await?;
-        let whole = Log::new(&self.inner, session.as_mut()).is_whole().await;
+        let whole = async { Log::new(&self.inner, session.as_mut())?.is_whole().await }.await;
         self.inner.given_back(doing, session, whole)
     }
 
     async fn claim(&self, after: i64, limit: usize) -> Result<Vec<Claim>, StoreError> {
         let doing = "reading the log";
         let mut session = self.inner.session(doing).await?;
-        let claims = Log::new(&self.inner, session.as_mut()).claim(after, limit).await;
+        let claims = async { Log::new(&self.inner, session.as_mut())?.claim(after, limit).await }.await;
         self.inner.given_back(doing, session, claims)
     }
 
     async fn claim_keys(&self, keys: &[Key]) -> Result<KeyClaims, StoreError> {
         let doing = "reading the log";
         let mut session = self.inner.session(doing).await?;
-        let claims = Log::new(&self.inner, session.as_mut()).claim_keys(keys).await;
+        let claims = async { Log::new(&self.inner, session.as_mut())?.claim_keys(keys).await }.await;
         self.inner.given_back(doing, session, claims)
     }
 
     async fn discard(&self, ids: &[i64]) -> Result<(), StoreError> {
         let doing = "discarding entries of the log";
         let mut session = self.inner.session(doing).await?;
-        let discarded = Log::new(&self.inner, session.as_mut()).discard(ids).await;
+        let discarded = async { Log::new(&self.inner, session.as_mut())?.discard(ids).await }.await;
         self.inner.given_back(doing, session, discarded)
     }
 
     async fn depth(&self) -> Result<Depth, StoreError> {
         let doing = "measuring the log";
         let mut session = self.inner.session(doing).await?;
-        let depth = Log::new(&self.inner, session.as_mut()).depth().await;
+        let depth = async { Log::new(&self.inner, session.as_mut())?.depth().await }.await;
         self.inner.given_back(doing, session, depth)
     }
 
     async fn dirty_in(&self, slots: SlotRange) -> Result<u64, StoreError> {
         let doing = "counting in the log";
         let mut session = self.inner.session(doing).await?;
-        let dirty = Log::new(&self.inner, session.as_mut()).dirty_in(slots).await;
+        let dirty = async { Log::new(&self.inner, session.as_mut())?.dirty_in(slots).await }.await;
         self.inner.given_back(doing, session, dirty)
     }
 
@@ -84,9 +84,9 @@ impl CaptureLog for ServerStore {
         let mut session = inner.session(doing).await?;
         let reset = async {
             inner.make_own_tables(session.as_mut()).await?;
-            let lock = inner.dialect.lock_tables(&tables(inner), inner.manners.lock_wait, RESET_STALL);
+            let lock = inner.captures()?.lock_tables(&tables(inner), inner.manners.lock_wait, RESET_STALL);
             session.batch(&lock).await?;
-            Log::new(inner, session.as_mut()).reset().await
+            Log::new(inner, session.as_mut())?.reset().await
         };
         let reset = reset.await;
         self.end_change(doing, session, reset).await
@@ -125,7 +125,7 @@ impl ServerStore {
     async fn version(&self) -> Result<(i64, i64), StoreError> {
         let doing = "looking for changes";
         let mut session = self.inner.session(doing).await?;
-        let version = Log::new(&self.inner, session.as_mut()).version().await;
+        let version = async { Log::new(&self.inner, session.as_mut())?.version().await }.await;
         self.inner.given_back(doing, session, version)
     }
 }

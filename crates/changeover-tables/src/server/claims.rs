@@ -8,7 +8,7 @@ use changeover::value::Instant;
 use changeover::{Key, Slot, SlotRange, Value};
 
 use super::dialect::Dialect;
-use super::install::{self, LogTable};
+use super::install::{self, Captures, LogTable};
 use super::read::logged_key;
 use super::session::{DbError, Session, Trouble};
 use super::store::Inner;
@@ -25,12 +25,14 @@ pub(super) struct Log<'l> {
     inner: &'l Inner,
     session: &'l mut dyn Session,
     table: LogTable,
+    captures: &'static dyn Captures,
 }
 
 impl<'l> Log<'l> {
-    pub(super) fn new(inner: &'l Inner, session: &'l mut dyn Session) -> Self {
-        let table = LogTable::new(inner.dialect, &inner.migration, inner.info.side, &inner.tables);
-        Self { inner, session, table }
+    pub(super) fn new(inner: &'l Inner, session: &'l mut dyn Session) -> Result<Self, DbError> {
+        let captures = inner.captures()?;
+        let table = LogTable::new(captures, &inner.migration, inner.info.side, &inner.tables);
+        Ok(Self { inner, session, table, captures })
     }
 
     const fn dialect(&self) -> &'static dyn Dialect {
@@ -49,9 +51,9 @@ impl<'l> Log<'l> {
     /// Installs the log and the triggers, or brings what is there to these options, within the transaction that is open.
     pub(super) async fn install(&mut self, options: CaptureOptions) -> Result<(), DbError> {
         let (dialect, migration) = (self.dialect(), self.inner.migration.as_str());
-        let (note_key, log_key) = (self.note_key(), self.log_key());
+        let (note_key, log_key, captures) = (self.note_key(), self.log_key(), self.captures);
         let is_new = !self.exists().await?;
-        for statement in dialect.make_log(&self.table) {
+        for statement in captures.make_log(&self.table) {
             self.session.batch(&statement).await?;
         }
         if is_new {
@@ -60,20 +62,20 @@ impl<'l> Log<'l> {
         }
         let noted = format!("{} {}", options.bound, options.overflow);
         install::put_note(self.session, dialect, migration, &note_key, &noted).await?;
-        dialect.put_all(self.session, &dialect.capture(self.inner, &self.table, options), true).await
+        captures.put_all(self.session, &captures.capture(self.inner, &self.table, options), true).await
     }
 
     pub(super) async fn remove(&mut self) -> Result<(), DbError> {
-        let (dialect, migration) = (self.dialect(), self.inner.migration.as_str());
+        let (dialect, captures, migration) = (self.dialect(), self.captures, self.inner.migration.as_str());
         let options = CaptureOptions { bound: 1, overflow: true };
         let names: Vec<String> =
-            dialect.capture(self.inner, &self.table, options).into_iter().map(|thing| thing.name).collect();
+            captures.capture(self.inner, &self.table, options).into_iter().map(|thing| thing.name).collect();
         for thing in dialect.list(self.session).await?.iter().filter(|thing| names.contains(&thing.name)) {
             for statement in dialect.removal(thing) {
                 self.session.batch(&statement).await?;
             }
         }
-        for statement in dialect.drop_log(&self.table) {
+        for statement in captures.drop_log(&self.table) {
             self.session.batch(&statement).await?;
         }
         if install::exists(self.session, dialect, install::META).await? {
@@ -109,7 +111,7 @@ impl<'l> Log<'l> {
         }
         let key = self.log_key();
         let log = install::note(self.session, self.inner.dialect, &self.inner.migration, &key).await?;
-        let newest = self.dialect().newest(&self.table);
+        let newest = self.captures.newest(&self.table);
         let newest = one_number(self.session.query(&newest.sql, &newest.params).await?);
         Ok(log.map(|log| LogMark { log, newest }))
     }
@@ -120,8 +122,8 @@ impl<'l> Log<'l> {
         if !self.exists().await? {
             return Ok(false);
         }
-        let things = self.dialect().capture(self.inner, &self.table, options);
-        self.dialect().are_whole(self.session, &things).await
+        let things = self.captures.capture(self.inner, &self.table, options);
+        self.captures.are_whole(self.session, &things).await
     }
 
     fn select(&self) -> String {
@@ -157,31 +159,8 @@ impl<'l> Log<'l> {
         Ok(found)
     }
 
-    /// An entry as a claim; `None` for a mapping that the migration no longer has.
     fn entry(&self, row: &[Value]) -> Result<Option<Claim>, DbError> {
-        let bad = || DbError::ours(Trouble::Other, "the log has an entry that isn't understood");
-        let [Value::Int(id), Value::Int(tag), at, columns @ ..] = row else { return Err(bad()) };
-        let Some(place) = self.inner.tables.iter().position(|table| table.tag == *tag) else {
-            tracing::warn!(id, "the log has an entry of a mapping that isn't in the spec");
-            return Ok(None);
-        };
-        let (table, (key, slot)) = (&self.inner.tables[place], &self.table.places[place]);
-        let raw: Vec<Value> = key.iter().map(|&at| columns[at].clone()).collect();
-        let key = logged_key(table, &raw);
-        let slot = self.slot(table, &key, slot.map(|at| columns[at].clone()));
-        let at_ms = if let Value::Instant(Instant(micros)) = at { micros / 1_000 } else { 0 };
-        Ok(Some(Claim { id: *id, key, slot, at_ms }))
-    }
-
-    fn slot(&self, table: &SideTable, key: &Key, routed: Option<Value>) -> Slot {
-        match (&table.route, routed) {
-            (Some((_, target)), Some(value)) => {
-                // What doesn't fit the new side's column lies in the slot of what it is here: its row is refused anyway.
-                let value = target.fit(value).unwrap_or_else(|(value, _)| value);
-                self.inner.slot_of(std::slice::from_ref(&value))
-            }
-            _ => self.inner.slot_of(key.values()),
-        }
+        entry(self.inner, &self.table, row)
     }
 
     /// Deletes exactly these entries.
@@ -191,7 +170,7 @@ impl<'l> Log<'l> {
         }
         for some in ids.chunks(self.dialect().keys_at_once()) {
             let some: Vec<i64> = some.iter().copied().filter(|id| *id > 0).collect();
-            let statement = self.dialect().delete_entries(&self.name(), &some);
+            let statement = self.captures.delete_entries(&self.name(), &some);
             self.session.execute(&statement.sql, &statement.params).await?;
         }
         Ok(())
@@ -202,7 +181,7 @@ impl<'l> Log<'l> {
         if !self.exists().await? {
             return Ok(());
         }
-        let empty = self.dialect().empty_log(&self.table);
+        let empty = self.captures.empty_log(&self.table);
         self.session.batch(&empty).await
     }
 
@@ -211,12 +190,12 @@ impl<'l> Log<'l> {
         if !self.exists().await? {
             return Ok(Depth::default());
         }
-        let (log, now) = (self.name(), self.dialect().now());
+        let (log, now) = (self.name(), self.captures.now());
         let sql = format!(
             "SELECT (SELECT count(*) FROM {log} WHERE id > 0), (SELECT min(id) FROM {log} WHERE id > 0), \
              (SELECT max(id) FROM {log}), (SELECT at FROM {log} WHERE id > 0 ORDER BY id LIMIT 1), {now}, \
              ({})",
-            self.dialect().overflowed(&self.table)
+            self.captures.overflowed(&self.table)
         );
         let rows = self.session.query(&sql, &[]).await?;
         let row = rows.first().map(Vec::as_slice).unwrap_or_default();
@@ -253,9 +232,10 @@ impl<'l> Log<'l> {
         );
         let mut dirty = 0;
         let mut row = Vec::new();
-        let mut answer = self.session.stream(&sql, &[]).await?;
+        let Self { inner, session, table, .. } = self;
+        let mut answer = session.stream(&sql, &[]).await?;
         while answer.next(&mut row).await? {
-            dirty += u64::from(self.entry(&row)?.is_some_and(|claim| slots.contains(claim.slot)));
+            dirty += u64::from(entry(inner, table, &row)?.is_some_and(|claim| slots.contains(claim.slot)));
         }
         Ok(dirty)
     }
@@ -277,6 +257,33 @@ impl<'l> Log<'l> {
             plain.and_then(|number| number.parse().ok()).unwrap_or_default()
         };
         Ok((number(0), number(1)))
+    }
+}
+
+/// An entry as a claim; `None` for a mapping that the migration no longer has.
+fn entry(inner: &Inner, log: &LogTable, row: &[Value]) -> Result<Option<Claim>, DbError> {
+    let bad = || DbError::ours(Trouble::Other, "the log has an entry that isn't understood");
+    let [Value::Int(id), Value::Int(tag), at, columns @ ..] = row else { return Err(bad()) };
+    let Some(place) = inner.tables.iter().position(|table| table.tag == *tag) else {
+        tracing::warn!(id, "the log has an entry of a mapping that isn't in the spec");
+        return Ok(None);
+    };
+    let (table, (key, slot)) = (&inner.tables[place], &log.places[place]);
+    let raw: Vec<Value> = key.iter().map(|&at| columns[at].clone()).collect();
+    let key = logged_key(table, &raw);
+    let slot = slot_of(inner, table, &key, slot.map(|at| columns[at].clone()));
+    let at_ms = if let Value::Instant(Instant(micros)) = at { micros / 1_000 } else { 0 };
+    Ok(Some(Claim { id: *id, key, slot, at_ms }))
+}
+
+fn slot_of(inner: &Inner, table: &SideTable, key: &Key, routed: Option<Value>) -> Slot {
+    match (&table.route, routed) {
+        (Some((_, target)), Some(value)) => {
+            // What doesn't fit the new side's column lies in the slot of what it is here: its row is refused anyway.
+            let value = target.fit(value).unwrap_or_else(|(value, _)| value);
+            inner.slot_of(std::slice::from_ref(&value))
+        }
+        _ => inner.slot_of(key.values()),
     }
 }
 

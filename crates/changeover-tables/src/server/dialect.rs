@@ -5,7 +5,7 @@ use std::time::Duration;
 use changeover::Value;
 use changeover::store::guard::Scope;
 
-use super::install::Installs;
+use super::install::{Captures, Installs};
 use crate::catalog::ColumnInfo;
 use crate::shape::SideTable;
 use crate::syntax::Syntax;
@@ -28,6 +28,9 @@ pub(crate) trait Dialect: Syntax + Installs {
     /// As in [`StoreInfo::kind`](changeover::store::StoreInfo::kind).
     fn kind(&self) -> &'static str;
 
+    /// How it captures changes and refuses writes, if it does.
+    fn captures(&self) -> Option<&'static dyn Captures>;
+
     /// For people.
     fn server(&self) -> &'static str;
 
@@ -41,8 +44,9 @@ pub(crate) trait Dialect: Syntax + Installs {
     /// and other triggers and foreign keys are silent where that is allowed.
     fn begin_mirror(&self, migration: &str, lock_wait: Duration, silent: bool) -> String;
 
-    /// Takes the guard, in an order that all keep to; `guarded` names the side of the migration.
-    fn guard(&self, guarded: &str, scope: Scope<'_>, stripes: &[i64]) -> Vec<Statement>;
+    /// Takes the guard, in an order that all keep to; `guarded` names the side of the migration. Each statement answers a row
+    /// for each lock: with it, how many they are.
+    fn guard(&self, guarded: &str, scope: Scope<'_>, stripes: &[i64]) -> Vec<(Statement, usize)>;
 
     /// The condition that a row has one of these keys (each in the spec's order, as this side stores it), its parameters
     /// numbered from 1.
@@ -61,8 +65,8 @@ pub(crate) trait Dialect: Syntax + Installs {
     /// One of our own tables, in quotes, with its schema where it has one.
     fn own(&self, table: &str) -> String;
 
-    /// The statements that make our own tables; may be repeated.
-    fn create_own(&self) -> String;
+    /// The statements that make our own tables, and what the guards of this side of a migration are made of; may be repeated.
+    fn create_own(&self, guarded: &str) -> String;
 
     /// Whether one of our own tables is there: a statement that answers a row if it is.
     fn own_exists(&self, table: &str) -> Statement;

@@ -35,8 +35,8 @@ impl Fence for ServerStore {
             if at.state == FenceState::Open {
                 return Ok(true);
             }
-            let dialect = self.inner.dialect;
-            dialect.are_whole(session.as_mut(), &dialect.fence(&self.inner)).await
+            let captures = self.inner.captures()?;
+            captures.are_whole(session.as_mut(), &captures.fence(&self.inner)).await
         };
         let whole = whole.await;
         self.inner.given_back(doing, session, whole)
@@ -66,7 +66,8 @@ impl Fence for ServerStore {
         let mut session = inner.session(doing).await?;
         let made = inner.make_own_tables(session.as_mut()).await;
         made.map_err(|error| inner.place.error(doing, &error))?;
-        match session.batch(&inner.dialect.lock_tables(&tables(inner), wait, stall)).await {
+        let captures = inner.captures().map_err(|error| inner.place.error(doing, &error))?;
+        match session.batch(&captures.lock_tables(&tables(inner), wait, stall)).await {
             Ok(()) => Ok(Box::new(ServerLock { inner: Arc::clone(inner), session: Some(session) })),
             Err(error) => {
                 drop(session);
@@ -199,10 +200,10 @@ pub(super) async fn set(
     state: FenceState,
     epoch: u64,
 ) -> Result<Option<StoreError>, DbError> {
-    let dialect = inner.dialect;
+    let (dialect, captures) = (inner.dialect, inner.captures()?);
     if state == FenceState::Open {
         // Whoever has a guard is let finish: what it writes was claimed before.
-        let guards = dialect.lock_guards(&inner.guarded());
+        let guards = captures.lock_guards(&inner.guarded());
         session.query(&guards.sql, &guards.params).await?;
     }
     let is_there = hold(session, inner).await?;
@@ -235,13 +236,13 @@ pub(super) async fn set(
         let (own, columns, values) = (dialect.own(TABLE), columns.join(", "), values.join(", "));
         session.execute(&format!("INSERT INTO {own} ({columns}) VALUES ({values})"), &params).await?;
     }
-    dialect.put_all(session, &dialect.fence(inner), state != FenceState::Open).await?;
+    captures.put_all(session, &captures.fence(inner), state != FenceState::Open).await?;
     Ok(None)
 }
 
 async fn remove(session: &mut dyn Session, inner: &Inner) -> Result<(), DbError> {
     let dialect = inner.dialect;
-    let names: Vec<String> = dialect.fence(inner).into_iter().map(|thing| thing.name).collect();
+    let names: Vec<String> = inner.captures()?.fence(inner).into_iter().map(|thing| thing.name).collect();
     for thing in dialect.list(session).await?.iter().filter(|thing| names.contains(&thing.name)) {
         for statement in dialect.removal(thing) {
             session.batch(&statement).await?;

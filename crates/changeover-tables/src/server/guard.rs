@@ -69,8 +69,14 @@ async fn take(session: &mut dyn Session, inner: &Inner, scope: Scope<'_>) -> Res
     inner.make_own_tables(session).await?;
     let Manners { lock_wait, silent } = inner.manners;
     session.batch(&inner.dialect.begin_mirror(&inner.migration, lock_wait, silent)).await?;
-    for statement in inner.dialect.guard(&inner.guarded(), scope, &stripes(scope)) {
-        session.query(&statement.sql, &statement.params).await?;
+    for (statement, locks) in inner.dialect.guard(&inner.guarded(), scope, &stripes(scope)) {
+        let got = session.query(&statement.sql, &statement.params).await?.len();
+        if got != locks {
+            return Err(DbError::ours(
+                Trouble::Other,
+                format!("{got} of {locks} locks are there: a table of ours isn't whole"),
+            ));
+        }
     }
     fence::look(session, inner).await
 }

@@ -57,23 +57,23 @@ pub(crate) struct LogTable {
 }
 
 impl LogTable {
-    pub(crate) fn new(dialect: &dyn Dialect, migration: &str, side: Side, tables: &[SideTable]) -> Self {
+    pub(crate) fn new(captures: &dyn Captures, migration: &str, side: Side, tables: &[SideTable]) -> Self {
         let mut log =
             Self { name: thing_name("log", migration, side, None), columns: Vec::new(), places: Vec::new() };
         for table in tables {
             let mut key = Vec::with_capacity(table.key.len());
             for (n, part) in table.key.iter().enumerate() {
-                key.push(log.place(dialect, &format!("k{}", n + 1), table.info.column(&part.name)));
+                key.push(log.place(captures, &format!("k{}", n + 1), table.info.column(&part.name)));
             }
             let slot = table.route.as_ref();
-            let slot = slot.map(|(column, _)| log.place(dialect, "slot", table.info.column(column)));
+            let slot = slot.map(|(column, _)| log.place(captures, "slot", table.info.column(column)));
             log.places.push((key, slot));
         }
         log
     }
 
-    fn place(&mut self, dialect: &dyn Dialect, what: &str, column: Option<&ColumnInfo>) -> usize {
-        let ty = column.map_or_else(|| dialect.log_type(None), |column| dialect.log_type(Some(column)));
+    fn place(&mut self, captures: &dyn Captures, what: &str, column: Option<&ColumnInfo>) -> usize {
+        let ty = column.map_or_else(|| captures.log_type(None), |column| captures.log_type(Some(column)));
         let plain: String = ty
             .chars()
             .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' })
@@ -112,9 +112,52 @@ impl Thing {
     }
 }
 
-/// How a dialect installs.
+/// How a dialect keeps house in a user's database.
 #[async_trait]
 pub(crate) trait Installs: Send + Sync {
+    /// What is installed in the database, of all migrations: what acts first, then what it needs.
+    async fn list(&self, session: &mut dyn Session) -> Result<Vec<Installed>, DbError>;
+
+    /// The statements that remove one of these; may be repeated.
+    fn removal(&self, thing: &Installed) -> Vec<String>;
+
+    /// What is left to be removed when nothing else of ours is there.
+    fn remove_last(&self) -> Vec<String>;
+
+    /// Begins a transaction that installs or removes: its locks are waited for only so long.
+    fn begin_change(&self, lock_wait: Duration) -> String;
+
+    /// Whether a table is there: a statement that answers a row if it is.
+    fn is_there(&self, table: &TableInfo) -> Statement;
+
+    /// Gives a table another name.
+    fn rename(&self, table: &TableInfo, name: &str) -> String;
+
+    /// Who stands in the way of a lock on these tables: a statement that answers texts.
+    fn blockers(&self, tables: &[&str]) -> Statement;
+
+    /// The next value that the counter of this column could give out, with what is cached or in steps; `None` where none is
+    /// left.
+    async fn next_of_counter(
+        &self,
+        session: &mut dyn Session,
+        table: &SideTable,
+        column: &str,
+    ) -> Result<Option<i64>, DbError>;
+
+    /// Makes this the next value of the column's counter.
+    async fn set_counter(
+        &self,
+        session: &mut dyn Session,
+        table: &SideTable,
+        column: &str,
+        next: i64,
+    ) -> Result<(), DbError>;
+}
+
+/// How a dialect captures changes and refuses writes.
+#[async_trait]
+pub(crate) trait Captures: Send + Sync {
     /// The type in which the log keeps the values of a column; for anything, where the column isn't known.
     fn log_type(&self, column: Option<&ColumnInfo>) -> String;
 
@@ -139,50 +182,11 @@ pub(crate) trait Installs: Send + Sync {
     /// Whether all of these are there, just as they were made, and switched on.
     async fn are_whole(&self, session: &mut dyn Session, things: &[Thing]) -> Result<bool, DbError>;
 
-    /// What is installed in the database, of all migrations: what acts first, then what it needs.
-    async fn list(&self, session: &mut dyn Session) -> Result<Vec<Installed>, DbError>;
-
-    /// The statements that remove one of these; may be repeated.
-    fn removal(&self, thing: &Installed) -> Vec<String>;
-
-    /// Begins a transaction that installs or removes: its locks are waited for only so long.
-    fn begin_change(&self, lock_wait: Duration) -> String;
-
     /// Begins a transaction that has locked these tables against writers, and ends by itself when its holder stalls.
     fn lock_tables(&self, tables: &[&str], wait: Duration, stall: Duration) -> String;
 
     /// Waits until nobody holds a guard on this side, and none is given until the transaction ends.
     fn lock_guards(&self, guarded: &str) -> Statement;
-
-    /// Who stands in the way of a lock on these tables: a statement that answers texts.
-    fn blockers(&self, tables: &[&str]) -> Statement;
-
-    /// The next value that the counter of this column could give out, with what is cached or in steps; `None` where none is
-    /// left.
-    async fn next_of_counter(
-        &self,
-        session: &mut dyn Session,
-        table: &SideTable,
-        column: &str,
-    ) -> Result<Option<i64>, DbError>;
-
-    /// Makes this the next value of the column's counter.
-    async fn set_counter(
-        &self,
-        session: &mut dyn Session,
-        table: &SideTable,
-        column: &str,
-        next: i64,
-    ) -> Result<(), DbError>;
-
-    /// Whether a table is there: a statement that answers a row if it is.
-    fn is_there(&self, table: &TableInfo) -> Statement;
-
-    /// Gives a table another name.
-    fn rename(&self, table: &TableInfo, name: &str) -> String;
-
-    /// What is left to be removed when nothing else of ours is there.
-    fn remove_last(&self) -> Vec<String>;
 
     /// The time now, by the server's clock.
     fn now(&self) -> &'static str;

@@ -7,7 +7,7 @@ use changeover::{Key, Side, Value};
 
 use super::dialect::Dialect;
 use super::read::{canonical_key, ordered, own_key};
-use super::scan::range_sql;
+use super::scan::{range_params, range_sql};
 use super::session::{DbError, Session, Trouble};
 use crate::catalog::Domain;
 use crate::shape::SideTable;
@@ -24,11 +24,11 @@ pub(super) async fn cut(
     let mut sql = range_sql(table, &table.key_list(), after.is_some(), false, table.side == Side::New);
     sql.push_str(&format!(" LIMIT 100 OFFSET {}", rows.clamp(1, 1 << 60) - 1));
     let from = match after {
-        None => Vec::new(),
-        Some(key) => ordered(table, &own_key(table, key).ok_or_else(|| unknown(key))?),
+        None => None,
+        Some(key) => Some(ordered(table, &own_key(table, key).ok_or_else(|| unknown(key))?)),
     };
     // A key that isn't found again by its canonical form is no bound: the next one that is, is.
-    let found = session.query(&sql, &from).await?;
+    let found = session.query(&sql, &range_params(table, from.as_deref(), None)).await?;
     let mut keys = found.iter().filter_map(|raw| canonical_key(table, raw).ok());
     match keys.next() {
         Some(key) => Ok(Some(Key::composite(table.name().clone(), key))),
@@ -110,8 +110,9 @@ fn is_known_order(table: &SideTable, at: usize) -> bool {
             | Exact::Time(_)
             | Exact::Timestamp(_)
             | Exact::Instant(_)
-            | Exact::Uuid
             | Exact::Bytes { padded: false, .. } => true,
+            // MariaDB's are ordered by parts, the last first.
+            Exact::Uuid => column.collation.eq_ignore_ascii_case("BINARY"),
             Exact::Text(_) => table.utf8_order && column.collation.eq_ignore_ascii_case("BINARY"),
             _ => false,
         },

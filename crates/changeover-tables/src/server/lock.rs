@@ -36,13 +36,13 @@ impl ServerLock {
 impl FenceLock for ServerLock {
     async fn claim(&mut self, limit: usize) -> Result<Vec<Claim>, StoreError> {
         let inner = Arc::clone(&self.inner);
-        let claims = async { Log::new(&inner, open(&mut self.session)?).claim(0, limit).await }.await;
+        let claims = async { Log::new(&inner, open(&mut self.session)?)?.claim(0, limit).await }.await;
         self.told("draining the log", claims)
     }
 
     async fn discard(&mut self, ids: &[i64]) -> Result<(), StoreError> {
         let inner = Arc::clone(&self.inner);
-        let discarded = async { Log::new(&inner, open(&mut self.session)?).discard(ids).await }.await;
+        let discarded = async { Log::new(&inner, open(&mut self.session)?)?.discard(ids).await }.await;
         self.told("draining the log", discarded)
     }
 
@@ -54,21 +54,13 @@ impl FenceLock for ServerLock {
 
     async fn raise_counters(&mut self, at_least: &[(TableName, i64)]) -> Result<(), StoreError> {
         let inner = Arc::clone(&self.inner);
-        let raised = async {
-            let session = open(&mut self.session)?;
-            for table in &inner.tables {
-                let wanted = at_least.iter().find(|(name, _)| name == table.name()).map(|(_, next)| *next);
-                raise(&inner, session, table, wanted).await?;
-            }
-            Ok(())
-        }
-        .await;
+        let raised = async { raise_all(&inner, open(&mut self.session)?, at_least).await }.await;
         self.told("raising the counters", raised)
     }
 
     async fn capture_on(&mut self, options: CaptureOptions) -> Result<(), StoreError> {
         let inner = Arc::clone(&self.inner);
-        let on = async { Log::new(&inner, open(&mut self.session)?).install(options).await }.await;
+        let on = async { Log::new(&inner, open(&mut self.session)?)?.install(options).await }.await;
         self.told("switching capture on", on)
     }
 
@@ -125,6 +117,19 @@ async fn next(inner: &Inner, session: &mut dyn Session, table: &SideTable) -> Re
         _ => next,
     };
     Ok(Some(next.max(used)))
+}
+
+/// Raises the counters of all tables.
+pub(super) async fn raise_all(
+    inner: &Inner,
+    session: &mut dyn Session,
+    at_least: &[(TableName, i64)],
+) -> Result<(), DbError> {
+    for table in &inner.tables {
+        let wanted = at_least.iter().find(|(name, _)| name == table.name()).map(|(_, next)| *next);
+        raise(inner, session, table, wanted).await?;
+    }
+    Ok(())
 }
 
 async fn raise(

@@ -138,7 +138,7 @@ impl Walk<'_> {
         last: &mut Option<Vec<Value>>,
     ) -> Result<(), Stop> {
         let sql = range_sql(self.table, &self.image.select, after.is_some(), upto.is_some(), true);
-        let params = [after.unwrap_or_default(), upto.unwrap_or_default()].concat();
+        let params = range_params(self.table, after, upto);
         let mut answer = self.session.stream(&sql, &params).await?;
         let mut values = Vec::new();
         // Needed only where an expression may fail.
@@ -164,7 +164,7 @@ impl Walk<'_> {
         loop {
             let mut sql = range_sql(self.table, &list, after.is_some(), upto.is_some(), false);
             sql.push_str(" LIMIT 1");
-            let params = [after.as_deref().unwrap_or_default(), upto.unwrap_or_default()].concat();
+            let params = range_params(self.table, after.as_deref(), upto);
             let Some(raw) = self.session.query(&sql, &params).await?.into_iter().next() else {
                 tracing::warn!(
                     table = %self.table.name(), cause = %error.cause(), "no row fails by itself where the scan failed"
@@ -277,4 +277,9 @@ pub(super) fn range_sql(table: &SideTable, select: &str, after: bool, upto: bool
     sql.push_str(" ORDER BY ");
     sql.push_str(&table.ordered_key());
     sql
+}
+
+/// The parameters of [`range_sql`], given the keys at its ends in the order of this side's index.
+pub(super) fn range_params(table: &SideTable, after: Option<&[Value]>, upto: Option<&[Value]>) -> Vec<Value> {
+    [after, upto].into_iter().flatten().flat_map(|key| table.compared(key)).collect()
 }

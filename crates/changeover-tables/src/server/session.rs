@@ -27,8 +27,8 @@ pub(crate) trait Session: Send {
     /// Commits; an error where nothing was committed, also where the transaction had failed before.
     async fn commit(&mut self) -> Result<(), DbError>;
 
-    /// The rows of an answer as they come, none of them kept.
-    async fn stream(&mut self, sql: &str, params: &[Value]) -> Result<Box<dyn Answer>, DbError>;
+    /// The rows of an answer as they come, none of them kept. The session is free again when the answer is dropped.
+    async fn stream<'s>(&'s mut self, sql: &str, params: &[Value]) -> Result<Box<dyn Answer + 's>, DbError>;
 
     /// Puts rows into a table by the fastest road that the server has, all or none: so many values for each row, in the order of
     /// these columns.

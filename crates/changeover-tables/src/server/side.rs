@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use changeover::{Side, StoreError, TableName};
 
 use super::install::{LogTable, Thing, thing_name};
+use super::lock::raise_all;
 use super::remove::remove_of;
 use super::session::{DbError, Session};
 use super::store::{Inner, ServerStore};
@@ -17,6 +18,13 @@ use changeover::store::capture::CaptureOptions;
 impl SideStore for ServerStore {
     async fn counters(&self) -> Result<Vec<(TableName, i64)>, StoreError> {
         self.counters().await
+    }
+
+    async fn raise_counters(&self, at_least: &[(TableName, i64)]) -> Result<(), StoreError> {
+        let doing = "raising the counters";
+        let mut session = self.inner.session(doing).await?;
+        let raised = raise_all(&self.inner, session.as_mut(), at_least).await;
+        self.inner.given_back(doing, session, raised)
     }
 
     async fn remove_installed(&self, fenced: Option<Side>) -> Result<(), StoreError> {
@@ -59,11 +67,13 @@ impl SideStore for ServerStore {
 
     fn may_install(&self) -> Vec<Installed> {
         let inner = &self.inner;
-        let log = LogTable::new(inner.dialect, &inner.migration, inner.info.side, &inner.tables);
+        let Some(captures) = inner.dialect.captures() else { return Vec::new() };
+        let log = LogTable::new(captures, &inner.migration, inner.info.side, &inner.tables);
         let options = CaptureOptions { bound: 1, overflow: true };
         let mut things = Vec::new();
-        let all = inner.dialect.capture(inner, &log, options).into_iter().chain(inner.dialect.fence(inner));
-        for Thing { name, on, .. } in all {
+        for Thing { name, on, .. } in
+            captures.capture(inner, &log, options).into_iter().chain(captures.fence(inner))
+        {
             things.push(Installed { kind: "trigger".to_owned(), name: name.clone(), on: on.clone() });
             things.push(Installed { kind: "function".to_owned(), name, on });
         }

@@ -18,6 +18,7 @@ use tokio::sync::Mutex;
 
 use super::claims::Log;
 use super::dialect::Dialect;
+use super::install::Captures;
 use super::read::image_of;
 use super::scan::Scan;
 use super::session::{DbError, Place, Session, Sessions, Trouble};
@@ -88,6 +89,13 @@ impl Inner {
         self.slots.slot(&slot_text(values))
     }
 
+    /// How changes are captured and writes refused: asked for only where there is that capability.
+    pub(crate) fn captures(&self) -> Result<&'static dyn Captures, DbError> {
+        self.dialect.captures().ok_or_else(|| {
+            DbError::ours(Trouble::Other, format!("{} captures no changes", self.dialect.server()))
+        })
+    }
+
     /// A session, and the name of what it is for.
     pub(crate) async fn session(&self, doing: &str) -> Result<Box<dyn Session>, StoreError> {
         self.sessions.take().await.map_err(|error| self.place.error(doing, &error))
@@ -103,11 +111,11 @@ impl Inner {
         let mut made = self.made_own.lock().await;
         if !*made {
             // Two that make them at once get in each other's way, and then they are there.
-            if let Err(error) = session.batch(&self.dialect.create_own()).await {
+            if let Err(error) = session.batch(&self.dialect.create_own(&self.guarded())).await {
                 if error.trouble == Trouble::Gone {
                     return Err(error);
                 }
-                session.batch(&self.dialect.create_own()).await?;
+                session.batch(&self.dialect.create_own(&self.guarded())).await?;
             }
             *made = true;
         }
@@ -183,7 +191,10 @@ impl Store for ServerStore {
         let mut session = self.inner.session(doing).await?;
         let identity = async {
             let (server, tables) = self.server.identity(session.as_mut(), &self.inner).await?;
-            let log = Log::new(&self.inner, session.as_mut()).mark().await?;
+            let log = match self.inner.dialect.captures() {
+                Some(_) => Log::new(&self.inner, session.as_mut())?.mark().await?,
+                None => None,
+            };
             Ok(Identity { server, log, tables })
         };
         let identity = identity.await;
@@ -266,10 +277,10 @@ impl Store for ServerStore {
     }
 
     fn capture(&self) -> Option<&dyn CaptureLog> {
-        Some(self)
+        self.inner.dialect.captures().map(|_| self as &dyn CaptureLog)
     }
 
     fn fence(&self) -> Option<&dyn Fence> {
-        Some(self)
+        self.inner.dialect.captures().map(|_| self as &dyn Fence)
     }
 }

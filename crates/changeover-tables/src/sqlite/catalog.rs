@@ -35,6 +35,7 @@ pub(super) fn read(connection: &Connection, store: &str, place: &str) -> rusqlit
         tables,
         capturable: capturable(&text("journal_mode")?),
         silences: Ok(()),
+        ignores_foreign_keys: true,
         utf8_order: text("encoding")? == "UTF-8",
         bytes: u64::try_from(number("page_count")? * number("page_size")?).unwrap_or_default(),
     })

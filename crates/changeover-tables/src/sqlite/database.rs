@@ -135,6 +135,10 @@ impl SideStore for SqliteStore {
         self.counters().await
     }
 
+    async fn raise_counters(&self, at_least: &[(TableName, i64)]) -> Result<(), StoreError> {
+        self.raise_counters(at_least).await
+    }
+
     async fn remove_installed(&self, fenced: Option<Side>) -> Result<(), StoreError> {
         self.remove_installed(fenced).await
     }

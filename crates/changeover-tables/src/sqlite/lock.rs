@@ -59,11 +59,7 @@ impl FenceLock for SqliteLock {
     async fn raise_counters(&mut self, at_least: &[(TableName, i64)]) -> Result<(), StoreError> {
         let at_least = at_least.to_vec();
         self.run("raising the counters", move |inner, connection| {
-            for table in &inner.tables {
-                let wanted = at_least.iter().find(|(name, _)| name == table.name()).map(|(_, next)| next - 1);
-                raise(connection, table, wanted)?;
-            }
-            Ok(())
+            Ok(raise_all(connection, inner, &at_least)?)
         })
         .await
     }
@@ -99,6 +95,22 @@ impl SqliteStore {
         let read = move |session: &mut Session| counters_of(&inner, &session.connection);
         self.inner.database.read("reading the counters", read).await
     }
+}
+
+impl SqliteStore {
+    pub(super) async fn raise_counters(&self, at_least: &[(TableName, i64)]) -> Result<(), StoreError> {
+        let (inner, at_least) = (Arc::clone(&self.inner), at_least.to_vec());
+        let raise = move |session: &mut Session| Ok(raise_all(&session.connection, &inner, &at_least)?);
+        self.inner.database.write("raising the counters", raise).await
+    }
+}
+
+fn raise_all(connection: &Connection, inner: &Inner, at_least: &[(TableName, i64)]) -> rusqlite::Result<()> {
+    for table in &inner.tables {
+        let wanted = at_least.iter().find(|(name, _)| name == table.name()).map(|(_, next)| next - 1);
+        raise(connection, table, wanted)?;
+    }
+    Ok(())
 }
 
 /// For each table with a counter, the next value that it could give out.

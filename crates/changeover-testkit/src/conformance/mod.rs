@@ -172,7 +172,10 @@ impl Needs {
             Self::Capture => capture,
             Self::Fence => fence,
             Self::FenceAndCapture => fence && capture,
-            Self::All => guard && fence && capture,
+            Self::All => {
+                let both = subject.new.fence().is_some() && subject.new.capture().is_some();
+                guard && fence && capture && both
+            }
         }
     }
 }

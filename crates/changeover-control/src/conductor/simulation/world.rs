@@ -272,6 +272,11 @@ impl Keeper for Kept {
         Ok(Vec::new())
     }
 
+    /// There are none.
+    async fn raise_counters(&self, _at_least: &[(TableName, i64)]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn remove_installed(&self, fenced: Option<Side>) -> Result<(), StoreError> {
         CaptureLog::remove(&self.1).await?;
         if let Some(guarded) = self.1.guarded() {

@@ -1,0 +1,348 @@
+//! Sessions with a MariaDB or MySQL server: their settings, which are the same for each whatever the server's defaults are.
+//!
+//! Values travel by prepared statements, whose binary protocol has every number exact; the text protocol serves for what has no
+//! values. A session that is dropped while the server is at work for it is killed by another, or the server would finish what
+//! nobody waits for. One that is given back is made clean before it is used again.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use changeover::{Row, Value};
+use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, RecycleError, RecycleResult, Timeouts};
+use futures_util::{StreamExt as _, stream};
+use mysql_async::consts::StatusFlags;
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{BinaryProtocol, Conn, InfileData, Opts, OptsBuilder, Params, QueryResult};
+
+use super::codec::{Codec, param};
+use super::errors::{ends_transaction, meaning};
+use super::load;
+use crate::catalog::ColumnInfo;
+use crate::server::session::{Answer, DbError, Session, Sessions, Trouble};
+
+/// How long a connection may take to be made, and how long a session is waited for.
+const CONNECT: Duration = Duration::from_secs(10);
+const WAIT: Duration = Duration::from_secs(30);
+
+/// How many statements a session keeps prepared.
+const PREPARED: usize = 200;
+
+/// What every session is set to. Rows with dates that are no days (zero, or 31 February) are read and written as they are; all
+/// else that a column can't hold is an error. Ids of 0 are kept.
+const SETTINGS: &str = "SET NAMES utf8mb4 COLLATE utf8mb4_bin; \
+    SET SESSION sql_mode = 'STRICT_ALL_TABLES,ALLOW_INVALID_DATES,ERROR_FOR_DIVISION_BY_ZERO,NO_AUTO_VALUE_ON_ZERO,\
+NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', autocommit = 1, completion_type = 'NO_CHAIN', sql_safe_updates = 0, \
+    sql_select_limit = DEFAULT, sql_auto_is_null = 0, sql_notes = 1, unique_checks = 1, wait_timeout = 28800, net_read_timeout = 600, \
+    net_write_timeout = 3600, innodb_lock_wait_timeout = 10, lock_wait_timeout = 10 \
+    /*!80000 , max_execution_time = 0 */ \
+    /*M!100300 , max_statement_time = 0, idle_transaction_timeout = 0, idle_write_transaction_timeout = 300 */; \
+    SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; SET SESSION TRANSACTION READ WRITE";
+
+/// What makes a session clean that is to be used again: nothing open, and nothing left of the mirror's mark.
+const CLEAN: &str = "ROLLBACK; SET @changeover_mirror = NULL, SESSION foreign_key_checks = DEFAULT, \
+    SESSION innodb_lock_wait_timeout = 10";
+
+/// A connection.
+pub(super) struct Connection {
+    conn: Conn,
+    /// The server is at work for it, as far as we know.
+    busy: bool,
+    /// The server has ended its transaction: whatever comes next would be on its own.
+    lost: bool,
+    /// The server takes rows from a file that we send.
+    loads_files: bool,
+}
+
+/// Makes connections for the pool.
+pub(super) struct Connector {
+    opts: Opts,
+    load_files: bool,
+}
+
+impl Manager for Connector {
+    type Type = Connection;
+    type Error = DbError;
+
+    async fn create(&self) -> Result<Connection, DbError> {
+        let mut conn = Conn::new(self.opts.clone()).await.map_err(|error| meaning(&error))?;
+        conn.query_drop(SETTINGS).await.map_err(|error| meaning(&error))?;
+        let allowed: Option<u8> =
+            conn.query_first("SELECT @@local_infile").await.map_err(|error| meaning(&error))?;
+        let loads_files = self.load_files && allowed == Some(1);
+        Ok(Connection { conn, busy: false, lost: false, loads_files })
+    }
+
+    async fn recycle(&self, connection: &mut Connection, _: &Metrics) -> RecycleResult<DbError> {
+        if connection.busy || connection.lost {
+            return Err(RecycleError::message("the session wasn't at rest"));
+        }
+        connection.conn.query_drop(CLEAN).await.map_err(|error| RecycleError::Backend(meaning(&error)))
+    }
+}
+
+/// The pool of a database's sessions.
+pub(super) struct MySessions {
+    pool: Pool<Connector>,
+}
+
+impl std::fmt::Debug for MySessions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MySessions").field("status", &self.pool.status()).finish()
+    }
+}
+
+impl MySessions {
+    pub(super) fn new(opts: Opts, most: usize, load_files: bool) -> Result<Self, DbError> {
+        let opts = OptsBuilder::from_opts(opts)
+            .tcp_keepalive(Some(Duration::from_secs(30)))
+            // The way that the URL names, and no other.
+            .prefer_socket(false)
+            // An update counts the rows that it has found, as with every other database.
+            .client_found_rows(true)
+            .stmt_cache_size(PREPARED);
+        let timeouts = Timeouts { wait: Some(WAIT), create: Some(CONNECT), recycle: Some(CONNECT) };
+        let pool = Pool::builder(Connector { opts: opts.into(), load_files })
+            .max_size(most)
+            .timeouts(timeouts)
+            .runtime(deadpool::Runtime::Tokio1)
+            .build();
+        Ok(Self { pool: pool.map_err(|error| DbError::ours(Trouble::Other, error.to_string()))? })
+    }
+
+    pub(super) async fn connect(&self) -> Result<MySession, DbError> {
+        match self.pool.get().await {
+            Ok(connection) => Ok(MySession { connection: Some(connection) }),
+            Err(PoolError::Backend(error)) => Err(error),
+            Err(error) => Err(DbError::ours(Trouble::Gone, format!("no session was to be had: {error}"))),
+        }
+    }
+
+    pub(super) fn close(&self) {
+        self.pool.close();
+    }
+}
+
+#[async_trait]
+impl Sessions for MySessions {
+    async fn take(&self) -> Result<Box<dyn Session>, DbError> {
+        Ok(Box::new(self.connect().await?))
+    }
+}
+
+/// One session. Dropped without having been given back, its connection is closed: nobody knows what is open in it.
+pub(super) struct MySession {
+    connection: Option<Object<Connector>>,
+}
+
+impl Drop for MySession {
+    fn drop(&mut self) {
+        let Some(object) = self.connection.take() else { return };
+        let Connection { conn, busy, .. } = Object::take(object);
+        if busy && let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if let Err(error) = kill(&conn).await {
+                    tracing::debug!(%error, "cutting off a session");
+                }
+                drop(conn);
+            });
+        }
+        // The driver closes one that is at rest, and the server rolls back.
+    }
+}
+
+/// Ends a session and what the server is at for it, by a connection of its own.
+async fn kill(conn: &Conn) -> Result<(), mysql_async::Error> {
+    let killing = async {
+        let mut other = Conn::new(conn.opts().clone()).await?;
+        other.query_drop(format!("KILL {}", conn.id())).await?;
+        other.disconnect().await
+    };
+    match tokio::time::timeout(CONNECT, killing).await {
+        Ok(killed) => killed,
+        Err(_) => Ok(()),
+    }
+}
+
+impl MySession {
+    /// The connection, at work from now on: the caller says when it rests.
+    fn at_work(&mut self) -> Result<&mut Connection, DbError> {
+        let connection = self.connection.as_deref_mut().ok_or_else(given_back)?;
+        if connection.lost {
+            return Err(DbError::ours(Trouble::Again, "the server has ended the transaction"));
+        }
+        connection.busy = true;
+        Ok(connection)
+    }
+
+    pub(super) async fn exec(
+        &mut self,
+        sql: &str,
+        params: Vec<mysql_async::Value>,
+    ) -> Result<MyAnswer<'_>, DbError> {
+        let connection = self.at_work()?;
+        let params = if params.is_empty() { Params::Empty } else { Params::Positional(params) };
+        let ran = connection
+            .conn
+            .exec_iter(sql, params)
+            .await
+            .map(|result| result.columns_ref().iter().map(Codec::of).collect());
+        match ran {
+            Ok(columns) => Ok(MyAnswer { connection, columns }),
+            Err(error) => Err(connection.failed(&error)),
+        }
+    }
+
+    async fn rows(&mut self, sql: &str, params: &[Value]) -> Result<MyAnswer<'_>, DbError> {
+        let params = params.iter().map(param).collect::<Result<Vec<_>, _>>()?;
+        self.exec(sql, params).await
+    }
+
+    /// Statements by the text protocol, and what to do with the connection between them and its rest.
+    pub(super) async fn text(&mut self, sql: &str) -> Result<&mut Conn, DbError> {
+        let connection = self.at_work()?;
+        match connection.conn.query_drop(sql).await {
+            Ok(()) => {
+                connection.busy = false;
+                Ok(&mut connection.conn)
+            }
+            Err(error) => Err(connection.failed(&error)),
+        }
+    }
+
+    /// Whether rows may be loaded from a file that we send.
+    pub(super) fn loads_files(&self) -> Result<bool, DbError> {
+        let connection = self.connection.as_ref();
+        connection.map(|connection| connection.loads_files).ok_or_else(given_back)
+    }
+
+    /// A LOAD DATA LOCAL with this file: how many rows it has put in, and how many warnings there were.
+    pub(super) async fn load_file(&mut self, sql: &str, file: InfileData) -> Result<(u64, u16), DbError> {
+        let file = std::sync::Mutex::new(Some(file));
+        let connection = self.at_work()?;
+        connection.conn.set_infile_handler(async move {
+            let file = file.lock().unwrap_or_else(PoisonError::into_inner).take();
+            Ok(file.unwrap_or_else(|| stream::empty().boxed()))
+        });
+        match connection.conn.query_drop(sql).await {
+            Ok(()) => {
+                connection.busy = false;
+                Ok((connection.conn.affected_rows(), connection.conn.get_warnings()))
+            }
+            Err(error) => Err(connection.failed(&error)),
+        }
+    }
+}
+
+fn given_back() -> DbError {
+    DbError::ours(Trouble::Other, "the session was given back")
+}
+
+impl Connection {
+    fn failed(&mut self, error: &mysql_async::Error) -> DbError {
+        let error_is = meaning(error);
+        self.busy = false;
+        self.lost |= ends_transaction(error_is.trouble);
+        error_is
+    }
+}
+
+#[async_trait]
+impl Session for MySession {
+    async fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>, DbError> {
+        let mut answer = self.rows(sql, params).await?;
+        let mut rows = Vec::new();
+        let mut row = Vec::new();
+        while answer.next(&mut row).await? {
+            rows.push(std::mem::take(&mut row));
+        }
+        Ok(rows)
+    }
+
+    async fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64, DbError> {
+        self.rows(sql, params).await?.to_its_end().await
+    }
+
+    async fn execute_many(&mut self, sql: &str, params: &[Vec<Value>]) -> Result<Vec<u64>, DbError> {
+        let mut changed = Vec::with_capacity(params.len());
+        for params in params {
+            changed.push(self.execute(sql, params).await?);
+        }
+        Ok(changed)
+    }
+
+    async fn batch(&mut self, sql: &str) -> Result<(), DbError> {
+        self.text(sql).await.map(drop)
+    }
+
+    /// A transaction that the server has ended (a deadlock does) would be committed without an error, and without what was in
+    /// it: it is asked for first.
+    async fn commit(&mut self) -> Result<(), DbError> {
+        let conn = self.text("DO 0").await?;
+        let open = conn
+            .last_ok_packet()
+            .is_some_and(|ok| ok.status_flags().contains(StatusFlags::SERVER_STATUS_IN_TRANS));
+        if !open {
+            return Err(DbError::ours(
+                Trouble::Again,
+                "the server has ended the transaction before it was committed",
+            ));
+        }
+        self.batch("COMMIT").await
+    }
+
+    async fn stream<'s>(&'s mut self, sql: &str, params: &[Value]) -> Result<Box<dyn Answer + 's>, DbError> {
+        Ok(Box::new(self.rows(sql, params).await?))
+    }
+
+    async fn load(&mut self, table: &str, columns: &[&ColumnInfo], rows: &[Row]) -> Result<u64, DbError> {
+        load::load(self, table, columns, rows).await
+    }
+
+    fn release(mut self: Box<Self>) {
+        // Into the pool, which doesn't give it out again unless it was at rest.
+        drop(self.connection.take());
+    }
+}
+
+/// The rows of an answer, on their connection.
+pub(super) struct MyAnswer<'s> {
+    connection: &'s mut Connection,
+    columns: Vec<Codec>,
+}
+
+impl MyAnswer<'_> {
+    /// How many rows the statement has changed, once it is over.
+    pub(super) async fn to_its_end(self) -> Result<u64, DbError> {
+        let changed = self.connection.conn.affected_rows();
+        let result = QueryResult::<'_, '_, BinaryProtocol>::new(&mut self.connection.conn);
+        match result.drop_result().await {
+            Ok(()) => {
+                self.connection.busy = false;
+                Ok(changed)
+            }
+            Err(error) => Err(self.connection.failed(&error)),
+        }
+    }
+}
+
+#[async_trait]
+impl Answer for MyAnswer<'_> {
+    async fn next(&mut self, into: &mut Vec<Value>) -> Result<bool, DbError> {
+        let mut result = QueryResult::<'_, '_, BinaryProtocol>::new(&mut self.connection.conn);
+        match result.next().await {
+            Ok(Some(row)) => {
+                into.resize(self.columns.len(), Value::Null);
+                for ((codec, raw), value) in self.columns.iter().zip(row.unwrap_raw()).zip(into) {
+                    *value = codec.decode(raw.unwrap_or(mysql_async::Value::NULL))?;
+                }
+                Ok(true)
+            }
+            Ok(None) => {
+                self.connection.busy = false;
+                Ok(false)
+            }
+            Err(error) => Err(self.connection.failed(&error)),
+        }
+    }
+}
