@@ -188,6 +188,8 @@ pub enum TableKind {
     View,
     /// A virtual table, or a part of one.
     Virtual,
+    /// A table from which others inherit: whoever reads it sees their rows, and its triggers don't fire for them.
+    Inherited,
     /// A table whose storage engine knows no transactions.
     WithoutTransactions,
 }

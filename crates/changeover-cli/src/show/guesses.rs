@@ -71,6 +71,7 @@ const fn no_table(kind: TableKind) -> &'static str {
         TableKind::Table => "a table",
         TableKind::View => "a view",
         TableKind::Virtual => "a virtual table, or a part of one",
+        TableKind::Inherited => "a table that others inherit from",
         TableKind::WithoutTransactions => "a table whose storage engine has no transactions",
     }
 }

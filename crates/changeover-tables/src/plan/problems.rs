@@ -47,6 +47,9 @@ fn what_it_is(side: Side, info: &TableInfo, notes: &mut Notes) {
         TableKind::Table => return,
         TableKind::View => "a view",
         TableKind::Virtual => "a virtual table",
+        TableKind::Inherited => {
+            "one that others inherit from, whose rows are its own to readers and not to triggers"
+        }
         TableKind::WithoutTransactions => "a table whose storage engine has no transactions",
     };
     notes.error(

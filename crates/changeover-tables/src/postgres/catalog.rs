@@ -18,7 +18,8 @@ use crate::syntax::Syntax as _;
 use crate::types::{Charset, Exact, ExactType, TextType};
 
 /// The tables and views, those first that a name without a schema finds.
-const TABLES: &str = "SELECT c.oid::int8, n.nspname::text, c.relname::text, c.relkind::text \
+const TABLES: &str = "SELECT c.oid::int8, n.nspname::text, c.relname::text, CASE WHEN c.relkind = 'r' AND EXISTS \
+    (SELECT 1 FROM pg_catalog.pg_inherits h WHERE h.inhparent = c.oid) THEN 'i' ELSE c.relkind::text END \
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', $1::text) \
     ORDER BY pg_catalog.pg_table_is_visible(c.oid) DESC, 2, 3";
@@ -160,6 +161,7 @@ pub(super) async fn tables(session: &mut PgSession) -> Result<Vec<TableInfo>, Db
     for row in session.query(TABLES, &[SCHEMA.into()]).await? {
         let kind = match text(&row, 3)?.as_str() {
             "r" | "p" => TableKind::Table,
+            "i" => TableKind::Inherited,
             "f" => TableKind::Virtual,
             _ => TableKind::View,
         };

@@ -226,11 +226,12 @@ impl Installs for Postgres {
         rows.iter().map(thing).collect()
     }
 
+    /// A function with what uses it: by hand, the triggers of partitions that came later may be there still.
     fn removal(&self, thing: &Installed) -> Vec<String> {
         let name = self.name(&thing.name);
         vec![match thing.kind.as_str() {
             "trigger" => format!("DROP TRIGGER IF EXISTS {name} ON {}", thing.on),
-            "function" => format!("DROP FUNCTION IF EXISTS {SCHEMA}.{name}()"),
+            "function" => format!("DROP FUNCTION IF EXISTS {SCHEMA}.{name}() CASCADE"),
             _ => format!("DROP TABLE IF EXISTS {SCHEMA}.{name}"),
         }]
     }

@@ -3,7 +3,10 @@
 use changeover::Side;
 use changeover::store::fence::FenceState;
 
-use super::world::{CAPTURE, World, mapping, refused};
+use changeover_tables::database::Database as _;
+use changeover_tables::postgres::PostgresDatabase;
+
+use super::world::{CAPTURE, OPTIONS, World, ask, mapping, refused};
 
 const PARTS: &str = "CREATE TABLE items (id bigint PRIMARY KEY, name text) PARTITION BY RANGE (id); \
     CREATE TABLE items_1 PARTITION OF items FOR VALUES FROM (0) TO (100); \
@@ -181,4 +184,24 @@ async fn what_no_trigger_sees_changes_what_the_table_is_said_to_be() {
     }
     stores.fence(Side::Old).set(FenceState::Shut, 1).await.unwrap();
     assert_eq!(before, stores.old.identity().await.unwrap().tables);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sql_that_removes_all_by_hand_removes_what_partitions_have_too() {
+    let world = World::same(PARTS).await;
+    let stores = world.of("items").await;
+    let database = PostgresDatabase::open("old", &world.urls[0], OPTIONS).await.unwrap();
+    // Printed before anything was installed, and before a partition came.
+    let by_hand = database.removal_sql("move", stores.old.may_install()).await.unwrap();
+    let app = &world.old_app;
+    app.batch_execute("CREATE TABLE items_3 PARTITION OF items FOR VALUES FROM (200) TO (300)")
+        .await
+        .unwrap();
+    stores.capture().await;
+    stores.fence(Side::Old).set(FenceState::Moved, 1).await.unwrap();
+    app.batch_execute(&by_hand).await.unwrap_or_else(|error| panic!("{by_hand}: {error:?}"));
+    let left = "SELECT (SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'changeover%'), \
+                (SELECT count(*) FROM pg_class WHERE relname LIKE '%old:move%'), (SELECT count(*) FROM pg_proc WHERE proname LIKE 'changeover%')";
+    assert_eq!(ask(app, left).await, ["0|0|0"], "{by_hand}");
+    app.batch_execute("INSERT INTO items VALUES (3, 'x'); TRUNCATE items_1, items_3").await.unwrap();
 }
