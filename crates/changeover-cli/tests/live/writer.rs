@@ -26,6 +26,10 @@ const PACE: Duration = Duration::from_millis(2);
 /// The same, of a client that isn't alone: together they still leave the machine to the others.
 const PACE_OF_MANY: Duration = Duration::from_millis(25);
 
+/// A client that isn't alone rests for so many times as long as its write took: on a machine that has much else to do they
+/// write less, as the mirror does.
+const RESTS: u32 = 5;
+
 /// A straggler once in so many writes.
 const STRAGGLES: usize = 6;
 
@@ -215,13 +219,14 @@ impl Writer {
     pub fn begin(mut service: Service) -> Self {
         let (stop, counts) = (Arc::new(AtomicBool::new(false)), Arc::new(Counts::default()));
         let straggles = service.straggles;
-        let pace = if service.clients.len() == 1 { PACE } else { PACE_OF_MANY };
+        let (pace, rests) = if service.clients.len() == 1 { (PACE, 0) } else { (PACE_OF_MANY, RESTS) };
         let at_work = |mut client: Client| {
             let (stop, counts) = (Arc::clone(&stop), Arc::clone(&counts));
             std::thread::spawn(move || {
                 while !stop.load(Ordering::SeqCst) {
+                    let began = Instant::now();
                     client.turn(straggles, &stop, &counts);
-                    std::thread::park_timeout(pace);
+                    std::thread::park_timeout(pace.max(began.elapsed().saturating_mul(rests)));
                 }
                 client
             })
