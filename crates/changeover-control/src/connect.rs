@@ -259,10 +259,11 @@ pub(crate) async fn open(store: &str, url: &StoreUrl) -> Result<Arc<dyn Database
     match url {
         StoreUrl::Sqlite { path } => file(store, path.clone()).await,
         StoreUrl::Postgres { url } => {
-            Ok(PostgresDatabase::open(store, url.expose(), PostgresOptions::default()).await?)
+            // A driver's future is large, and would lie in all of those that await it.
+            Ok(Box::pin(PostgresDatabase::open(store, url.expose(), PostgresOptions::default())).await?)
         }
         StoreUrl::Mysql { url } => {
-            Ok(MysqlDatabase::open(store, url.expose(), MysqlOptions::default()).await?)
+            Ok(Box::pin(MysqlDatabase::open(store, url.expose(), MysqlOptions::default())).await?)
         }
         other => Err(ControlError::Spec(format!("{other}: this build can't open it"))),
     }
