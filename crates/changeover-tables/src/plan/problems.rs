@@ -3,7 +3,7 @@
 use changeover::Side;
 
 use super::{Finding, Mirroring, Notes, Severity, Source, TablePlan};
-use crate::catalog::{Catalog, IndexPart, Need, TableInfo, TableKind};
+use crate::catalog::{Catalog, Domain, IndexPart, Need, TableInfo, TableKind};
 use crate::words::{looks_elsewhere, takes_all, words_of};
 use changeover::mapping::{SetExpr, TableMapping};
 
@@ -146,8 +146,10 @@ fn types(table: &TablePlan, notes: &mut Notes) {
     for column in &table.columns {
         let Source::Column(name) = &column.source else { continue };
         let Some(old) = table.old_info.column(name) else { continue };
-        // Where every value of the one fits the other, there is nothing to be said.
-        if old.domain != column.target.domain && !takes_all(&old.domain, &column.target.domain) {
+        // Between strict types there is nothing to be said where every value of the one fits the other.
+        if old.domain != column.target.domain
+            && !(is_strict(&column.target.domain) && takes_all(&old.domain, &column.target.domain))
+        {
             let declared = |text: &str| if text.is_empty() { "no type".to_owned() } else { text.to_owned() };
             notes.add(
                 Severity::Note,
@@ -163,6 +165,11 @@ fn types(table: &TablePlan, notes: &mut Notes) {
             );
         }
     }
+}
+
+/// Whether a column's database insists on its type.
+const fn is_strict(domain: &Domain) -> bool {
+    matches!(domain, Domain::Exact(_))
 }
 
 fn left_behind(table: &TablePlan, mapping: &TableMapping, notes: &mut Notes) {
