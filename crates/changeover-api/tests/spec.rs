@@ -136,9 +136,9 @@ fn a_url_is_found_in_a_file_beside_the_spec() {
     std::fs::write(folder.path().join("secrets/two.url"), "# the new one\n\nsqlite:two.db\n").unwrap();
     let two = spec.resolve_store("two").unwrap();
     assert_eq!(two, StoreUrl::Sqlite { path: folder.path().join("two.db") });
-    std::fs::write(folder.path().join("secrets/two.url"), "mysql://a:s3cret@db/x").unwrap();
+    std::fs::write(folder.path().join("secrets/two.url"), "oracle://a:s3cret@db/x").unwrap();
     let error = spec.resolve_store("two").unwrap_err();
-    assert!(error.message.contains("mysql://a:***@db/x"), "{error}");
+    assert!(error.message.contains("oracle://a:***@db/x"), "{error}");
     assert!(!format!("{error:?}").contains("s3cret"));
 }
 

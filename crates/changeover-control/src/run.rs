@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::api::{self, Api, Bound};
 use crate::clock::Clock;
-use crate::conductor::{Conducting, Conductor, Parts, Plan};
+use crate::conductor::{Conducting, Conductor, Parts, Plan, Sides};
 use crate::connect::{Connected, Elsewhere, mirroring};
 use crate::error::ControlError;
 use crate::files::{self, FileLock, Taken};
@@ -123,6 +123,7 @@ impl Run {
         let owned = own(&connected, &plan.name, &holder).await?;
         neighbours::check(&connected, &plan.name).await?;
         let sides = connected.sides(&plan.name).await?;
+        check_fences(&sides)?;
         let state = Arc::new(SqliteState::open(&state_path, &plan.name).await?);
         let token = secret::random_hex(32)?;
         let flag_file = FlagFile::of_run(flag_file, &*state).await?;
@@ -241,6 +242,20 @@ pub(crate) async fn lock_state(state: &Path, own: &str) -> Result<FileLock, Cont
             told = true;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// A move keeps writers out on either side: where a store can't, none is begun.
+fn check_fences(sides: &Sides) -> Result<(), ControlError> {
+    let all = sides.of(Side::Old).iter().chain(sides.of(Side::New));
+    match all.map(|store| (store, store.fence())).find(|(_, fence)| fence.is_none()) {
+        None => Ok(()),
+        Some((store, _)) => Err(ControlError::Refused(format!(
+            "store {}: this version can't keep writers out of a {} database, and so moves nothing to it or from it. `changeover \
+             copy` copies it while nobody writes, and `changeover verify` compares",
+            store.info().name,
+            store.info().kind
+        ))),
     }
 }
 
