@@ -165,7 +165,7 @@ fn stores_and_their_urls() {
         let stores = format!("[store.legacy]\nurl = \"sqlite:old.db\"\n[store.flights]\n{entry}\n");
         expect(&format!("{HEAD}{stores}{TABLE}"), message, hint);
     };
-    store("url = §\"postgres://db/x\"", "isn't a store that can be opened", "this build knows sqlite:PATH");
+    store("url = §\"oracle://db/x\"", "isn't a store that can be opened", "this build knows sqlite:PATH");
     store("url = §\"new.db\"", "has no scheme", "Did you mean \"sqlite:new.db\"?");
     store("url = §\"sqlite::memory:\"", "lives in memory", "Give a file");
     store("url_env = §\"MY-URL\"", "isn't the name of an environment variable", "the variable's name alone");

@@ -257,14 +257,21 @@ fn fence_of(inner: &Inner, table: &SideTable, things: &mut Vec<Thing>) {
         add("fence", "BEFORE INSERT OR UPDATE OR DELETE", ROW, others(), &refuse, SECURE);
         return;
     }
-    // Some of the rows: which ones is known only when the server has computed its columns, and all other triggers have had their
-    // say.
+    // Some of the rows: which ones is known for certain only when the server has computed its columns, and all other triggers
+    // have had their say. What can be told beforehand is refused beforehand: or a row that this side has already would meet a
+    // unique index first, and that isn't an error to try again after.
     match (scoped(table, "OLD"), scoped(table, "NEW")) {
         (Some(old), Some(new)) => {
-            add("fence_insert", "AFTER INSERT", ROW, and([others(), Some(new.clone())]), &refuse, SECURE);
             let either = format!("({old} OR {new})");
-            add("fence_update", "AFTER UPDATE", ROW, and([others(), Some(either)]), &refuse, SECURE);
-            add("fence_delete", "AFTER DELETE", ROW, and([others(), Some(old)]), &refuse, SECURE);
+            for (what, event, condition) in [
+                ("fence_early_insert", "BEFORE INSERT", &new),
+                ("fence_early_update", "BEFORE UPDATE", &either),
+                ("fence_insert", "AFTER INSERT", &new),
+                ("fence_update", "AFTER UPDATE", &either),
+                ("fence_delete", "AFTER DELETE", &old),
+            ] {
+                add(what, event, ROW, and([others(), Some(condition.clone())]), &refuse, SECURE);
+            }
         }
         // The spec's own SQL is asked of the row as it was and as it is.
         _ => {
@@ -279,6 +286,21 @@ fn fence_of(inner: &Inner, table: &SideTable, things: &mut Vec<Thing>) {
                 is_in("OLD"),
                 is_in("NEW")
             );
+            // What the server computes isn't known yet; but the row may be there already.
+            let same = table.key.iter().map(|key| {
+                let name = Postgres.name(&key.name);
+                format!("{}.{name} = NEW.{name}", Postgres.name(&table.info.name))
+            });
+            let same: Vec<String> = same.collect();
+            let alias = Postgres.name(&table.info.name);
+            let early = format!(
+                "IF TG_OP = 'INSERT' THEN IF EXISTS (SELECT 1 FROM {} AS {alias} WHERE {} AND {}) THEN {refuse} END IF; \
+                 END IF; {body}",
+                table.table,
+                same.join(" AND "),
+                expression(scope)
+            );
+            add("fence_early", "BEFORE INSERT OR UPDATE", ROW, others(), &early, OURS);
             add("fence_where", "AFTER INSERT OR UPDATE OR DELETE", ROW, others(), &body, OURS);
         }
     }

@@ -129,6 +129,8 @@ async fn a_fence_over_some_rows_looks_at_them_as_they_come_to_be() {
     for write in [
         "INSERT INTO items VALUES (103, 'b', 'eu')",
         "INSERT INTO items VALUES (104, 'b', 'EU')",
+        // A row that is there already: not the unique index's error, after which nobody would look at the flag.
+        "INSERT INTO items VALUES (101, 'again', 'eu')",
         "UPDATE items SET region = 'EU' WHERE id = 102",
         "UPDATE items SET region = 'us' WHERE id = 101",
         "UPDATE items SET id = 105 WHERE id = 1",
