@@ -6,13 +6,16 @@
 mod capture;
 mod chunks;
 mod claims;
+pub(crate) mod database;
 pub(crate) mod dialect;
 mod fence;
 mod guard;
 pub(crate) mod install;
 mod locate;
 mod lock;
+pub(crate) mod own;
 mod point;
+pub(crate) mod pool;
 mod questions;
 mod read;
 pub(crate) mod remove;
@@ -21,5 +24,3 @@ pub(crate) mod session;
 mod side;
 pub(crate) mod store;
 mod write;
-
-pub(crate) use self::store::ServerStore;

@@ -1,25 +1,23 @@
-//! A MariaDB or MySQL database: its sessions, what it says of itself, and its stores.
+//! A MariaDB or MySQL database: how it is opened, and what it says of itself.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use changeover::{Side, StoreError, TableName, Value};
+use changeover::{StoreError, TableName};
 use mysql_async::Opts;
 
 use super::catalog::{self, text};
 use super::exact::Flavour;
 use super::load::Load;
-use super::own::Ownership;
-use super::session::{MySession, MySessions};
+use super::own;
+use super::session::{Connector, MySession};
 use super::syntax::Mysql;
 use crate::catalog::Catalog;
-use crate::database::{Database, Owned, Scope, SideStore, Watch};
-use crate::installed::Installed;
-use crate::plan::Plan;
-use crate::server::ServerStore;
-use crate::server::install::Installs as _;
-use crate::server::remove::{removal_sql, remove_of, strangers};
+use crate::server::database::ServerDatabase;
+use crate::server::dialect::{Dialect, Statement};
+use crate::server::own::{Held, Wanted};
+use crate::server::pool::SessionPool;
 use crate::server::session::{DbError, Place, Session, Trouble};
 use crate::server::store::{Inner, Manners, Server};
 
@@ -41,15 +39,7 @@ impl Default for MysqlOptions {
 }
 
 /// A MariaDB or MySQL database.
-#[derive(Debug)]
-pub struct MysqlDatabase {
-    place: Place,
-    sessions: Arc<MySessions>,
-    manners: Manners,
-    flavour: Flavour,
-    server: String,
-    database: String,
-}
+pub type MysqlDatabase = ServerDatabase<MysqlServer>;
 
 impl MysqlDatabase {
     /// Connects, once, to see that it can be reached. `store` is the store's name in the spec, `url` as in
@@ -82,7 +72,8 @@ impl MysqlDatabase {
         };
         let mut place = Place { store: store.clone(), server: "MySQL", at };
         let told = |error: DbError| place.error(doing, &error);
-        let sessions = Arc::new(MySessions::new(opts, options.sessions, options.load).map_err(told)?);
+        let sessions =
+            SessionPool::new(Connector::new(opts, options.load), options.sessions).map_err(told)?;
         let mut session = sessions.connect().await.map_err(told)?;
         let flavour = flavour(&mut session).await.map_err(told)?;
         let server = server_of(&mut session).await.map_err(told)?;
@@ -90,165 +81,9 @@ impl MysqlDatabase {
         place.server = if flavour.mariadb { "MariaDB" } else { "MySQL" };
         // Other triggers can't be silenced here.
         let manners = Manners { lock_wait: options.lock_wait, silent: false };
-        Ok(Arc::new(Self { place, sessions, manners, flavour, server, database }))
-    }
-
-    /// What the database says of itself.
-    ///
-    /// # Errors
-    /// What the server says.
-    pub async fn catalog(&self) -> Result<Catalog, StoreError> {
-        let told = |error: DbError| self.place.error("reading the catalogue", &error);
-        let mut session = self.sessions.connect().await.map_err(told)?;
-        let tables = catalog::tables(&mut session, self.flavour, &self.database).await.map_err(told)?;
-        let bytes = catalog::bytes(&mut session).await.map_err(told)?;
-        let written = catalog::capturable(&mut session).await.map_err(told)?;
-        let captured = Err((
-            "changes aren't captured on MariaDB and MySQL by this version".to_owned(),
-            "nothing does: copy it by phases = [\"old\", \"new\"] and `changeover copy`".to_owned(),
-        ));
-        Box::new(session).release();
-        Ok(Catalog {
-            store: self.place.store.clone(),
-            kind: "mysql",
-            place: self.place.at.clone(),
-            tables,
-            capturable: written.and(captured),
-            ignores_foreign_keys: true,
-            silences: Err((
-                "MariaDB and MySQL can't silence a trigger for one session".to_owned(),
-                "drop the triggers for as long as the mirror writes".to_owned(),
-            )),
-            // Those that are ordered by their bytes at all are of a character set of Unicode's.
-            utf8_order: true,
-            bytes,
-        })
-    }
-
-    async fn session(&self, doing: &str) -> Result<MySession, StoreError> {
-        self.sessions.connect().await.map_err(|error| self.place.error(doing, &error))
-    }
-}
-
-#[async_trait]
-impl Database for MysqlDatabase {
-    fn kind(&self) -> &'static str {
-        "mysql"
-    }
-
-    fn identifier(&self) -> String {
-        format!("{}, database {}", self.server, self.database)
-    }
-
-    fn place(&self) -> String {
-        self.place.at.clone()
-    }
-
-    async fn catalog(&self) -> Result<Catalog, StoreError> {
-        self.catalog().await
-    }
-
-    async fn side(
-        self: Arc<Self>,
-        migration: &str,
-        side: Side,
-        plan: &Plan,
-    ) -> Result<Arc<dyn SideStore>, StoreError> {
-        let sessions = Arc::<MySessions>::clone(&self.sessions);
-        let inner = Inner::new(&Mysql, (sessions, self.place.clone(), self.manners), migration, side, plan);
-        Ok(Arc::new(ServerStore::new(inner, Arc::new(MysqlServer))))
-    }
-
-    async fn own(
-        &self,
-        migration: &str,
-        tables: &[(String, Scope)],
-        _holder: &str,
-    ) -> Result<Box<dyn Owned>, StoreError> {
-        let session = self.session("locking the migration").await?;
-        Ok(Box::new(Ownership::take(session, (&self.place, &self.database), migration, tables).await?))
-    }
-
-    async fn installed(&self) -> Result<Vec<Installed>, StoreError> {
-        let doing = "listing what is installed";
-        let mut session = self.session(doing).await?;
-        let list = Mysql.list(&mut session).await.map_err(|error| self.place.error(doing, &error))?;
-        Box::new(session).release();
-        Ok(list)
-    }
-
-    async fn strangers(
-        &self,
-        migration: &str,
-        tables: &[(String, Scope)],
-    ) -> Result<Vec<(String, String)>, StoreError> {
-        Ok(strangers(&self.installed().await?, migration, tables))
-    }
-
-    async fn removal_sql(&self, migration: &str, may_have: Vec<Installed>) -> Result<String, StoreError> {
-        let doing = "listing what is installed";
-        let mut session = self.session(doing).await?;
-        let sql = removal_sql(&mut session, &Mysql, migration, may_have).await;
-        let sql = sql.map_err(|error| self.place.error(doing, &error))?;
-        Box::new(session).release();
-        Ok(sql)
-    }
-
-    async fn remove_migration(self: Arc<Self>, migration: &str) -> Result<(), StoreError> {
-        let doing = "removing what was installed";
-        let mut session = self.session(doing).await?;
-        let removed = async {
-            session.batch(&Mysql.begin_change(self.manners.lock_wait)).await?;
-            remove_of(&mut session, &Mysql, migration, None).await?;
-            session.commit().await
-        };
-        removed.await.map_err(|error| self.place.error(doing, &error))?;
-        Box::new(session).release();
-        Ok(())
-    }
-
-    async fn watch(&self, tables: &[(Option<String>, String)]) -> Result<Box<dyn Watch>, StoreError> {
-        let (sessions, place) = (Arc::clone(&self.sessions), self.place.clone());
-        let tables = tables.iter().map(|(_, table)| table.as_str().into()).collect();
-        let mut watch = TimesWatch { sessions, place, tables, before: Vec::new() };
-        watch.before = watch.look().await?;
-        Ok(Box::new(watch))
-    }
-
-    async fn close(&self) {
-        self.sessions.close();
-    }
-}
-
-/// When the server says that some tables were last written, to the second.
-struct TimesWatch {
-    sessions: Arc<MySessions>,
-    place: Place,
-    tables: Vec<Value>,
-    before: Vec<Vec<Value>>,
-}
-
-impl TimesWatch {
-    async fn look(&self) -> Result<Vec<Vec<Value>>, StoreError> {
-        let places = vec!["?"; self.tables.len()].join(", ");
-        let sql = format!(
-            "SELECT TABLE_NAME, UPDATE_TIME FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() \
-             AND TABLE_NAME IN ({places}) ORDER BY TABLE_NAME"
-        );
-        let looked = async {
-            let mut session = self.sessions.connect().await?;
-            let rows = session.query(&sql, &self.tables).await?;
-            Box::new(session).release();
-            Ok(rows)
-        };
-        looked.await.map_err(|error: DbError| self.place.error("watching it", &error))
-    }
-}
-
-#[async_trait]
-impl Watch for TimesWatch {
-    async fn changed(&mut self) -> Result<bool, StoreError> {
-        Ok(self.look().await? != self.before)
+        let identifier = format!("{server}, database {database}");
+        let kind = MysqlServer { sessions: Arc::clone(&sessions), flavour, database };
+        Ok(Self::new(kind, sessions, (place, manners), identifier))
     }
 }
 
@@ -272,10 +107,59 @@ async fn flavour(session: &mut MySession) -> Result<Flavour, DbError> {
 
 /// What MariaDB and MySQL add to what all servers have in common.
 #[derive(Debug)]
-struct MysqlServer;
+pub struct MysqlServer {
+    sessions: Arc<SessionPool<Connector>>,
+    flavour: Flavour,
+    database: String,
+}
 
 #[async_trait]
 impl Server for MysqlServer {
+    fn dialect(&self) -> &'static dyn Dialect {
+        &Mysql
+    }
+
+    async fn catalog(&self, place: &Place, _: Manners) -> Result<Catalog, DbError> {
+        let mut session = self.sessions.connect().await?;
+        let tables = catalog::tables(&mut session, self.flavour, &self.database).await?;
+        let bytes = catalog::bytes(&mut session).await?;
+        let written = catalog::capturable(&mut session).await?;
+        let captured = Err((
+            "changes aren't captured on MariaDB and MySQL by this version".to_owned(),
+            "nothing does: copy it by phases = [\"old\", \"new\"] and `changeover copy`".to_owned(),
+        ));
+        Box::new(session).release();
+        Ok(Catalog {
+            store: place.store.clone(),
+            kind: Mysql.kind(),
+            place: place.at.clone(),
+            tables,
+            capturable: written.and(captured),
+            ignores_foreign_keys: true,
+            silences: Err((
+                "MariaDB and MySQL can't silence a trigger for one session".to_owned(),
+                "drop the triggers for as long as the mirror writes".to_owned(),
+            )),
+            // Those that are ordered by their bytes at all are of a character set of Unicode's.
+            utf8_order: true,
+            bytes,
+        })
+    }
+
+    async fn own(&self, session: &mut dyn Session, wanted: Wanted<'_>) -> Result<Option<Held>, DbError> {
+        own::take(session, &self.database, wanted).await
+    }
+
+    /// By when the server says that they were last written, to the second.
+    fn writes_to(&self, tables: &[(Option<String>, String)]) -> Statement {
+        let places = vec!["?"; tables.len()].join(", ");
+        let sql = format!(
+            "SELECT TABLE_NAME, UPDATE_TIME FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() \
+             AND TABLE_NAME IN ({places}) ORDER BY TABLE_NAME"
+        );
+        Statement::new(sql, tables.iter().map(|(_, table)| table.as_str().into()).collect())
+    }
+
     async fn identity(
         &self,
         session: &mut dyn Session,

@@ -1,56 +1,37 @@
-//! Who works on a table: locks by name that a session of its own holds for as long as the run lasts. The server gives them up
-//! when the session is gone.
+//! The locks of whoever works on a table, by name.
 //!
 //! Such a lock can't be shared. Whoever works on some rows of a table takes one of a few places beside its lock, and whoever
 //! works on all of it takes the lock and every place.
 
-use changeover::{StoreError, Value};
+use changeover::Value;
 
-use super::session::MySession;
-use crate::database::{Owned, Scope};
-use crate::server::session::{DbError, Place, Session};
+use crate::database::Scope;
+use crate::server::own::{Held, Wanted};
+use crate::server::session::{DbError, Session};
 use crate::shape::tag;
 
 /// How many migrations may work on rows of one table.
 const PLACES: usize = 8;
 
-/// A session that holds the locks.
-pub(super) struct Ownership {
-    _session: MySession,
-}
-
-impl std::fmt::Debug for Ownership {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Ownership")
-    }
-}
-
-impl Owned for Ownership {}
-
-impl Ownership {
-    pub(super) async fn take(
-        mut session: MySession,
-        (place, database): (&Place, &str),
-        migration: &str,
-        tables: &[(String, Scope)],
-    ) -> Result<Self, StoreError> {
-        let told = |error: DbError| place.error("locking the migration", &error);
-        for (what, choice) in locks(database, migration, tables) {
-            let mut holder = None;
-            let mut taken = false;
-            for name in &choice {
-                holder = take(&mut session, name).await.map_err(told)?;
-                taken = holder.is_none();
-                if taken {
-                    break;
-                }
-            }
-            if !taken {
-                return Err(StoreError::Busy { store: place.store.clone(), what, holder });
+/// Takes them all, or says which isn't to be had.
+pub(super) async fn take(
+    session: &mut dyn Session,
+    database: &str,
+    wanted: Wanted<'_>,
+) -> Result<Option<Held>, DbError> {
+    for (what, choice) in locks(database, wanted.migration, wanted.tables) {
+        let mut taken = None;
+        for name in &choice {
+            taken = take_one(session, name).await?;
+            if taken.is_none() {
+                break;
             }
         }
-        Ok(Self { _session: session })
+        if let Some(holder) = taken {
+            return Ok(Some(Held { what, holder }));
+        }
     }
+    Ok(None)
 }
 
 /// What is to be locked: each for people, and the names of which one must be had.
@@ -73,7 +54,7 @@ fn locks(database: &str, migration: &str, tables: &[(String, Scope)]) -> Vec<(St
 }
 
 /// Takes a lock; whoever has it, if it isn't to be had.
-async fn take(session: &mut MySession, name: &str) -> Result<Option<String>, DbError> {
+async fn take_one(session: &mut dyn Session, name: &str) -> Result<Option<String>, DbError> {
     let taken = session.query("SELECT GET_LOCK(?, 0)", &[name.into()]).await?;
     if matches!(taken.first().and_then(|row| row.first()), Some(Value::Int(1) | Value::Uint(1))) {
         return Ok(None);

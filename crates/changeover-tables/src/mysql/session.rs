@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use changeover::{Row, Value};
-use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, RecycleError, RecycleResult, Timeouts};
+use deadpool::managed::{Manager, Metrics, Object, RecycleError, RecycleResult};
 use futures_util::{StreamExt as _, stream};
 use mysql_async::consts::StatusFlags;
 use mysql_async::prelude::Queryable as _;
@@ -19,11 +19,8 @@ use super::codec::{Codec, param};
 use super::errors::{ends_transaction, meaning};
 use super::load::{self, Load};
 use crate::catalog::ColumnInfo;
-use crate::server::session::{Answer, DbError, Session, Sessions, Trouble};
-
-/// How long a connection may take to be made, and how long a session is waited for.
-const CONNECT: Duration = Duration::from_secs(10);
-const WAIT: Duration = Duration::from_secs(30);
+use crate::server::pool::{CONNECT, Connects};
+use crate::server::session::{Answer, DbError, Session, Trouble};
 
 /// How many statements a session keeps prepared.
 const PREPARED: usize = 200;
@@ -44,7 +41,7 @@ const CLEAN: &str = "ROLLBACK; SET @changeover_mirror = NULL, SESSION foreign_ke
     SESSION innodb_lock_wait_timeout = 10";
 
 /// A connection.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     conn: Conn,
     /// The server is at work for it, as far as we know.
     busy: bool,
@@ -66,7 +63,7 @@ pub(super) struct Means {
 }
 
 /// Makes connections for the pool.
-pub(super) struct Connector {
+pub(crate) struct Connector {
     opts: Opts,
     load: Load,
 }
@@ -93,19 +90,8 @@ impl Manager for Connector {
     }
 }
 
-/// The pool of a database's sessions.
-pub(super) struct MySessions {
-    pool: Pool<Connector>,
-}
-
-impl std::fmt::Debug for MySessions {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("MySessions").field("status", &self.pool.status()).finish()
-    }
-}
-
-impl MySessions {
-    pub(super) fn new(opts: Opts, most: usize, load: Load) -> Result<Self, DbError> {
+impl Connector {
+    pub(super) fn new(opts: Opts, load: Load) -> Self {
         let opts = OptsBuilder::from_opts(opts)
             .tcp_keepalive(Some(Duration::from_secs(30)))
             // The way that the URL names, and no other.
@@ -113,38 +99,23 @@ impl MySessions {
             // An update counts the rows that it has found, as with every other database.
             .client_found_rows(true)
             .stmt_cache_size(PREPARED);
-        let timeouts = Timeouts { wait: Some(WAIT), create: Some(CONNECT), recycle: Some(CONNECT) };
-        let pool = Pool::builder(Connector { opts: opts.into(), load })
-            .max_size(most)
-            .timeouts(timeouts)
-            .runtime(deadpool::Runtime::Tokio1)
-            .build();
-        Ok(Self { pool: pool.map_err(|error| DbError::ours(Trouble::Other, error.to_string()))? })
-    }
-
-    pub(super) async fn connect(&self) -> Result<MySession, DbError> {
-        match self.pool.get().await {
-            Ok(connection) => Ok(MySession { connection: Some(connection) }),
-            Err(PoolError::Backend(error)) => Err(error),
-            Err(error) => Err(DbError::ours(Trouble::Gone, format!("no session was to be had: {error}"))),
-        }
-    }
-
-    pub(super) fn close(&self) {
-        self.pool.close();
+        Self { opts: opts.into(), load }
     }
 }
 
-#[async_trait]
-impl Sessions for MySessions {
-    async fn take(&self) -> Result<Box<dyn Session>, DbError> {
-        Ok(Box::new(self.connect().await?))
-    }
+impl Connects for Connector {
+    type Session = MySession;
 }
 
 /// One session. Dropped without having been given back, its connection is closed: nobody knows what is open in it.
-pub(super) struct MySession {
+pub(crate) struct MySession {
     connection: Option<Object<Connector>>,
+}
+
+impl From<Object<Connector>> for MySession {
+    fn from(connection: Object<Connector>) -> Self {
+        Self { connection: Some(connection) }
+    }
 }
 
 impl Drop for MySession {

@@ -1,15 +1,14 @@
-//! Who works on a table: locks that a session of its own holds for as long as the run lasts. The server gives them up when the
-//! session is gone.
+//! The locks of whoever works on a table, by number.
 //!
 //! There is one for the migration, and one for each table and scope. A scope is the whole table, or some of its rows: two
 //! migrations may share a table as long as their scopes differ, and neither is the whole.
 
-use changeover::{StoreError, Value};
+use changeover::Value;
 
-use super::session::PgSession;
 use super::syntax::{class, text};
-use crate::database::{Owned, Scope};
-use crate::server::session::{DbError, Place, Session};
+use crate::database::Scope;
+use crate::server::own::{Held, Wanted};
+use crate::server::session::{DbError, Session};
 use crate::shape::tag;
 
 /// The longest name that a session can have.
@@ -21,19 +20,6 @@ const HOLDER: &str = "SELECT coalesce(nullif(a.application_name, ''), 'process '
     AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()) \
     AND l.classid::int8 = ($1::int8 & 4294967295) AND l.objid::int8 = ($2::int8 & 4294967295) AND l.pid <> pg_backend_pid()";
 
-/// A session that holds the locks.
-pub(super) struct Ownership {
-    _session: PgSession,
-}
-
-impl std::fmt::Debug for Ownership {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Ownership")
-    }
-}
-
-impl Owned for Ownership {}
-
 /// One lock: for what it is, for people, and whether others may share it.
 struct Lock {
     what: String,
@@ -41,29 +27,17 @@ struct Lock {
     shared: bool,
 }
 
-impl Ownership {
-    pub(super) async fn take(
-        mut session: PgSession,
-        place: &Place,
-        migration: &str,
-        tables: &[(String, Scope)],
-        holder: &str,
-    ) -> Result<Self, StoreError> {
-        let told = |error: DbError| place.error("locking the migration", &error);
-        let name: String = holder.chars().filter(char::is_ascii).take(NAME_MAX).collect();
-        let set = format!("SET application_name = {}; SET idle_session_timeout = 0", text(&name));
-        session.batch(&set).await.map_err(told)?;
-        for lock in locks(migration, tables) {
-            if let Some(holder) = lock.take(&mut session).await.map_err(told)? {
-                return Err(StoreError::Busy {
-                    store: place.store.clone(),
-                    what: lock.what,
-                    holder: Some(holder),
-                });
-            }
+/// Takes them all, or says which isn't to be had.
+pub(super) async fn take(session: &mut dyn Session, wanted: Wanted<'_>) -> Result<Option<Held>, DbError> {
+    let name: String = wanted.holder.chars().filter(char::is_ascii).take(NAME_MAX).collect();
+    let set = format!("SET application_name = {}; SET idle_session_timeout = 0", text(&name));
+    session.batch(&set).await?;
+    for lock in locks(wanted.migration, wanted.tables) {
+        if let Some(holder) = lock.take(session).await? {
+            return Ok(Some(Held { what: lock.what, holder }));
         }
-        Ok(Self { _session: session })
     }
+    Ok(None)
 }
 
 fn locks(migration: &str, tables: &[(String, Scope)]) -> Vec<Lock> {
@@ -85,7 +59,7 @@ fn locks(migration: &str, tables: &[(String, Scope)]) -> Vec<Lock> {
 
 impl Lock {
     /// Takes it; whoever has it, if it isn't to be had.
-    async fn take(&self, session: &mut PgSession) -> Result<Option<String>, DbError> {
+    async fn take(&self, session: &mut dyn Session) -> Result<Option<String>, DbError> {
         let function = if self.shared { "pg_try_advisory_lock_shared" } else { "pg_try_advisory_lock" };
         // The number of a thing has 32 bits, which a lock takes with a sign.
         let number = i32::from_ne_bytes(u32::try_from(self.number).unwrap_or_default().to_ne_bytes());

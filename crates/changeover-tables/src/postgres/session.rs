@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use changeover::{Row, Value};
-use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, RecycleError, RecycleResult, Timeouts};
+use deadpool::managed::{Manager, Metrics, Object, RecycleError, RecycleResult};
 use futures_util::{SinkExt as _, StreamExt as _, TryStreamExt as _, future};
 use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
@@ -19,11 +19,8 @@ use super::codec::{Codec, CopyWriter, Param, Raw, decode_into};
 use super::tls::Tls;
 use super::url::Target;
 use crate::catalog::ColumnInfo;
-use crate::server::session::{Answer, DbError, Session, Sessions, Trouble};
-
-/// How long a connection may take to be made, and how long a session is waited for.
-const CONNECT: Duration = Duration::from_secs(10);
-const WAIT: Duration = Duration::from_secs(30);
+use crate::server::pool::{CONNECT, Connects};
+use crate::server::session::{Answer, DbError, Session, Trouble};
 
 /// How many statements a session keeps prepared.
 const PREPARED: usize = 200;
@@ -39,7 +36,7 @@ const SETTINGS: &str = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET In
     SET default_transaction_read_only = off; SET default_transaction_deferrable = off; SET client_min_messages = warning";
 
 /// A connection, with what it has prepared.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     client: Client,
     /// What carries its bytes; aborted, the connection is closed at once.
     carrier: JoinHandle<()>,
@@ -61,7 +58,7 @@ struct Prepared {
 }
 
 /// Makes connections for the pool.
-pub(super) struct Connector {
+pub(crate) struct Connector {
     config: Config,
     tls: Tls,
 }
@@ -92,54 +89,28 @@ impl Manager for Connector {
     }
 }
 
-/// The pool of a database's sessions.
-pub(super) struct PgSessions {
-    pool: Pool<Connector>,
-}
-
-impl std::fmt::Debug for PgSessions {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PgSessions").field("status", &self.pool.status()).finish()
-    }
-}
-
-impl PgSessions {
-    pub(super) fn new(target: Target, most: usize) -> Result<Self, DbError> {
+impl Connector {
+    pub(super) fn new(target: Target) -> Self {
         let Target { mut config, tls } = target;
         config.connect_timeout(CONNECT).keepalives(true).keepalives_idle(Duration::from_secs(30));
         config.tcp_user_timeout(Duration::from_secs(60));
-        let timeouts = Timeouts { wait: Some(WAIT), create: Some(2 * CONNECT), recycle: Some(CONNECT) };
-        let pool = Pool::builder(Connector { config, tls })
-            .max_size(most)
-            .timeouts(timeouts)
-            .runtime(deadpool::Runtime::Tokio1)
-            .build();
-        Ok(Self { pool: pool.map_err(|error| DbError::ours(Trouble::Other, error.to_string()))? })
-    }
-
-    pub(super) async fn connect(&self) -> Result<PgSession, DbError> {
-        match self.pool.get().await {
-            Ok(connection) => Ok(PgSession { connection: Some(connection) }),
-            Err(PoolError::Backend(error)) => Err(error),
-            Err(error) => Err(DbError::ours(Trouble::Gone, format!("no session was to be had: {error}"))),
-        }
-    }
-
-    pub(super) fn close(&self) {
-        self.pool.close();
+        Self { config, tls }
     }
 }
 
-#[async_trait]
-impl Sessions for PgSessions {
-    async fn take(&self) -> Result<Box<dyn Session>, DbError> {
-        Ok(Box::new(self.connect().await?))
-    }
+impl Connects for Connector {
+    type Session = PgSession;
 }
 
 /// One session. Dropped without having been given back, its connection is closed: nobody knows what is open in it.
-pub(super) struct PgSession {
+pub(crate) struct PgSession {
     connection: Option<Object<Connector>>,
+}
+
+impl From<Object<Connector>> for PgSession {
+    fn from(connection: Object<Connector>) -> Self {
+        Self { connection: Some(connection) }
+    }
 }
 
 impl Drop for PgSession {

@@ -50,6 +50,9 @@ pub(crate) trait Answer: Send {
 pub(crate) trait Sessions: Send + Sync + std::fmt::Debug {
     /// A session with nothing open. Waits for one within a bound.
     async fn take(&self) -> Result<Box<dyn Session>, DbError>;
+
+    /// Gives none any more, and closes those that are at rest.
+    fn close(&self);
 }
 
 /// What an error means for whoever asked.

@@ -17,12 +17,14 @@ use changeover::{Key, Side, Slot, StoreError, TableName, Value};
 use tokio::sync::Mutex;
 
 use super::claims::Log;
-use super::dialect::Dialect;
+use super::dialect::{Dialect, Statement};
 use super::install::Captures;
+use super::own::{Held, Wanted};
 use super::read::image_of;
 use super::scan::Scan;
 use super::session::{DbError, Place, Session, Sessions, Trouble};
 use super::{locate, point};
+use crate::catalog::Catalog;
 use crate::plan::Plan;
 use crate::shape::SideTable;
 
@@ -151,6 +153,18 @@ impl Inner {
 /// What a kind of server adds to what is common to all.
 #[async_trait]
 pub(crate) trait Server: Send + Sync + std::fmt::Debug {
+    /// What its SQL says.
+    fn dialect(&self) -> &'static dyn Dialect;
+
+    /// What the database says of itself. Changes nothing.
+    async fn catalog(&self, place: &Place, manners: Manners) -> Result<Catalog, DbError>;
+
+    /// Takes the locks of whoever wants to work on some tables, for as long as the session lasts. `None`: it has all of them.
+    async fn own(&self, session: &mut dyn Session, wanted: Wanted<'_>) -> Result<Option<Held>, DbError>;
+
+    /// What tells whether somebody wrote to these tables: a statement whose answer is another one then.
+    fn writes_to(&self, tables: &[(Option<String>, String)]) -> Statement;
+
     /// Which server it is, and what its tables are.
     async fn identity(
         &self,

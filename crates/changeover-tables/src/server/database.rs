@@ -1,0 +1,170 @@
+//! A database behind a server: its sessions, what it says of itself, and its stores. What differs is the kind of server's
+//! ([`Server`]).
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use changeover::{Side, StoreError, Value};
+
+use super::dialect::Statement;
+use super::own::{Ownership, Wanted};
+use super::remove;
+use super::session::{DbError, Place, Session, Sessions};
+use super::store::{Inner, Manners, Server, ServerStore};
+use crate::catalog::Catalog;
+use crate::database::{Database, Owned, Scope, SideStore, Watch};
+use crate::installed::Installed;
+use crate::plan::Plan;
+
+/// A database behind a server of the kind `K`.
+#[derive(Debug)]
+pub struct ServerDatabase<K> {
+    kind: Arc<K>,
+    sessions: Arc<dyn Sessions>,
+    place: Place,
+    manners: Manners,
+    identifier: String,
+}
+
+impl<K> ServerDatabase<K> {
+    pub(crate) fn new(
+        kind: K,
+        sessions: Arc<dyn Sessions>,
+        (place, manners): (Place, Manners),
+        identifier: String,
+    ) -> Arc<Self> {
+        Arc::new(Self { kind: Arc::new(kind), sessions, place, manners, identifier })
+    }
+
+    async fn session(&self, doing: &str) -> Result<Box<dyn Session>, StoreError> {
+        self.sessions.take().await.map_err(|error| self.place.error(doing, &error))
+    }
+
+    /// What came of what a session was taken for; the session goes back if it went well.
+    fn given_back<T>(
+        &self,
+        doing: &str,
+        session: Box<dyn Session>,
+        result: Result<T, DbError>,
+    ) -> Result<T, StoreError> {
+        let value = result.map_err(|error| self.place.error(doing, &error))?;
+        session.release();
+        Ok(value)
+    }
+}
+
+#[async_trait]
+impl<K: Server + 'static> Database for ServerDatabase<K> {
+    fn kind(&self) -> &'static str {
+        self.kind.dialect().kind()
+    }
+
+    fn identifier(&self) -> String {
+        self.identifier.clone()
+    }
+
+    fn place(&self) -> String {
+        self.place.at.clone()
+    }
+
+    async fn catalog(&self) -> Result<Catalog, StoreError> {
+        let catalog = self.kind.catalog(&self.place, self.manners).await;
+        catalog.map_err(|error| self.place.error("reading the catalogue", &error))
+    }
+
+    async fn side(
+        self: Arc<Self>,
+        migration: &str,
+        side: Side,
+        plan: &Plan,
+    ) -> Result<Arc<dyn SideStore>, StoreError> {
+        let kind: Arc<dyn Server> = Arc::<K>::clone(&self.kind);
+        let towards = (Arc::clone(&self.sessions), self.place.clone(), self.manners);
+        let inner = Inner::new(kind.dialect(), towards, migration, side, plan);
+        Ok(Arc::new(ServerStore::new(inner, kind)))
+    }
+
+    async fn own(
+        &self,
+        migration: &str,
+        tables: &[(String, Scope)],
+        holder: &str,
+    ) -> Result<Box<dyn Owned>, StoreError> {
+        let session = self.session("locking the migration").await?;
+        let wanted = Wanted { migration, tables, holder };
+        Ok(Box::new(Ownership::take(self.kind.as_ref(), session, &self.place, wanted).await?))
+    }
+
+    async fn installed(&self) -> Result<Vec<Installed>, StoreError> {
+        let doing = "listing what is installed";
+        let mut session = self.session(doing).await?;
+        let list = self.kind.dialect().list(session.as_mut()).await;
+        self.given_back(doing, session, list)
+    }
+
+    async fn strangers(
+        &self,
+        migration: &str,
+        tables: &[(String, Scope)],
+    ) -> Result<Vec<(String, String)>, StoreError> {
+        Ok(remove::strangers(&self.installed().await?, migration, tables))
+    }
+
+    async fn removal_sql(&self, migration: &str, may_have: Vec<Installed>) -> Result<String, StoreError> {
+        let doing = "listing what is installed";
+        let mut session = self.session(doing).await?;
+        let sql = remove::removal_sql(session.as_mut(), self.kind.dialect(), migration, may_have).await;
+        self.given_back(doing, session, sql)
+    }
+
+    async fn remove_migration(self: Arc<Self>, migration: &str) -> Result<(), StoreError> {
+        let (doing, dialect) = ("removing what was installed", self.kind.dialect());
+        let mut session = self.session(doing).await?;
+        let removed = async {
+            session.batch(&dialect.begin_change(self.manners.lock_wait)).await?;
+            remove::remove_of(session.as_mut(), dialect, migration, None).await?;
+            session.commit().await
+        };
+        let removed = removed.await;
+        self.given_back(doing, session, removed)
+    }
+
+    async fn watch(&self, tables: &[(Option<String>, String)]) -> Result<Box<dyn Watch>, StoreError> {
+        let (sessions, place) = (Arc::clone(&self.sessions), self.place.clone());
+        let look = self.kind.writes_to(tables);
+        let mut watch = ServerWatch { sessions, place, look, before: Vec::new() };
+        watch.before = watch.look().await?;
+        Ok(Box::new(watch))
+    }
+
+    async fn close(&self) {
+        self.sessions.close();
+    }
+}
+
+/// What a server has counted, or noted, of the writes to some tables.
+struct ServerWatch {
+    sessions: Arc<dyn Sessions>,
+    place: Place,
+    look: Statement,
+    before: Vec<Vec<Value>>,
+}
+
+impl ServerWatch {
+    async fn look(&self) -> Result<Vec<Vec<Value>>, StoreError> {
+        let looked = async {
+            let mut session = self.sessions.take().await?;
+            let rows = session.query(&self.look.sql, &self.look.params).await?;
+            session.release();
+            Ok(rows)
+        };
+        looked.await.map_err(|error: DbError| self.place.error("watching it", &error))
+    }
+}
+
+#[async_trait]
+impl Watch for ServerWatch {
+    async fn changed(&mut self) -> Result<bool, StoreError> {
+        Ok(self.look().await? != self.before)
+    }
+}
