@@ -1,14 +1,13 @@
 //! `copy` and `verify`: the command itself, run as a user runs it, beside what SQLite alone takes for the same rows.
 
 use std::hash::{DefaultHasher, Hasher};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::Instant;
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
-use serde_json::Value;
 
+use crate::command::{changeover, number};
 use crate::data;
 use crate::report::{Case, median};
 
@@ -106,34 +105,4 @@ fn hash(file: &Path, query: &str) -> rusqlite::Result<u64> {
         }
     }
     Ok(hasher.finish())
-}
-
-/// The binary beside this one.
-fn binary() -> Result<PathBuf, String> {
-    let own = std::env::current_exe().map_err(|e| e.to_string())?;
-    let binary = own.with_file_name("changeover");
-    if binary.is_file() {
-        Ok(binary)
-    } else {
-        Err("build the command first: cargo build --release -p changeover-cli".to_owned())
-    }
-}
-
-fn changeover(folder: &Path, args: &[&str]) -> Result<Value, String> {
-    let output =
-        Command::new(binary()?).args(args).current_dir(folder).output().map_err(|e| e.to_string())?;
-    if !output.status.success() {
-        return Err(format!(
-            "changeover {} exited with {}: {}",
-            args.join(" "),
-            output.status,
-            String::from_utf8_lossy(&output.stderr).trim()
-        ));
-    }
-    serde_json::from_slice(&output.stdout)
-        .map_err(|e| format!("changeover {}: not JSON: {e}", args.join(" ")))
-}
-
-fn number(report: &Value, field: &str) -> Result<f64, String> {
-    report.get(field).and_then(Value::as_f64).ok_or_else(|| format!("the report has no number `{field}`"))
 }

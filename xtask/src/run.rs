@@ -59,7 +59,7 @@ pub(crate) fn soak(part: Option<Part>, seeds: u64, rounds: u64) -> Outcome {
         (0..rounds).try_for_each(faults)?;
     }
     if asked(Part::Memory) {
-        bench(&["memory".to_owned()], false, None)?;
+        bench(&["memory".to_owned()], false, None, None)?;
     }
     Ok(())
 }
@@ -110,7 +110,10 @@ pub(crate) fn ci() -> Outcome {
 }
 
 /// Measures beside the limit.
-pub(crate) fn bench(what: &[String], json: bool, rows: Option<u64>) -> Outcome {
+pub(crate) fn bench(what: &[String], json: bool, rows: Option<u64>, only: Option<&str>) -> Outcome {
+    if what.is_empty() || what.iter().any(|what| what == "copy") {
+        servers::provide()?;
+    }
     // Copy and verify are measured by the command itself, as its users run it.
     cargo(&["build", "--release", "--quiet", "-p", "changeover-cli"], &[])?;
     let mut args = vec!["run", "--release", "--quiet", "-p", "changeover-bench", "--"];
@@ -121,6 +124,9 @@ pub(crate) fn bench(what: &[String], json: bool, rows: Option<u64>) -> Outcome {
     let rows = rows.map(|n| n.to_string());
     if let Some(rows) = &rows {
         args.extend(["--rows", rows]);
+    }
+    if let Some(only) = only {
+        args.extend(["--only", only]);
     }
     cargo(&args, &[])
 }

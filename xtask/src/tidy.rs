@@ -32,7 +32,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("changeover-history", &[]),
     ("changeover-testkit", &["changeover-protocol", "changeover"]),
-    ("changeover-bench", &["changeover-protocol", "changeover", "changeover-tables"]),
+    ("changeover-bench", &["changeover-protocol", "changeover", "changeover-tables", "changeover-testkit"]),
     ("xtask", &[]),
 ];
 
