@@ -11,9 +11,11 @@ mod exact;
 mod infile;
 mod install;
 mod load;
+mod option_file;
 mod own;
 mod session;
 mod syntax;
+mod url;
 
 pub use self::database::{MysqlDatabase, MysqlOptions};
 pub use self::load::Load;

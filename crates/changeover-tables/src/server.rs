@@ -23,4 +23,6 @@ mod scan;
 pub(crate) mod session;
 mod side;
 pub(crate) mod store;
+pub(crate) mod tls;
+pub(crate) mod url;
 mod write;

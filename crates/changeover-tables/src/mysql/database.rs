@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use changeover::{StoreError, TableName};
-use mysql_async::Opts;
 
-use super::catalog::{self, text};
+use super::catalog::text;
 use super::exact::Flavour;
 use super::load::Load;
-use super::own;
 use super::session::{Connector, MySession};
 use super::syntax::Mysql;
+use super::{catalog, own, url};
 use crate::catalog::Catalog;
 use crate::server::database::ServerDatabase;
 use crate::server::dialect::{Dialect, Statement};
@@ -53,38 +52,39 @@ impl MysqlDatabase {
         options: MysqlOptions,
     ) -> Result<Arc<Self>, StoreError> {
         let (store, doing) = (store.into(), "connecting");
-        let refused = |cause: String| StoreError::Refused {
+        let target = url::target(url).map_err(|cause| StoreError::Refused {
             store: store.clone(),
             doing: doing.to_owned(),
-            cause,
+            cause: format!("its URL isn't understood: {cause}"),
             remedy: "Write mysql://user@host:port/database".to_owned(),
-        };
-        let url =
-            url.strip_prefix("mariadb://").map_or_else(|| url.to_owned(), |rest| format!("mysql://{rest}"));
-        let opts =
-            Opts::from_url(&url).map_err(|error| refused(format!("its URL isn't understood: {error}")))?;
-        let Some(database) = opts.db_name().filter(|name| !name.is_empty()).map(str::to_owned) else {
-            return Err(refused("its URL names no database".to_owned()));
-        };
-        let at = match opts.socket() {
-            Some(socket) => format!("{socket}/{database}"),
-            None => format!("{}:{}/{database}", opts.ip_or_hostname(), opts.tcp_port()),
-        };
-        let mut place = Place { store: store.clone(), server: "MySQL", at };
-        let told = |error: DbError| place.error(doing, &error);
-        let sessions =
-            SessionPool::new(Connector::new(opts, options.load), options.sessions).map_err(told)?;
+        })?;
+        let (place, database) = (Place { store, server: "MySQL", at: target.at }, target.database);
+        let told = |error: DbError| not_let_in(&place, doing, &error);
+        let connector = Connector::new(target.opts, options.load);
+        let sessions = SessionPool::new(connector, options.sessions).map_err(told)?;
         let mut session = sessions.connect().await.map_err(told)?;
         let flavour = flavour(&mut session).await.map_err(told)?;
         let server = server_of(&mut session).await.map_err(told)?;
         Box::new(session).release();
-        place.server = if flavour.mariadb { "MariaDB" } else { "MySQL" };
+        let place = Place { server: if flavour.mariadb { "MariaDB" } else { "MySQL" }, ..place };
         // Other triggers can't be silenced here.
         let manners = Manners { lock_wait: options.lock_wait, silent: false };
         let identifier = format!("{server}, database {database}");
         let kind = MysqlServer { sessions: Arc::clone(&sessions), flavour, database };
         Ok(Self::new(kind, sessions, (place, manners), identifier))
     }
+}
+
+/// Why we weren't let in, with what to do about it.
+fn not_let_in(place: &Place, doing: &str, error: &DbError) -> StoreError {
+    let remedy = match error.code.split(',').next() {
+        Some("1049") => "See the database's name in the store's URL",
+        Some("1044" | "1045" | "1698") => {
+            "See the user in the store's URL, and its password: in the URL, in MYSQL_PWD, or in ~/.my.cnf"
+        }
+        _ => return place.error(doing, error),
+    };
+    place.refused(doing, format!("{} ({})", error.cause(), place.at), remedy)
 }
 
 async fn flavour(session: &mut MySession) -> Result<Flavour, DbError> {

@@ -94,8 +94,6 @@ impl Connector {
     pub(super) fn new(opts: Opts, load: Load) -> Self {
         let opts = OptsBuilder::from_opts(opts)
             .tcp_keepalive(Some(Duration::from_secs(30)))
-            // The way that the URL names, and no other.
-            .prefer_socket(false)
             // An update counts the rows that it has found, as with every other database.
             .client_found_rows(true)
             .stmt_cache_size(PREPARED);

@@ -1,4 +1,4 @@
-//! How a server's certificate is judged. Whatever is judged, the connection is encrypted, or there is none.
+//! How a PostgreSQL server's certificate is judged.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,23 +6,11 @@ use std::sync::Arc;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// Who is taken for the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Trust {
-    /// Nobody is asked, and nothing is encrypted.
-    Plain,
-    /// Whoever answers.
-    Anybody,
-    /// Whoever has a certificate of a trusted authority, whatever its name.
-    Authority,
-    /// Who has one for the server's name.
-    Name,
-}
+use crate::server::tls::{Trust, authorities};
 
 /// How sessions are encrypted.
 #[derive(Clone)]
@@ -75,28 +63,8 @@ fn authority(
 
 fn roots(file: Option<&Path>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
-    match file {
-        Some(file) => {
-            let told = |cause: String| format!("sslrootcert {}: {cause}", file.display());
-            let all = CertificateDer::pem_file_iter(file).map_err(|error| told(error.to_string()))?;
-            for one in all {
-                let one = one.map_err(|error| told(error.to_string()))?;
-                roots.add(one).map_err(|error| told(error.to_string()))?;
-            }
-            if roots.is_empty() {
-                return Err(told("it has no certificate".to_owned()));
-            }
-        }
-        None => {
-            let found = rustls_native_certs::load_native_certs();
-            for error in &found.errors {
-                tracing::debug!(%error, "a certificate of this machine's can't be read");
-            }
-            roots.add_parsable_certificates(found.certs);
-            if roots.is_empty() {
-                return Err("this machine trusts no authority: name one by sslrootcert=FILE".to_owned());
-            }
-        }
+    for one in authorities(file, "sslrootcert")? {
+        roots.add(one).map_err(|error| error.to_string())?;
     }
     Ok(roots)
 }

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 
-use super::tls::{Tls, Trust};
+use super::tls::Tls;
+use crate::server::tls::Trust;
+use crate::server::url::{password_file, without_parameters};
 
 /// What a URL comes to.
 #[derive(Debug)]
@@ -21,16 +23,15 @@ pub(super) struct Target {
 /// # Errors
 /// What isn't understood, without the password.
 pub(super) fn target(url: &str) -> Result<Target, String> {
-    let (base, query) = url.split_once('?').unwrap_or((url, ""));
-    let (mut mode, mut root, mut others) = (None, None, Vec::new());
-    for part in query.split('&').filter(|part| !part.is_empty()) {
-        match part.split_once('=') {
-            Some(("sslmode", value)) => mode = Some(value.to_owned()),
-            Some(("sslrootcert", value)) => root = Some(PathBuf::from(decoded(value)?)),
-            _ => others.push(part),
+    let (mut mode, mut root) = (None, None);
+    let rest = without_parameters(url, |name, value| {
+        match name {
+            "sslmode" => mode = Some(value),
+            "sslrootcert" => root = Some(PathBuf::from(value)),
+            _ => return Ok(false),
         }
-    }
-    let rest = if others.is_empty() { base.to_owned() } else { format!("{base}?{}", others.join("&")) };
+        Ok(true)
+    })?;
     let mut config: Config = rest.parse().map_err(|error: tokio_postgres::Error| {
         let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
         format!("{error}{cause}")
@@ -65,27 +66,9 @@ pub(super) fn target(url: &str) -> Result<Target, String> {
 fn is_here(config: &Config) -> bool {
     let here = |host: &Host| match host {
         Host::Unix(_) => true,
-        Host::Tcp(name) => {
-            name == "localhost" || name.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
-        }
+        Host::Tcp(name) => crate::server::url::is_here(name),
     };
     config.get_hosts().iter().all(here)
-}
-
-/// A percent-encoded text.
-fn decoded(text: &str) -> Result<String, String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let digits = [rest.next(), rest.next()].map(|c| c.and_then(|c| char::from(c).to_digit(16)));
-        let [Some(high), Some(low)] = digits else { return Err("a % that begins no byte".to_owned()) };
-        bytes.push(u8::try_from(high * 16 + low).unwrap_or_default());
-    }
-    String::from_utf8(bytes).map_err(|_| "bytes that are no UTF-8".to_owned())
 }
 
 /// The password from the environment or the password file.
@@ -95,10 +78,7 @@ fn password_of(config: &Config) -> Option<String> {
     }
     let file = std::env::var_os("PGPASSFILE").map(PathBuf::from);
     let file = file.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".pgpass")))?;
-    if others_may_read(&file) {
-        tracing::warn!(file = %file.display(), "the password file isn't used: others may read it; chmod 0600 it");
-        return None;
-    }
+    let text = password_file(&file)?;
     let host = match config.get_hosts().first() {
         Some(Host::Tcp(name)) => name.clone(),
         Some(Host::Unix(path)) => path.display().to_string(),
@@ -107,18 +87,7 @@ fn password_of(config: &Config) -> Option<String> {
     let port = config.get_ports().first().copied().unwrap_or(5432).to_string();
     let user = config.get_user().unwrap_or_default();
     let database = config.get_dbname().unwrap_or(user);
-    in_file(&std::fs::read_to_string(file).ok()?, [&host, &port, database, user])
-}
-
-#[cfg(unix)]
-fn others_may_read(file: &std::path::Path) -> bool {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::metadata(file).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
-}
-
-#[cfg(not(unix))]
-fn others_may_read(_: &std::path::Path) -> bool {
-    false
+    in_file(&text, [&host, &port, database, user])
 }
 
 /// The first line of a password file whose four fields are these, or `*`; a backslash takes what follows it as it is.

@@ -1,55 +1,39 @@
 //! Who is taken for the server: a PostgreSQL with a certificate of its own authority, and one without any.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "tests say what they expect by panicking, their helpers too"
-)]
-
 use changeover::StoreError;
 use changeover_tables::database::Database as _;
 use changeover_tables::postgres::{PostgresDatabase, PostgresOptions};
 use changeover_testkit::servers::Postgres;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use tempfile::TempDir;
 
-/// A server whose certificate is for `localhost`, and the authorities that did and didn't sign it.
+use super::certificates::Certificates;
+
+/// A server with a certificate, and the authorities that did and didn't sign it.
 struct World {
     server: Postgres,
-    folder: TempDir,
-}
-
-fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
-    let mut params = CertificateParams::new([name.to_owned()]).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    certificates: Certificates,
 }
 
 impl World {
     fn new() -> Self {
-        let (right, wrong) = (authority("right"), authority("wrong"));
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &right).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("right.pem"), right.pem()).unwrap();
-        std::fs::write(folder.path().join("wrong.pem"), wrong.pem()).unwrap();
+        let certificates = Certificates::new();
         let server = Postgres::start(&[]);
         // By the server's own hand, so that they are its own.
         let data = server.psql("postgres", "SHOW data_directory");
-        for (file, pem) in [("server.key", key.serialize_pem()), ("server.crt", certificate.pem())] {
+        for (file, pem) in
+            [("server.key", certificates.read("server.key")), ("server.crt", certificates.read("server.pem"))]
+        {
             let lines = format!("unnest(string_to_array('{}', E'\\n'))", pem.trim());
             let program = format!("umask 077; cat > {}/{file}", data.trim());
             server.psql("postgres", &format!("COPY (SELECT {lines}) TO PROGRAM '{program}'"));
         }
         server.psql("postgres", "ALTER SYSTEM SET ssl = on");
         server.restart();
-        Self { server, folder }
+        Self { server, certificates }
     }
 
     /// The answer to a URL with this host and these parameters; `~` stands for the folder.
     async fn open(&self, host: &str, parameters: &str) -> Result<bool, StoreError> {
-        let parameters = parameters.replace('~', &self.folder.path().display().to_string());
+        let parameters = parameters.replace('~', &self.certificates.folder());
         let url = format!("postgres://postgres@{host}:{}/postgres?{parameters}", self.server.port());
         let database = PostgresDatabase::open("here", &url, PostgresOptions::default()).await?;
         let encrypted = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
