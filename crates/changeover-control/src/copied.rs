@@ -87,6 +87,7 @@ fn shown(copied: Copied) -> CopyProgress {
         rows_all: rows,
         rows_per_second: 0.0,
         left_ms: None,
+        waits_for: None,
         chunks_done: tables.iter().map(|table| table.chunks).sum(),
         refused: tables.iter().map(|table| table.refused).sum(),
         began_ms: copied.began_ms,

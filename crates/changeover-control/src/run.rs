@@ -57,6 +57,8 @@ pub struct RunOptions {
     pub listen: Option<String>,
     /// The file that holds the flag, from 0 to 3.
     pub flag_file: Option<PathBuf>,
+    /// The databases are quiet: the backfill is as fast as they go, and gives way to nobody.
+    pub fast: bool,
     /// Whoever watches over the locks that the run holds.
     pub watchdog: Watchdog,
     /// Its clock.
@@ -72,6 +74,7 @@ impl RunOptions {
             state: None,
             listen: None,
             flag_file: None,
+            fast: false,
             watchdog: Watchdog::none(),
             clock: Clock::system(),
         }
@@ -101,7 +104,7 @@ impl Run {
     /// A port that is taken; a store that can't be reached, or whose tables don't fit; another run that has the migration;
     /// a state that can't be used; a spec that changed in a way that can't be gone on with.
     pub async fn start(options: RunOptions) -> Result<Self, ControlError> {
-        let RunOptions { spec, state, listen, flag_file, watchdog, clock } = options;
+        let RunOptions { spec, state, listen, flag_file, fast, watchdog, clock } = options;
         let listen = listen.unwrap_or_else(|| DEFAULT_LISTEN.to_owned());
         let state_path = state.unwrap_or_else(|| spec.state_path());
         // Told before its tables are looked for, which have other names now.
@@ -116,7 +119,7 @@ impl Run {
         }
         // After that lock: another run of this migration is told by its process, and not by its port.
         let bound = Bound::listen_within(&listen, PORT_WITHIN).await?;
-        let plan = Plan::of(spec);
+        let plan = Plan { fast, ..Plan::of(spec) };
         let connected = Connected::open(&plan.spec, mirroring(&plan.spec), &Elsewhere::new()).await?;
         connected.check()?;
         rights::check(&connected)?;

@@ -350,6 +350,7 @@ fn backfill(control: &Control, facts: &Facts<'_>) -> Option<BackfillStatus> {
         rows_per_second: (!backfill.done && copy.rows_per_second > 0.0)
             .then_some(copy.rows_per_second as u64),
         left_ms: if backfill.done { None } else { copy.left_ms },
+        waits_for: copy.waits_for.filter(|_| !backfill.done),
         tables: copy.tables.iter().map(table_backfill).collect(),
     })
 }

@@ -23,6 +23,7 @@ mod scan;
 pub(crate) mod session;
 mod side;
 pub(crate) mod store;
+mod strain;
 pub(crate) mod tls;
 pub(crate) mod url;
 mod write;

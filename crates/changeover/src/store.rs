@@ -22,6 +22,7 @@ pub mod capture;
 pub mod conditional;
 pub mod fence;
 pub mod guard;
+pub mod strain;
 mod stream;
 
 use async_trait::async_trait;
@@ -162,6 +163,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// About how many rows the mapping has on this side; for progress only.
     async fn estimate(&self, table: &TableName) -> Result<u64, StoreError>;
+
+    /// How the server fares at this moment, its replicas included: what a copy gives way for. A store that knows nothing of it
+    /// answers an empty one.
+    async fn strain(&self) -> Result<strain::Strain, StoreError> {
+        Ok(strain::Strain::default())
+    }
 
     /// Transactions that hold a guard. A store has these, or [`Store::conditional`].
     fn guarded(&self) -> Option<&dyn guard::Guarded> {

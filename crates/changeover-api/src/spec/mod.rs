@@ -326,7 +326,9 @@ fn section_of(name: &str) -> Option<&'static str> {
             "into a table: [[table]]"
         }
         "mismatch" | "calls" | "bake" => "into [gate]",
-        "rate" | "chunk" | "chunk_rows" | "give_way" => "into [backfill] or [verification]",
+        "rate" | "chunk" | "chunk_rows" | "give_way" | "lag" | "running" => {
+            "into [backfill] or [verification]"
+        }
         "bound" | "way_back" => "into [capture]",
         "redact" => "into [evidence]",
         _ => return None,

@@ -245,6 +245,11 @@ struct Pace {
     chunk_rows: Option<u64>,
     /// Give way while the authority takes longer than this for a chunk's first row.
     give_way: Option<Time>,
+    /// Rest while a replica of either side is further behind than this; "10s" if not given.
+    lag: Option<Time>,
+    /// Rest while more of the application's statements run at once on either side.
+    #[schemars(range(min = 1))]
+    running: Option<u64>,
 }
 
 #[derive(JsonSchema)]

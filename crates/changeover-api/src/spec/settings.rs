@@ -117,11 +117,22 @@ pub struct PaceSpec {
     pub chunk_rows: u64,
     /// While the authority takes longer than this for a chunk's first row, the walk gives way; never, if not given.
     pub give_way: Option<Duration>,
+    /// While a replica of either side is further behind than this, the walk rests.
+    pub lag: Duration,
+    /// While more of the application's statements run at once on either side, the walk rests; never, if not given.
+    pub running: Option<u64>,
 }
 
 impl Default for PaceSpec {
     fn default() -> Self {
-        Self { rate: None, chunk_bytes: 1 << 20, chunk_rows: 1_000, give_way: None }
+        Self {
+            rate: None,
+            chunk_bytes: 1 << 20,
+            chunk_rows: 1_000,
+            give_way: None,
+            lag: Duration::from_secs(10),
+            running: None,
+        }
     }
 }
 
@@ -292,6 +303,10 @@ pub(super) fn read_pace(node: Option<Node<'_>>, found: &mut Findings) -> PaceSpe
         pace.chunk_rows = rows;
     }
     pace.give_way = fields.get("give_way", found).and_then(|node| node.duration(found));
+    if let Some(lag) = fields.get("lag", found).and_then(|node| node.duration(found)) {
+        pace.lag = lag;
+    }
+    pace.running = fields.get("running", found).and_then(|node| node.count(found));
     fields.finish(top_level, found);
     pace
 }

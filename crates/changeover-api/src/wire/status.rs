@@ -229,6 +229,9 @@ pub struct BackfillStatus {
     /// About how much time is left, in milliseconds.
     #[serde(default)]
     pub left_ms: Option<u64>,
+    /// What it waits for: an error that may pass, a replica that lags, too much to do on either side.
+    #[serde(default)]
+    pub waits_for: Option<String>,
     /// The same for each table, in the order of the copy. Empty where nobody has counted.
     #[serde(default)]
     pub tables: Vec<TableBackfill>,

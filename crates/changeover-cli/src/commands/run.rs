@@ -49,6 +49,11 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) state: Option<String>,
 
+    /// Copy as fast as the databases go: for quiet ones. Otherwise the copy keeps the spec's rate, and gives way to slow answers,
+    /// to replicas that lag and to what else runs
+    #[arg(long)]
+    pub(crate) fast: bool,
+
     /// Stop when the standard input ends: for a program that starts this one, and may die
     #[arg(long, hide = true)]
     pub(crate) until_stdin_ends: bool,
@@ -146,6 +151,7 @@ async fn work_until_stopped(args: RunArgs, watchdog: &Watchdog, terminal: &Termi
         state: args.state.as_deref().map(state).transpose()?,
         listen: Some(args.listen),
         flag_file: args.flag_file,
+        fast: args.fast,
         watchdog: watchdog.clone(),
         clock: Clock::system(),
         ..RunOptions::new(spec)

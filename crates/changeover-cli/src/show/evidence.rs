@@ -57,6 +57,9 @@ fn backfill(backfill: &BackfillStatus) -> String {
     if let Some(left) = backfill.left_ms.filter(|_| !backfill.done) {
         text.push_str(&format!(", {} left", words::duration(Duration::from_millis(left))));
     }
+    if let Some(why) = &backfill.waits_for {
+        text.push_str(&format!("; waits: {why}"));
+    }
     if backfill.refused > 0 {
         let refused = words::counted(backfill.refused, "row");
         text.push_str(&format!("; {refused} refused: `changeover verify SPEC` names them"));

@@ -27,4 +27,5 @@ mod kill;
 mod life;
 mod outage;
 mod refused;
+mod strain;
 mod world;

@@ -118,6 +118,7 @@ impl Conductor {
             rows_all: seen.estimate(),
             rows_per_second: seen.rows_per_second,
             left_ms: seen.left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
+            waits_for: seen.waiting.clone(),
             chunks_done: seen.tables.iter().map(|table| table.chunks).sum(),
             refused: seen.tables.iter().map(|table| table.refused).sum(),
             began_ms,

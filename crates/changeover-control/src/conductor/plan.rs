@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use changeover::engine::BackfillOptions;
+use changeover::engine::{BackfillOptions, StrainLimits};
 use changeover_api::Spec;
 use changeover_api::spec::{CallsGate, Changed, Effect, Fingerprint, PaceSpec};
 use changeover_protocol::chunk::Reading;
@@ -19,6 +19,9 @@ const ENTRY_BYTES: u64 = 100;
 
 /// How long to rest between two verifications, at least; each also rests as long as it took.
 const VERIFY_PAUSE: Duration = Duration::from_secs(60);
+
+/// How long a chunk takes where nobody is in its way. Syncs of its rows wait that long.
+const CHUNK_TIME_ALONE: Duration = Duration::from_millis(400);
 
 /// What a run is to do.
 #[derive(Debug, Clone)]
@@ -39,6 +42,8 @@ pub struct Plan {
     pub(crate) goes_back_by_itself: bool,
     /// How long to rest between two verifications.
     pub(crate) verify_pause: Duration,
+    /// The databases are quiet: the backfill gives way to nobody.
+    pub(crate) fast: bool,
 }
 
 /// What a changed spec means for a migration that has begun.
@@ -70,6 +75,7 @@ impl Plan {
             way_back_ms: millis(spec.capture.way_back_time),
             goes_back_by_itself: true,
             verify_pause: VERIFY_PAUSE,
+            fast: false,
             spec: Arc::new(spec),
         }
     }
@@ -80,15 +86,22 @@ impl Plan {
     pub(crate) fn backfill(&self, in_hold: bool) -> BackfillOptions {
         let pace = &self.spec.backfill;
         let default = BackfillOptions::default();
+        let alone = in_hold || self.fast;
         BackfillOptions {
+            chunk_time: if alone { CHUNK_TIME_ALONE } else { default.chunk_time },
             chunk_rows_max: if pace.chunk_rows == PaceSpec::default().chunk_rows {
                 default.chunk_rows_max
             } else {
                 pace.chunk_rows
             },
             chunk_bytes_max: usize::try_from(pace.chunk_bytes).unwrap_or(usize::MAX).max(1 << 20),
-            rows_per_second_max: if in_hold { None } else { pace.rate },
-            response_max: if in_hold { None } else { pace.give_way.or(default.response_max) },
+            rows_per_second_max: if alone { None } else { pace.rate },
+            response_max: if alone { None } else { pace.give_way.or(default.response_max) },
+            limits: if alone {
+                StrainLimits::none()
+            } else {
+                StrainLimits { lag: Some(pace.lag), running: pace.running }
+            },
             reading: match (in_hold, self.settings.mirror) {
                 (true, _) => Some(Reading::Logged),
                 // Instances sync their keys themselves and take them out of the log, whatever their chunk is at: a row

@@ -67,6 +67,8 @@ pub(crate) struct CopyProgress {
     pub(crate) rows_per_second: f64,
     /// About how much time is left, in milliseconds.
     pub(crate) left_ms: Option<u64>,
+    /// What it waits for.
+    pub(crate) waits_for: Option<String>,
     /// Chunks done.
     pub(crate) chunks_done: u64,
     /// Rows that can't be carried.

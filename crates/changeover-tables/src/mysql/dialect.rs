@@ -276,6 +276,11 @@ impl Dialect for Mysql {
             vec![schema, table.info.name.as_str().into()],
         )
     }
+
+    /// A primary doesn't know how far its replicas are.
+    fn strain(&self) -> &'static str {
+        "SHOW GLOBAL STATUS WHERE Variable_name = 'Threads_running'"
+    }
 }
 
 /// The statement that makes the rows of the guards of a side of a migration, unless they are there: the last is made with all

@@ -319,6 +319,17 @@ impl Dialect for Postgres {
             vec![table.table.as_str().into()],
         )
     }
+
+    /// A server that is a replica itself has no position of its own. Of other roles' statements and of replicas' positions only
+    /// members of `pg_monitor` see anything.
+    fn strain(&self) -> &'static str {
+        "SELECT 'position', '', CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::int8 END \
+         UNION ALL SELECT 'replica', coalesce(nullif(application_name, ''), 'unnamed') || coalesce(' at ' || host(client_addr), ''), \
+         pg_wal_lsn_diff(replay_lsn, '0/0')::int8 FROM pg_catalog.pg_stat_replication WHERE replay_lsn IS NOT NULL \
+         UNION ALL SELECT 'unseen', '', count(*) FROM pg_catalog.pg_stat_replication WHERE state IS NULL \
+         UNION ALL SELECT 'running', '', count(*) FROM pg_catalog.pg_stat_activity WHERE state = 'active' \
+         AND backend_type = 'client backend' AND application_name NOT LIKE 'changeover%'"
+    }
 }
 
 #[cfg(test)]

@@ -80,4 +80,7 @@ pub(crate) trait Dialect: Syntax + Installs {
 
     /// About how many rows a table has: a statement that answers one number, or NULL where the server doesn't know.
     fn estimate(&self, table: &SideTable) -> Statement;
+
+    /// How the server fares: a statement that answers rows as [`strain`](super::strain) reads them.
+    fn strain(&self) -> &'static str;
 }

@@ -10,6 +10,7 @@ use changeover::protocol::slots::Slots;
 use changeover::store::capture::CaptureLog;
 use changeover::store::fence::Fence;
 use changeover::store::guard::Guarded;
+use changeover::store::strain::Strain;
 use changeover::store::{
     BatchBudget, Identity, Image, KeyRange, RowStream, Rows, Store, StoreInfo, TableShape,
 };
@@ -284,6 +285,10 @@ impl Store for ServerStore {
             Some(Value::Int(n)) => u64::try_from(*n).unwrap_or_default(),
             _ => 0,
         })
+    }
+
+    async fn strain(&self) -> Result<Strain, StoreError> {
+        self.look_at_strain().await
     }
 
     fn guarded(&self) -> Option<&dyn Guarded> {

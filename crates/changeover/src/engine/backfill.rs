@@ -25,6 +25,7 @@ use self::pace::Pace;
 use self::progress::Reporter;
 pub use self::progress::{BackfillProgress, BackfillReport, TableProgress};
 use super::pair::{Link, Links};
+use super::strain::{LOOK_EVERY, StrainLimits, Watch};
 use crate::error::StoreError;
 use crate::faults::fault_point;
 use crate::store::guard::{Chunk, ChunkState, Scope};
@@ -46,6 +47,8 @@ pub struct BackfillOptions {
     pub rows_per_second_max: Option<u64>,
     /// The authority's response to one read, above which the copy gives way.
     pub response_max: Option<Duration>,
+    /// What either side may have to bear before the copy rests.
+    pub limits: StrainLimits,
     /// How rows are read so that no change is missed. `None`: from the log's protection where the authority's log is
     /// installed, else under the guard of the whole range. A copy while nobody writes may say `Logged`.
     pub reading: Option<Reading>,
@@ -64,6 +67,7 @@ impl Default for BackfillOptions {
             batch: BatchBudget::default(),
             rows_per_second_max: None,
             response_max: Some(Duration::from_millis(50)),
+            limits: StrainLimits::default(),
             reading: None,
             failures_max: 20,
             refusals_kept: 1_000,
@@ -81,6 +85,7 @@ impl BackfillOptions {
             chunk_rows_max: 250_000,
             chunk_bytes_max: 64 << 20,
             response_max: None,
+            limits: StrainLimits::none(),
             reading: Some(Reading::Logged),
             ..Self::default()
         }
@@ -126,6 +131,7 @@ pub struct Backfill {
     generation: u64,
     options: BackfillOptions,
     paused: watch::Receiver<bool>,
+    strain: Watch,
     reporter: Reporter,
 }
 
@@ -143,7 +149,8 @@ impl Backfill {
         let tables = links.links().iter().map(|link| link.table().clone());
         let (reporter, progress) = Reporter::new(generation, toward, tables, options.refusals_kept);
         let handle = BackfillHandle { paused: Arc::new(paused), progress };
-        (Self { links, toward, generation, options, paused: wished, reporter }, handle)
+        let strain = Watch::new(options.limits);
+        (Self { links, toward, generation, options, paused: wished, strain, reporter }, handle)
     }
 
     /// Whether every chunk of the generation is done, of every mapping.
@@ -311,7 +318,9 @@ impl Backfill {
                 }
             }
             let Some(now) = ahead.pop_front() else { continue };
-            let going_on = !course.ended && !*self.paused.borrow() && !pace.gives_way();
+            self.strain.look(copier.link).await;
+            let going_on =
+                !course.ended && !*self.paused.borrow() && !pace.gives_way() && self.strain.why().is_none();
             let plan = going_on.then(|| (course.next(), pace.rows()));
             let (copied, next) = copier.copy(now, plan).await?;
             pace.copied(&copied);
@@ -327,6 +336,20 @@ impl Backfill {
         }
     }
 
+    /// Waits for as long as either side has more to bear than it may, and says so.
+    async fn rest(&mut self, link: &Link) {
+        self.strain.look(link).await;
+        let rests = self.strain.why().is_some();
+        while let Some(why) = self.strain.why() {
+            self.reporter.waiting(Some(why.to_owned()));
+            tokio::time::sleep(LOOK_EVERY).await;
+            self.strain.look(link).await;
+        }
+        if rests {
+            self.reporter.waiting(None);
+        }
+    }
+
     /// Waits while it is paused, over its rate, or while the authority answers slowly. No chunk is begun meanwhile, so
     /// no claim waits for one.
     async fn give_way(&mut self, copier: &Copier<'_>, pace: &mut Pace) -> Result<(), StoreError> {
@@ -336,6 +359,7 @@ impl Backfill {
             let _ = self.paused.wait_for(|paused| !paused).await;
             self.reporter.paused(false);
         }
+        self.rest(copier.link).await;
         copier.probe(pace).await?;
         if let Some(wait) = pace.wait() {
             tokio::time::sleep(wait).await;

@@ -13,6 +13,7 @@ mod marks;
 mod order;
 mod pair;
 pub mod repair;
+mod strain;
 mod sync;
 pub mod verify;
 
@@ -23,6 +24,7 @@ pub use self::dual::TableMirror;
 pub use self::order::{cmp_keys, cmp_values};
 pub use self::pair::{Coverage, Link, Links, Pair};
 pub use self::repair::{RepairReport, repair};
+pub use self::strain::StrainLimits;
 pub use self::sync::{Fate, Synced};
 pub use self::verify::{
     Difference, DifferenceKind, TableReport, Verification, VerifyCheckpoint, VerifyHandle, VerifyOptions,
