@@ -146,6 +146,8 @@ pub struct ForeignKey {
     pub parent_columns: Vec<String>,
     /// What happens to this table's rows when a parent's row is deleted, as SQL says it.
     pub on_delete: String,
+    /// The constraint with what it does to this table's rows, where it does so without any trigger firing for them.
+    pub unseen: Option<String>,
 }
 
 /// A trigger of a table that isn't Changeover's.
@@ -252,6 +254,8 @@ pub struct Catalog {
     pub tables: Vec<TableInfo>,
     /// Whether changes can be captured in it as it stands; if not, why, and the SQL that changes it.
     pub capturable: Result<(), (String, String)>,
+    /// What can be done to a captured table that nothing tells us of, as a sentence without its full stop, and what would.
+    pub unseen: Option<(String, String)>,
     /// Whether the mirror can silence other triggers while it writes; if not, why, and what would let it.
     pub silences: Result<(), (String, String)>,
     /// Whether foreign keys aren't asked while it writes.

@@ -2,6 +2,7 @@
 //!
 //! They are one dialect: what differs is asked of the server, or written in comments that only one of them runs.
 
+mod capture;
 mod catalog;
 mod codec;
 mod database;
@@ -15,6 +16,7 @@ mod option_file;
 mod own;
 mod session;
 mod syntax;
+mod triggers;
 mod url;
 
 pub use self::database::{MysqlDatabase, MysqlOptions};

@@ -8,7 +8,7 @@ mod chunks;
 mod claims;
 pub(crate) mod database;
 pub(crate) mod dialect;
-mod fence;
+pub(crate) mod fence;
 mod guard;
 pub(crate) mod install;
 mod locate;

@@ -123,18 +123,16 @@ impl Server for MysqlServer {
         let mut session = self.sessions.connect().await?;
         let tables = catalog::tables(&mut session, self.flavour, &self.database).await?;
         let bytes = catalog::bytes(&mut session).await?;
-        let written = catalog::capturable(&mut session).await?;
-        let captured = Err((
-            "changes aren't captured on MariaDB and MySQL by this version".to_owned(),
-            "nothing does: copy it by phases = [\"old\", \"new\"] and `changeover copy`".to_owned(),
-        ));
+        let capturable = catalog::capturable(&mut session, self.flavour).await?;
+        let unseen = catalog::unseen(&mut session).await?;
         Box::new(session).release();
         Ok(Catalog {
             store: place.store.clone(),
             kind: Mysql.kind(),
             place: place.at.clone(),
             tables,
-            capturable: written.and(captured),
+            capturable,
+            unseen,
             ignores_foreign_keys: true,
             silences: Err((
                 "MariaDB and MySQL can't silence a trigger for one session".to_owned(),

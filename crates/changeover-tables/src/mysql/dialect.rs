@@ -9,7 +9,9 @@ use std::time::Duration;
 use changeover::store::guard::Scope;
 use changeover::{TableName, Value};
 
+use super::install::whole_seconds;
 use super::syntax::{Mysql, decimal, exact, is_address, label, quoted};
+use super::triggers::MIRROR;
 use crate::catalog::ColumnInfo;
 use crate::server::dialect::{Dialect, Statement};
 use crate::server::install::Captures;
@@ -60,9 +62,8 @@ fn list(one: &str, times: usize) -> String {
 }
 
 /// The statement that whoever opens the fence waits by for all guards to be given up.
-#[allow(dead_code, reason = "for the fence, which is still to come")]
-pub(super) fn fence_lock(guarded: &str) -> Vec<(Statement, usize)> {
-    lock(guarded, &[FENCE], "FOR UPDATE")
+pub(super) fn fence_lock(guarded: &str) -> Statement {
+    lock(guarded, &[FENCE], "FOR UPDATE").into_iter().map(|(statement, _)| statement).next().unwrap_or_default()
 }
 
 impl Mysql {
@@ -95,7 +96,7 @@ impl Dialect for Mysql {
     }
 
     fn captures(&self) -> Option<&'static dyn Captures> {
-        None
+        Some(&Mysql)
     }
 
     fn server(&self) -> &'static str {
@@ -110,15 +111,19 @@ impl Dialect for Mysql {
         "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"
     }
 
-    /// Whatever is set here outlives the transaction, and is taken back before the session is used again.
+    /// What is set here outlives the transaction, and is taken back before the session is used again; the mark itself doesn't.
     fn begin_mirror(&self, migration: &str, lock_wait: Duration, _silent: bool) -> String {
-        // Whole seconds, and at least one.
-        let seconds = lock_wait.as_millis().div_ceil(1_000).max(1);
+        let seconds = whole_seconds(lock_wait);
         format!(
-            "SET @changeover_mirror = {}, SESSION foreign_key_checks = 0, SESSION innodb_lock_wait_timeout = {seconds}; \
-             START TRANSACTION READ WRITE",
+            "SET @changeover_mirror = 1, SESSION foreign_key_checks = 0, SESSION innodb_lock_wait_timeout = {seconds}; \
+             START TRANSACTION READ WRITE; INSERT INTO {MIRROR} (connection, migration) VALUES (CONNECTION_ID(), {})",
             quoted(migration.as_bytes())
         )
+    }
+
+    /// What the mark is made of is never committed.
+    fn end_mirror(&self) -> Option<&'static str> {
+        Some("DELETE FROM changeover_mirror WHERE connection = CONNECTION_ID()")
     }
 
     fn guard(&self, guarded: &str, scope: Scope<'_>, stripes: &[i64]) -> Vec<(Statement, usize)> {
@@ -224,9 +229,10 @@ impl Dialect for Mysql {
             "changeover_fence",
             &format!(
                 "{migration}, side VARCHAR(16) NOT NULL, state VARCHAR(16) NOT NULL, epoch BIGINT NOT NULL, \
-                 PRIMARY KEY (migration, side)"
+                 logs TINYINT NOT NULL DEFAULT 0, bound BIGINT NOT NULL DEFAULT 0, PRIMARY KEY (migration, side)"
             ),
         ));
+        sql.push_str(&table(MIRROR, &format!("connection BIGINT UNSIGNED NOT NULL PRIMARY KEY, {migration}")));
         let key = "name VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL";
         sql.push_str(&table(
             "changeover_meta",

@@ -32,13 +32,14 @@ const SETTINGS: &str = "SET NAMES utf8mb4 COLLATE utf8mb4_bin; \
 NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', autocommit = 1, completion_type = 'NO_CHAIN', sql_safe_updates = 0, \
     sql_select_limit = DEFAULT, sql_auto_is_null = 0, sql_notes = 1, unique_checks = 1, wait_timeout = 28800, net_read_timeout = 600, \
     net_write_timeout = 3600, innodb_lock_wait_timeout = 10, lock_wait_timeout = 10 \
-    /*!80000 , max_execution_time = 0 */ \
+    /*!80000 , max_execution_time = 0, information_schema_stats_expiry = 0 */ \
     /*M!100300 , max_statement_time = 0, idle_transaction_timeout = 0, idle_write_transaction_timeout = 300 */; \
     SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; SET SESSION TRANSACTION READ WRITE";
 
 /// What makes a session clean that is to be used again: nothing open, and nothing left of the mirror's mark.
 const CLEAN: &str = "ROLLBACK; SET @changeover_mirror = NULL, SESSION foreign_key_checks = DEFAULT, \
-    SESSION innodb_lock_wait_timeout = 10";
+    SESSION innodb_lock_wait_timeout = 10, SESSION lock_wait_timeout = 10, SESSION wait_timeout = 28800 \
+    /*M!100300 , SESSION max_statement_time = 0, SESSION idle_transaction_timeout = 0, SESSION idle_write_transaction_timeout = 300 */";
 
 /// A connection.
 pub(crate) struct Connection {

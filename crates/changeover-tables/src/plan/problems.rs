@@ -97,7 +97,26 @@ fn capture(side: Side, info: &TableInfo, catalog: &Catalog, notes: &mut Notes) {
         notes.error(
             None,
             format!("the {} side's database {} can't be captured: {why}", word(side), catalog.place),
-            format!("run this in it once, while nobody else has it open: {sql}"),
+            match catalog.kind {
+                "sqlite" => format!("run this in it once, while nobody else has it open: {sql}"),
+                _ => sql.clone(),
+            },
+        );
+    }
+    if let Some((what, remedy)) = &catalog.unseen {
+        notes.add(Severity::Warning, None, format!("the {} side's {}: {what}", word(side), info.name), remedy.clone());
+    }
+    for key in info.foreign_keys.iter().filter_map(|key| key.unseen.as_ref()) {
+        notes.error(
+            None,
+            format!(
+                "the {} table {} has the foreign key {key}: no trigger fires for the rows that it changes, so they would be in no \
+                 log, and no fence would keep them",
+                word(side),
+                info.name
+            ),
+            "make it ON DELETE RESTRICT ON UPDATE RESTRICT, and have the application change these rows itself; or use phases = \
+             [\"old\", \"new\"]",
         );
     }
     let has_expression =

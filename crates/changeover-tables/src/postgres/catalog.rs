@@ -349,6 +349,7 @@ async fn constraints(
             parent,
             parent_columns: list(&row, 5),
             on_delete: on_delete.to_owned(),
+            unseen: None,
         });
     }
     Ok(())

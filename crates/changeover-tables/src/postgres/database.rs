@@ -162,6 +162,7 @@ impl Server for PostgresServer {
             place: place.at.clone(),
             tables,
             capturable: Ok(()),
+            unseen: None,
             ignores_foreign_keys: manners.silent,
             silences: if manners.silent { Ok(()) } else { Err(may_not_silence(&role)) },
             utf8_order: utf8,

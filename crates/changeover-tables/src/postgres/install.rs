@@ -15,7 +15,8 @@ use super::triggers;
 use crate::catalog::{ColumnInfo, Domain, TableInfo};
 use crate::installed::Installed;
 use crate::server::dialect::{Dialect as _, Statement};
-use crate::server::install::{Captures, Installs, LogTable, Thing};
+use crate::server::fence;
+use crate::server::install::{Captures, Installs, LogTable, Thing, remove_named};
 use crate::server::session::{DbError, Session, Trouble};
 use crate::server::store::Inner;
 use crate::shape::SideTable;
@@ -121,8 +122,19 @@ impl Captures for Postgres {
         make
     }
 
-    fn drop_log(&self, log: &LogTable) -> Vec<String> {
-        vec![format!("DROP TABLE IF EXISTS {}", self.own(&log.name))]
+    async fn prepare(
+        &self,
+        _session: &mut dyn Session,
+        _inner: &Inner,
+        _log: &LogTable,
+        _lock_wait: Duration,
+    ) -> Result<(), DbError> {
+        Ok(())
+    }
+
+    /// What a sequence has given out is in the server's log before the number is.
+    fn numbers_outlive_a_crash(&self) -> bool {
+        true
     }
 
     fn newest(&self, log: &LogTable) -> Statement {
@@ -140,41 +152,47 @@ impl Captures for Postgres {
         triggers::fence(inner)
     }
 
-    async fn put_all(&self, session: &mut dyn Session, things: &[Thing], on: bool) -> Result<(), DbError> {
-        let things = &with_partitions(session, things).await?;
-        let there = stand(session, things).await?;
-        let (wanted, switch) = if on { ("A", "ENABLE ALWAYS") } else { ("D", "DISABLE") };
-        let mut switches: Vec<(&str, Vec<String>)> = Vec::new();
-        for thing in things {
-            let known = there.get(&place_of(thing));
-            let is_right = known.is_some_and(|(_, digest)| *digest == thing.digest());
-            // What is to be off needn't be there.
-            if known.is_none() && !on {
-                continue;
-            }
-            let name = self.name(&thing.name);
-            if !is_right {
-                for statement in &thing.make {
-                    session.batch(statement).await?;
-                }
-                let digest = text(&thing.digest());
-                session.batch(&format!("COMMENT ON TRIGGER {name} ON {} IS {digest}", thing.on)).await?;
-            }
-            if !is_right || known.is_some_and(|(enabled, _)| enabled != wanted) {
-                let action = format!("{switch} TRIGGER {name}");
-                match switches.iter_mut().find(|(table, _)| *table == thing.on) {
-                    Some((_, actions)) => actions.push(action),
-                    None => switches.push((&thing.on, vec![action])),
-                }
-            }
-        }
-        for (table, actions) in switches {
-            session.batch(&format!("ALTER TABLE {table} {}", actions.join(", "))).await?;
-        }
-        Ok(())
+    async fn switch_capture_on(
+        &self,
+        session: &mut dyn Session,
+        inner: &Inner,
+        log: &LogTable,
+        options: CaptureOptions,
+    ) -> Result<(), DbError> {
+        put_all(session, &triggers::capture(inner, log, options), true).await
     }
 
-    async fn are_whole(&self, session: &mut dyn Session, things: &[Thing]) -> Result<bool, DbError> {
+    async fn switch_fence(&self, session: &mut dyn Session, inner: &Inner, on: bool) -> Result<(), DbError> {
+        put_all(session, &triggers::fence(inner), on).await
+    }
+
+    async fn remove_capture(
+        &self,
+        session: &mut dyn Session,
+        inner: &Inner,
+        log: &LogTable,
+    ) -> Result<(), DbError> {
+        let options = CaptureOptions { bound: 1, overflow: true };
+        remove_named(session, self, &triggers::capture(inner, log, options)).await?;
+        session.batch(&format!("DROP TABLE IF EXISTS {}", self.own(&log.name))).await
+    }
+
+    async fn remove_fence(
+        &self,
+        session: &mut dyn Session,
+        inner: &Inner,
+        _log: &LogTable,
+    ) -> Result<(), DbError> {
+        remove_named(session, self, &triggers::fence(inner)).await?;
+        fence::drop_row(session, inner).await
+    }
+
+    async fn are_whole(
+        &self,
+        session: &mut dyn Session,
+        _inner: &Inner,
+        things: &[Thing],
+    ) -> Result<bool, DbError> {
         let things = with_partitions(session, things).await?;
         let there = stand(session, &things).await?;
         let whole = |thing: &Thing| {
@@ -183,13 +201,20 @@ impl Captures for Postgres {
         Ok(things.iter().all(whole))
     }
 
-    fn lock_tables(&self, tables: &[&str], wait: Duration, stall: Duration) -> String {
-        format!(
+    async fn lock(
+        &self,
+        session: &mut dyn Session,
+        inner: &Inner,
+        wait: Duration,
+        stall: Duration,
+    ) -> Result<(), DbError> {
+        let lock = format!(
             "{}; SET LOCAL idle_in_transaction_session_timeout = {}; LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE",
             self.begin_change(wait),
             stall.as_millis().max(1),
-            tables.join(", ")
-        )
+            fence::tables(inner).join(", ")
+        );
+        session.batch(&lock).await
     }
 
     fn lock_guards(&self, guarded: &str) -> Statement {
@@ -200,12 +225,17 @@ impl Captures for Postgres {
         "clock_timestamp()"
     }
 
+    /// TRUNCATE is short.
+    async fn thin_out(&self, _session: &mut dyn Session, _log: &LogTable) -> Result<(), DbError> {
+        Ok(())
+    }
+
     /// By TRUNCATE and ALTER SEQUENCE, which take effect with the transaction, and for old snapshots too.
-    fn empty_log(&self, log: &LogTable) -> String {
+    fn empty_log(&self, _inner: &Inner, log: &LogTable) -> String {
         format!("TRUNCATE {}; ALTER SEQUENCE {} RESTART", self.own(&log.name), full(log))
     }
 
-    fn overflowed(&self, log: &LogTable) -> String {
+    fn overflowed(&self, _inner: &Inner, log: &LogTable) -> String {
         format!("SELECT is_called::int FROM {}", full(log))
     }
 
@@ -251,6 +281,14 @@ impl Installs for Postgres {
         )
     }
 
+    fn defines_in_transactions(&self) -> bool {
+        true
+    }
+
+    fn begin_removal(&self, lock_wait: Duration) -> String {
+        self.begin_change(lock_wait)
+    }
+
     fn is_there(&self, table: &TableInfo) -> Statement {
         let sql = "SELECT 1 WHERE pg_catalog.to_regclass($1::text) IS NOT NULL";
         Statement::new(sql, vec![self.table(table).into()])
@@ -290,6 +328,7 @@ impl Installs for Postgres {
 
     async fn set_counter(
         &self,
+        _inner: &Inner,
         session: &mut dyn Session,
         table: &SideTable,
         column: &str,
@@ -299,6 +338,41 @@ impl Installs for Postgres {
         let sql = "SELECT setval($1::text::regclass, $2, false)";
         session.query(sql, &[sequence.into(), Value::Int(next)]).await.map(drop)
     }
+}
+
+/// Makes those of these that aren't there as they should be, and switches all of them on or off.
+async fn put_all(session: &mut dyn Session, things: &[Thing], on: bool) -> Result<(), DbError> {
+    let things = &with_partitions(session, things).await?;
+    let there = stand(session, things).await?;
+    let (wanted, switch) = if on { ("A", "ENABLE ALWAYS") } else { ("D", "DISABLE") };
+    let mut switches: Vec<(&str, Vec<String>)> = Vec::new();
+    for thing in things {
+        let known = there.get(&place_of(thing));
+        let is_right = known.is_some_and(|(_, digest)| *digest == thing.digest());
+        // What is to be off needn't be there.
+        if known.is_none() && !on {
+            continue;
+        }
+        let name = Postgres.name(&thing.name);
+        if !is_right {
+            for statement in &thing.make {
+                session.batch(statement).await?;
+            }
+            let digest = text(&thing.digest());
+            session.batch(&format!("COMMENT ON TRIGGER {name} ON {} IS {digest}", thing.on)).await?;
+        }
+        if !is_right || known.is_some_and(|(enabled, _)| enabled != wanted) {
+            let action = format!("{switch} TRIGGER {name}");
+            match switches.iter_mut().find(|(table, _)| *table == thing.on) {
+                Some((_, actions)) => actions.push(action),
+                None => switches.push((&thing.on, vec![action])),
+            }
+        }
+    }
+    for (table, actions) in switches {
+        session.batch(&format!("ALTER TABLE {table} {}", actions.join(", "))).await?;
+    }
+    Ok(())
 }
 
 fn place_of(thing: &Thing) -> (String, String) {

@@ -8,7 +8,7 @@ use changeover::store::capture::{CaptureLog, CaptureOptions, Claim, Depth, KeyCl
 use changeover::{Key, SlotRange, StoreError};
 
 use super::claims::Log;
-use super::fence::tables;
+use super::fence;
 use super::store::ServerStore;
 
 /// How often the log is looked at: at first, and at most.
@@ -29,9 +29,9 @@ impl CaptureLog for ServerStore {
 
     async fn remove(&self) -> Result<(), StoreError> {
         let doing = "removing capture";
-        let mut session = self.begin_change(doing).await?;
+        let mut session = self.begin_removal(doing).await?;
         let removed = async { Log::new(&self.inner, session.as_mut())?.remove().await }.await;
-        self.end_change(doing, session, removed).await
+        self.end_removal(doing, session, removed).await
     }
 
     async fn installed(&self) -> Result<bool, StoreError> {
@@ -84,8 +84,8 @@ impl CaptureLog for ServerStore {
         let mut session = inner.session(doing).await?;
         let reset = async {
             inner.make_own_tables(session.as_mut()).await?;
-            let lock = inner.captures()?.lock_tables(&tables(inner), inner.manners.lock_wait, RESET_STALL);
-            session.batch(&lock).await?;
+            Log::new(inner, session.as_mut())?.thin_out().await?;
+            fence::lock(session.as_mut(), inner, inner.manners.lock_wait, RESET_STALL).await?;
             Log::new(inner, session.as_mut())?.reset().await
         };
         let reset = reset.await;

@@ -52,7 +52,8 @@ impl<'l> Log<'l> {
     pub(super) async fn install(&mut self, options: CaptureOptions) -> Result<(), DbError> {
         let (dialect, migration) = (self.dialect(), self.inner.migration.as_str());
         let (note_key, log_key, captures) = (self.note_key(), self.log_key(), self.captures);
-        let is_new = !self.exists().await?;
+        let known = install::note(self.session, dialect, migration, &log_key).await?;
+        let is_new = known.is_none() || !self.exists().await?;
         for statement in captures.make_log(&self.table) {
             self.session.batch(&statement).await?;
         }
@@ -62,24 +63,14 @@ impl<'l> Log<'l> {
         }
         let noted = format!("{} {}", options.bound, options.overflow);
         install::put_note(self.session, dialect, migration, &note_key, &noted).await?;
-        captures.put_all(self.session, &captures.capture(self.inner, &self.table, options), true).await
+        captures.switch_capture_on(self.session, self.inner, &self.table, options).await
     }
 
     pub(super) async fn remove(&mut self) -> Result<(), DbError> {
         let (dialect, captures, migration) = (self.dialect(), self.captures, self.inner.migration.as_str());
-        let options = CaptureOptions { bound: 1, overflow: true };
-        let names: Vec<String> =
-            captures.capture(self.inner, &self.table, options).into_iter().map(|thing| thing.name).collect();
-        for thing in dialect.list(self.session).await?.iter().filter(|thing| names.contains(&thing.name)) {
-            for statement in dialect.removal(thing) {
-                self.session.batch(&statement).await?;
-            }
-        }
-        for statement in captures.drop_log(&self.table) {
-            self.session.batch(&statement).await?;
-        }
+        captures.remove_capture(self.session, self.inner, &self.table).await?;
         if install::exists(self.session, dialect, install::META).await? {
-            for key in [self.note_key(), self.log_key()] {
+            for key in [self.note_key(), self.log_key(), self.newest_key()] {
                 install::drop_note(self.session, dialect, migration, &key).await?;
             }
         }
@@ -104,6 +95,10 @@ impl<'l> Log<'l> {
         format!("log_{}", self.inner.info.side.name())
     }
 
+    fn newest_key(&self) -> String {
+        format!("newest_{}", self.inner.info.side.name())
+    }
+
     /// Which log it is, and how far it has come; `None` without one.
     pub(super) async fn mark(&mut self) -> Result<Option<LogMark>, DbError> {
         if !self.exists().await? {
@@ -113,7 +108,39 @@ impl<'l> Log<'l> {
         let log = install::note(self.session, self.inner.dialect, &self.inner.migration, &key).await?;
         let newest = self.captures.newest(&self.table);
         let newest = one_number(self.session.query(&newest.sql, &newest.params).await?);
+        if log.is_some() && !self.captures.numbers_outlive_a_crash() {
+            self.settle(newest).await?;
+        }
         Ok(log.map(|log| LogMark { log, newest }))
+    }
+
+    /// Makes known for good how far the log has come: what is committed after a number was given out has that number safe too.
+    async fn settle(&mut self, newest: i64) -> Result<(), DbError> {
+        let (dialect, migration) = (self.inner.dialect, self.inner.migration.as_str());
+        let key = self.newest_key();
+        let known = install::note(self.session, dialect, migration, &key).await?;
+        let newest = newest.to_string();
+        if known.as_deref() != Some(&newest) {
+            install::put_note(self.session, dialect, migration, &key, &newest).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes all ready for a transaction that switches capture, the fence, or both.
+    pub(super) async fn prepare(&mut self) -> Result<(), DbError> {
+        let Self { inner, session, table, captures } = self;
+        captures.prepare(*session, inner, table, inner.manners.lock_wait).await
+    }
+
+    pub(super) async fn remove_fence(&mut self) -> Result<(), DbError> {
+        self.captures.remove_fence(self.session, self.inner, &self.table).await
+    }
+
+    pub(super) async fn thin_out(&mut self) -> Result<(), DbError> {
+        if !self.exists().await? {
+            return Ok(());
+        }
+        self.captures.thin_out(self.session, &self.table).await
     }
 
     /// Whether the log and every trigger are there, just as they were made.
@@ -123,12 +150,18 @@ impl<'l> Log<'l> {
             return Ok(false);
         }
         let things = self.captures.capture(self.inner, &self.table, options);
-        self.captures.are_whole(self.session, &things).await
+        self.captures.are_whole(self.session, self.inner, &things).await
+    }
+
+    /// The columns for keys and slots, in a select list.
+    fn columns(&self) -> Vec<String> {
+        let columns = self.table.columns.iter();
+        columns.map(|(name, ty)| self.captures.log_column(&self.dialect().name(name), ty)).collect()
     }
 
     fn select(&self) -> String {
         let columns: String =
-            self.table.columns.iter().map(|(name, _)| format!(", {}", self.dialect().name(name))).collect();
+            self.columns().iter().map(|column| format!(", {column}")).collect();
         format!("SELECT id, mapping, at{columns} FROM {}", self.name())
     }
 
@@ -181,7 +214,7 @@ impl<'l> Log<'l> {
         if !self.exists().await? {
             return Ok(());
         }
-        let empty = self.captures.empty_log(&self.table);
+        let empty = self.captures.empty_log(self.inner, &self.table);
         self.session.batch(&empty).await
     }
 
@@ -195,12 +228,17 @@ impl<'l> Log<'l> {
             "SELECT (SELECT count(*) FROM {log} WHERE id > 0), (SELECT min(id) FROM {log} WHERE id > 0), \
              (SELECT max(id) FROM {log}), (SELECT at FROM {log} WHERE id > 0 ORDER BY id LIMIT 1), {now}, \
              ({})",
-            self.captures.overflowed(&self.table)
+            self.captures.overflowed(self.inner, &self.table)
         );
         let rows = self.session.query(&sql, &[]).await?;
         let row = rows.first().map(Vec::as_slice).unwrap_or_default();
         let number = |at: usize| if let Some(Value::Int(n)) = row.get(at) { Some(*n) } else { None };
-        let moment = |at: usize| if let Some(Value::Instant(at)) = row.get(at) { Some(at.0) } else { None };
+        let moment = |at: usize| match row.get(at) {
+            Some(Value::Instant(at)) => Some(at.0),
+            // Our sessions have UTC for their zone.
+            Some(Value::Timestamp(at)) => Some(at.0),
+            _ => None,
+        };
         let unsigned = |n: i64| u64::try_from(n).unwrap_or_default();
         let age = moment(3).zip(moment(4)).map(|(oldest, now)| (now - oldest) / 1_000);
         Ok(Depth {
@@ -228,7 +266,8 @@ impl<'l> Log<'l> {
         }
         // In the shape of an entry, but each key once.
         let sql = format!(
-            "SELECT min(id), mapping, NULL, {names} FROM {log} WHERE id > 0 GROUP BY mapping, {names}"
+            "SELECT min(id), mapping, NULL, {} FROM {log} WHERE id > 0 GROUP BY mapping, {names}",
+            self.columns().join(", ")
         );
         let mut dirty = 0;
         let mut row = Vec::new();

@@ -121,9 +121,9 @@ impl<K: Server + 'static> Database for ServerDatabase<K> {
         let (doing, dialect) = ("removing what was installed", self.kind.dialect());
         let mut session = self.session(doing).await?;
         let removed = async {
-            session.batch(&dialect.begin_change(self.manners.lock_wait)).await?;
+            session.batch(&dialect.begin_removal(self.manners.lock_wait)).await?;
             remove::remove_of(session.as_mut(), dialect, migration, None).await?;
-            session.commit().await
+            if dialect.defines_in_transactions() { session.commit().await } else { Ok(()) }
         };
         let removed = removed.await;
         self.given_back(doing, session, removed)

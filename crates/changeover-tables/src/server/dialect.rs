@@ -44,6 +44,11 @@ pub(crate) trait Dialect: Syntax + Installs {
     /// and other triggers and foreign keys are silent where that is allowed.
     fn begin_mirror(&self, migration: &str, lock_wait: Duration, silent: bool) -> String;
 
+    /// Ends what [`begin_mirror`](Self::begin_mirror) has begun, before the commit: where the mark doesn't go by itself.
+    fn end_mirror(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Takes the guard, in an order that all keep to; `guarded` names the side of the migration. Each statement answers a row
     /// for each lock: with it, how many they are.
     fn guard(&self, guarded: &str, scope: Scope<'_>, stripes: &[i64]) -> Vec<(Statement, usize)>;

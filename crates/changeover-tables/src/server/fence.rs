@@ -1,7 +1,8 @@
 //! The fence: a row that says how it stands, and, unless it is open, triggers that refuse the application.
 //!
-//! The triggers are made once and switched on and off by the definition of their tables, never by a row that they read: a
-//! transaction whose snapshot is older than the move would not see the row, and its write would be taken and lost.
+//! Where definitions are part of a transaction, the triggers are switched on and off by that of their tables; where they aren't, the
+//! triggers are there beforehand, and read the row with a lock. Never is it a plain read: a transaction whose snapshot is older than
+//! the move would not see what the row says, and its write would be taken and lost.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use async_trait::async_trait;
 use changeover::store::fence::{Fence, FenceAt, FenceLock, FenceState};
 use changeover::{StoreError, Value};
 
+use super::claims::Log;
 use super::install;
 use super::lock::ServerLock;
 use super::session::{DbError, Session, Trouble};
@@ -36,7 +38,7 @@ impl Fence for ServerStore {
                 return Ok(true);
             }
             let captures = self.inner.captures()?;
-            captures.are_whole(session.as_mut(), &captures.fence(&self.inner)).await
+            captures.are_whole(session.as_mut(), &self.inner, &captures.fence(&self.inner)).await
         };
         let whole = whole.await;
         self.inner.given_back(doing, session, whole)
@@ -55,19 +57,20 @@ impl Fence for ServerStore {
 
     async fn remove(&self) -> Result<(), StoreError> {
         let doing = "removing the fence";
-        let mut session = self.begin_change(doing).await?;
-        let removed = remove(session.as_mut(), &self.inner).await;
-        self.end_change(doing, session, removed).await
+        let mut session = self.begin_removal(doing).await?;
+        let removed = async { Log::new(&self.inner, session.as_mut())?.remove_fence().await }.await;
+        self.end_removal(doing, session, removed).await
     }
 
     async fn lock(&self, wait: Duration, stall: Duration) -> Result<Box<dyn FenceLock>, StoreError> {
         let doing = "locking the tables";
         let inner = &self.inner;
         let mut session = inner.session(doing).await?;
-        let made = inner.make_own_tables(session.as_mut()).await;
-        made.map_err(|error| inner.place.error(doing, &error))?;
-        let captures = inner.captures().map_err(|error| inner.place.error(doing, &error))?;
-        match session.batch(&captures.lock_tables(&tables(inner), wait, stall)).await {
+        let locked = async {
+            inner.make_own_tables(session.as_mut()).await?;
+            lock(session.as_mut(), inner, wait, stall).await
+        };
+        match locked.await {
             Ok(()) => Ok(Box::new(ServerLock { inner: Arc::clone(inner), session: Some(session) })),
             Err(error) => {
                 drop(session);
@@ -77,8 +80,19 @@ impl Fence for ServerStore {
     }
 }
 
+/// Begins a transaction that has locked this side's tables against writers, with all there that it may switch.
+pub(super) async fn lock(
+    session: &mut dyn Session,
+    inner: &Inner,
+    wait: Duration,
+    stall: Duration,
+) -> Result<(), DbError> {
+    Log::new(inner, session)?.prepare().await?;
+    inner.captures()?.lock(session, inner, wait, stall).await
+}
+
 /// This side's tables as they stand in SQL, each once.
-pub(super) fn tables(inner: &Inner) -> Vec<&str> {
+pub(crate) fn tables(inner: &Inner) -> Vec<&str> {
     let mut tables: Vec<&str> = inner.tables.iter().map(|table| table.table.as_str()).collect();
     tables.sort_unstable();
     tables.dedup();
@@ -86,16 +100,48 @@ pub(super) fn tables(inner: &Inner) -> Vec<&str> {
 }
 
 impl ServerStore {
-    /// Begins a transaction that installs or removes, with our own tables there.
+    /// Begins a transaction that switches capture or the fence, with all there that it may switch.
     pub(super) async fn begin_change(&self, doing: &str) -> Result<Box<dyn Session>, StoreError> {
         let inner = &self.inner;
         let mut session = inner.session(doing).await?;
         let begun = async {
             inner.make_own_tables(session.as_mut()).await?;
+            Log::new(inner, session.as_mut())?.prepare().await?;
             session.batch(&inner.dialect.begin_change(inner.manners.lock_wait)).await
+        };
+        match begun.await {
+            Ok(()) => Ok(session),
+            Err(error) => {
+                drop(session);
+                Err(self.locked_out(doing, &error).await)
+            }
+        }
+    }
+
+    /// Begins what removes or renames, with our own tables there.
+    pub(super) async fn begin_removal(&self, doing: &str) -> Result<Box<dyn Session>, StoreError> {
+        let inner = &self.inner;
+        let mut session = inner.session(doing).await?;
+        let begun = async {
+            inner.make_own_tables(session.as_mut()).await?;
+            session.batch(&inner.dialect.begin_removal(inner.manners.lock_wait)).await
         };
         begun.await.map_err(|error| inner.place.error(doing, &error))?;
         Ok(session)
+    }
+
+    /// Ends it. Where it was no transaction, what was done is done.
+    pub(super) async fn end_removal(
+        &self,
+        doing: &str,
+        session: Box<dyn Session>,
+        done: Result<(), DbError>,
+    ) -> Result<(), StoreError> {
+        if self.inner.dialect.defines_in_transactions() || done.is_err() {
+            return self.end_change(doing, session, done).await;
+        }
+        session.release();
+        Ok(())
     }
 
     /// Ends it: what was done is there, or nothing is.
@@ -145,7 +191,7 @@ impl ServerStore {
     }
 }
 
-pub(super) async fn look(session: &mut dyn Session, inner: &Inner) -> Result<FenceAt, DbError> {
+pub(crate) async fn look(session: &mut dyn Session, inner: &Inner) -> Result<FenceAt, DbError> {
     let open = FenceAt { state: FenceState::Open, epoch: 0 };
     let dialect = inner.dialect;
     if !install::exists(session, dialect, TABLE).await? {
@@ -236,18 +282,13 @@ pub(super) async fn set(
         let (own, columns, values) = (dialect.own(TABLE), columns.join(", "), values.join(", "));
         session.execute(&format!("INSERT INTO {own} ({columns}) VALUES ({values})"), &params).await?;
     }
-    captures.put_all(session, &captures.fence(inner), state != FenceState::Open).await?;
+    captures.switch_fence(session, inner, state != FenceState::Open).await?;
     Ok(None)
 }
 
-async fn remove(session: &mut dyn Session, inner: &Inner) -> Result<(), DbError> {
+/// Deletes the fence's row.
+pub(crate) async fn drop_row(session: &mut dyn Session, inner: &Inner) -> Result<(), DbError> {
     let dialect = inner.dialect;
-    let names: Vec<String> = inner.captures()?.fence(inner).into_iter().map(|thing| thing.name).collect();
-    for thing in dialect.list(session).await?.iter().filter(|thing| names.contains(&thing.name)) {
-        for statement in dialect.removal(thing) {
-            session.batch(&statement).await?;
-        }
-    }
     let (first, second) = (dialect.placeholder(1), dialect.placeholder(2));
     let sql = format!("DELETE FROM {} WHERE migration = {first} AND side = {second}", dialect.own(TABLE));
     session.execute(&sql, &[inner.migration.as_str().into(), inner.info.side.name().into()]).await.map(drop)

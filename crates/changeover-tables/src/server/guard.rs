@@ -189,8 +189,13 @@ impl GuardedTx for ServerTx {
 
     async fn commit(mut self: Box<Self>) -> Result<(), StoreError> {
         let Some(mut session) = self.session.take() else { return Ok(()) };
-        let committed = session.commit().await;
-        committed.map_err(|error| self.error("committing rows", &error))?;
+        let committed = async {
+            if let Some(end) = self.inner.dialect.end_mirror() {
+                session.batch(end).await?;
+            }
+            session.commit().await
+        };
+        committed.await.map_err(|error| self.error("committing rows", &error))?;
         session.release();
         Ok(())
     }

@@ -124,8 +124,15 @@ pub(crate) trait Installs: Send + Sync {
     /// What is left to be removed when nothing else of ours is there.
     fn remove_last(&self) -> Vec<String>;
 
-    /// Begins a transaction that installs or removes: its locks are waited for only so long.
+    /// Begins a transaction that switches capture or the fence: its locks are waited for only so long.
     fn begin_change(&self, lock_wait: Duration) -> String;
+
+    /// Whether what defines and removes things is part of a transaction. Where it isn't, each such statement commits by itself,
+    /// and all of ours may be repeated.
+    fn defines_in_transactions(&self) -> bool;
+
+    /// Begins what removes or renames: the transaction, where such things are part of one. Locks are waited for only so long.
+    fn begin_removal(&self, lock_wait: Duration) -> String;
 
     /// Whether a table is there: a statement that answers a row if it is.
     fn is_there(&self, table: &TableInfo) -> Statement;
@@ -145,9 +152,10 @@ pub(crate) trait Installs: Send + Sync {
         column: &str,
     ) -> Result<Option<i64>, DbError>;
 
-    /// Makes this the next value of the column's counter.
+    /// Makes this the next value of the column's counter. Whatever transaction is open stays open.
     async fn set_counter(
         &self,
+        inner: &Inner,
         session: &mut dyn Session,
         table: &SideTable,
         column: &str,
@@ -161,14 +169,30 @@ pub(crate) trait Captures: Send + Sync {
     /// The type in which the log keeps the values of a column; for anything, where the column isn't known.
     fn log_type(&self, column: Option<&ColumnInfo>) -> String;
 
-    /// The statements that bring the log's table about; may be repeated.
-    fn make_log(&self, log: &LogTable) -> Vec<String>;
+    /// A column of the log in a select list, given its name in quotes and its type.
+    fn log_column(&self, quoted: &str, ty: &str) -> String {
+        let _ = ty;
+        quoted.to_owned()
+    }
 
-    /// The statements that remove the log's table; may be repeated.
-    fn drop_log(&self, log: &LogTable) -> Vec<String>;
+    /// Brings about what capture and the fence are made of, before a transaction that switches them begins: nothing where
+    /// definitions are part of a transaction. What is there changes nothing until it is switched on. May be repeated.
+    async fn prepare(
+        &self,
+        session: &mut dyn Session,
+        inner: &Inner,
+        log: &LogTable,
+        lock_wait: Duration,
+    ) -> Result<(), DbError>;
+
+    /// The statements that bring the log's table about in the transaction that switches capture on; may be repeated.
+    fn make_log(&self, log: &LogTable) -> Vec<String>;
 
     /// How many numbers the log has given out, or might have: a statement that answers one number.
     fn newest(&self, log: &LogTable) -> Statement;
+
+    /// Whether a number that was given out is known to be still, once the server has crashed.
+    fn numbers_outlive_a_crash(&self) -> bool;
 
     /// What logs the changes of all mappings.
     fn capture(&self, inner: &Inner, log: &LogTable, options: CaptureOptions) -> Vec<Thing>;
@@ -176,14 +200,50 @@ pub(crate) trait Captures: Send + Sync {
     /// What refuses the application's writes.
     fn fence(&self, inner: &Inner) -> Vec<Thing>;
 
-    /// Makes those of these that aren't there as they should be, and switches all of them on or off.
-    async fn put_all(&self, session: &mut dyn Session, things: &[Thing], on: bool) -> Result<(), DbError>;
+    /// Switches capture on with these options, or brings what is on to them, within the transaction that is open.
+    async fn switch_capture_on(
+        &self,
+        session: &mut dyn Session,
+        inner: &Inner,
+        log: &LogTable,
+        options: CaptureOptions,
+    ) -> Result<(), DbError>;
+
+    /// Switches what refuses writes on or off, within the transaction that is open, which has the fence's row written already.
+    async fn switch_fence(&self, session: &mut dyn Session, inner: &Inner, on: bool) -> Result<(), DbError>;
+
+    /// Removes what logs, and the log; may be repeated.
+    async fn remove_capture(
+        &self,
+        session: &mut dyn Session,
+        inner: &Inner,
+        log: &LogTable,
+    ) -> Result<(), DbError>;
+
+    /// Removes what refuses, and the fence's row; may be repeated.
+    async fn remove_fence(
+        &self,
+        session: &mut dyn Session,
+        inner: &Inner,
+        log: &LogTable,
+    ) -> Result<(), DbError>;
 
     /// Whether all of these are there, just as they were made, and switched on.
-    async fn are_whole(&self, session: &mut dyn Session, things: &[Thing]) -> Result<bool, DbError>;
+    async fn are_whole(
+        &self,
+        session: &mut dyn Session,
+        inner: &Inner,
+        things: &[Thing],
+    ) -> Result<bool, DbError>;
 
-    /// Begins a transaction that has locked these tables against writers, and ends by itself when its holder stalls.
-    fn lock_tables(&self, tables: &[&str], wait: Duration, stall: Duration) -> String;
+    /// Begins a transaction that has locked this side's tables against writers, and ends by itself when its holder stalls.
+    async fn lock(
+        &self,
+        session: &mut dyn Session,
+        inner: &Inner,
+        wait: Duration,
+        stall: Duration,
+    ) -> Result<(), DbError>;
 
     /// Waits until nobody holds a guard on this side, and none is given until the transaction ends.
     fn lock_guards(&self, guarded: &str) -> Statement;
@@ -191,15 +251,33 @@ pub(crate) trait Captures: Send + Sync {
     /// The time now, by the server's clock.
     fn now(&self) -> &'static str;
 
+    /// Deletes what can be deleted of the log before the lock, so that the lock is short.
+    async fn thin_out(&self, session: &mut dyn Session, log: &LogTable) -> Result<(), DbError>;
+
     /// Deletes all of the log's entries, with the mark that it overflowed, so that no transaction which writes from now on
     /// takes it for full: within a transaction that has locked this side's tables against writers.
-    fn empty_log(&self, log: &LogTable) -> String;
+    fn empty_log(&self, inner: &Inner, log: &LogTable) -> String;
 
     /// Whether the log has the mark that it overflowed: a query for a number.
-    fn overflowed(&self, log: &LogTable) -> String;
+    fn overflowed(&self, inner: &Inner, log: &LogTable) -> String;
 
     /// Deletes the log's entries with these numbers.
     fn delete_entries(&self, log: &str, ids: &[i64]) -> Statement;
+}
+
+/// Removes what is installed under these names.
+pub(crate) async fn remove_named(
+    session: &mut dyn Session,
+    dialect: &dyn Dialect,
+    things: &[Thing],
+) -> Result<(), DbError> {
+    let is_named = |there: &Installed| things.iter().any(|thing| thing.name == there.name);
+    for thing in dialect.list(session).await?.iter().filter(|thing| is_named(thing)) {
+        for statement in dialect.removal(thing) {
+            session.batch(&statement).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether one of our own tables is there.

@@ -141,5 +141,5 @@ async fn raise(
     let Some(counter) = &table.counter else { return Ok(()) };
     let Some(next) = next(inner, session, table).await? else { return Ok(()) };
     let to = wanted.map_or(next, |wanted| wanted.max(next));
-    inner.dialect.set_counter(session, table, counter, to).await
+    inner.dialect.set_counter(inner, session, table, counter, to).await
 }

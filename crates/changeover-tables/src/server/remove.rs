@@ -78,7 +78,9 @@ pub(crate) fn strangers(
         let (Some(kind), Some(other)) = (parts.next(), parts.next()) else { continue };
         let Some((table, scope)) = tables.iter().find(|(table, _)| *table == thing.on) else { continue };
         // Two may share a table, each with rows of its own. This fence is over all rows.
-        let over_all = kind == "changeover_fence_old" || kind == "changeover_fence_new";
+        let over_all = kind == "changeover_fence_old"
+            || kind == "changeover_fence_new"
+            || kind.starts_with("changeover_fence_all_");
         let pair = (table.clone(), other.to_owned());
         if (*scope == Scope::Whole || over_all) && !found.contains(&pair) {
             found.push(pair);

@@ -6,8 +6,9 @@ use changeover::{Side, StoreError, TableName};
 use super::install::{LogTable, Thing, thing_name};
 use super::lock::raise_all;
 use super::remove::remove_of;
-use super::session::{DbError, Session};
+use super::session::{DbError, Session, Trouble};
 use super::store::{Inner, ServerStore};
+use crate::catalog::TableInfo;
 use crate::database::SideStore;
 use crate::installed::Installed;
 use crate::plan::{Finding, TablePlan};
@@ -29,16 +30,19 @@ impl SideStore for ServerStore {
 
     async fn remove_installed(&self, fenced: Option<Side>) -> Result<(), StoreError> {
         let doing = "removing what was installed";
-        let mut session = self.begin_change(doing).await?;
+        let mut session = self.begin_removal(doing).await?;
         let removed = remove_of(session.as_mut(), self.inner.dialect, &self.inner.migration, fenced).await;
-        let ended = self.end_change(doing, session, removed).await;
+        let ended = self.end_removal(doing, session, removed).await;
         self.inner.own_tables_removed().await;
         ended
     }
 
     async fn try_retiring(&self) -> Result<(), StoreError> {
         let doing = "trying to retire the tables";
-        let mut session = self.begin_change(doing).await?;
+        if !self.inner.dialect.defines_in_transactions() {
+            return self.look_at_retiring(doing).await;
+        }
+        let mut session = self.begin_removal(doing).await?;
         let tried = retire(session.as_mut(), &self.inner).await;
         let rolled_back = session.batch("ROLLBACK").await;
         self.inner.own_tables_removed().await;
@@ -47,12 +51,12 @@ impl SideStore for ServerStore {
 
     async fn retire(&self) -> Result<Vec<(String, Option<String>)>, StoreError> {
         let doing = "retiring the tables";
-        let mut session = self.begin_change(doing).await?;
+        let mut session = self.begin_removal(doing).await?;
         let (renamed, done) = match retire(session.as_mut(), &self.inner).await {
             Ok(renamed) => (renamed, Ok(())),
             Err(error) => (Vec::new(), Err(error)),
         };
-        let ended = self.end_change(doing, session, done).await;
+        let ended = self.end_removal(doing, session, done).await;
         self.inner.own_tables_removed().await;
         ended.map(|()| renamed)
     }
@@ -83,6 +87,31 @@ impl SideStore for ServerStore {
     }
 }
 
+impl ServerStore {
+    /// Where renaming can't be tried and taken back: whether the names are free.
+    async fn look_at_retiring(&self, doing: &str) -> Result<(), StoreError> {
+        let inner = &self.inner;
+        let mut session = inner.session(doing).await?;
+        let looked = async {
+            for table in &inner.tables {
+                let retired = TableInfo { name: retired(&table.info.name), ..table.info.clone() };
+                let is_there = inner.dialect.is_there(&retired);
+                if !session.query(&is_there.sql, &is_there.params).await?.is_empty() {
+                    let what = format!("there is a table {} already", retired.name);
+                    return Err(DbError::ours(Trouble::Other, what));
+                }
+            }
+            Ok(())
+        };
+        let looked = looked.await;
+        inner.given_back(doing, session, looked)
+    }
+}
+
+fn retired(table: &str) -> String {
+    format!("{table}_retired")
+}
+
 async fn retire(session: &mut dyn Session, inner: &Inner) -> Result<Vec<(String, Option<String>)>, DbError> {
     remove_of(session, inner.dialect, &inner.migration, None).await?;
     let mut renamed: Vec<(String, Option<String>)> = Vec::new();
@@ -95,7 +124,7 @@ async fn retire(session: &mut dyn Session, inner: &Inner) -> Result<Vec<(String,
         let retired = if has_others(session, inner, table).await? {
             None
         } else {
-            let retired = format!("{}_retired", table.info.name);
+            let retired = retired(&table.info.name);
             session.batch(&inner.dialect.rename(&table.info, &retired)).await?;
             Some(retired)
         };

@@ -33,6 +33,7 @@ pub(super) fn read(connection: &Connection, store: &str, place: &str) -> rusqlit
         kind: "sqlite",
         place: place.to_owned(),
         tables,
+        unseen: None,
         capturable: capturable(&text("journal_mode")?),
         silences: Ok(()),
         ignores_foreign_keys: true,
@@ -262,7 +263,13 @@ fn foreign_keys(connection: &Connection, table: &str) -> rusqlite::Result<Vec<Fo
         let id: i64 = row.get(0)?;
         if found.last().is_none_or(|(last, _)| *last != id) {
             let (parent, on_delete) = (row.get(1)?, row.get(4)?);
-            let key = ForeignKey { columns: Vec::new(), parent, parent_columns: Vec::new(), on_delete };
+            let key = ForeignKey {
+                columns: Vec::new(),
+                parent,
+                parent_columns: Vec::new(),
+                on_delete,
+                unseen: None,
+            };
             found.push((id, key));
         }
         if let Some((_, key)) = found.last_mut() {
