@@ -145,6 +145,9 @@ pub enum JsonForm {
 }
 
 impl Exact {
+    /// What a YEAR of MariaDB's holds, beside 0. What is less is taken for a year's last two digits.
+    pub const YEAR: Self = Self::Int { min: 1_901, max: 2_155 };
+
     /// For messages.
     #[must_use]
     pub fn name(&self) -> &'static str {

@@ -105,6 +105,9 @@ fn integers_stay_the_same_number_within_their_bounds() {
     refused(0.5, SMALL, "a number that is no integer");
     refused(f64::NAN, SMALL, "a NaN or an infinity");
     refused(-0.0, SMALL, "-0.0");
+    becomes(0, Exact::YEAR, 0);
+    becomes("2155", Exact::YEAR, 2_155);
+    refused(99, Exact::YEAR, "an integer below 1901");
     refused("seven", SMALL, "text that can't be read");
     refused(" 7", SMALL, "text that can't be read");
     refused(Value::Date(Date(1)), SMALL, "date in a column for integers");

@@ -42,7 +42,8 @@ pub(super) fn to_int<'v>(value: &'v Value, to: To<'_>, min: i64, max: u64) -> Ma
         }
         _ => return Err(Why::kind(value, to.of)),
     };
-    if number < min.into() || number > max.into() {
+    let year_zero = number == 0 && *to.of == Exact::YEAR;
+    if (number < min.into() || number > max.into()) && !year_zero {
         return Err(beyond(min, max));
     }
     match (value, i64::try_from(number), u64::try_from(number)) {

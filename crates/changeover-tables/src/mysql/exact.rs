@@ -50,8 +50,7 @@ pub(super) fn exact(declared: &Declared, flavour: Flavour) -> Exact {
         "mediumint" => int(24, unsigned),
         "int" | "integer" => int(32, unsigned),
         "bigint" => int(64, unsigned),
-        // What is less is taken for a year's last two digits.
-        "year" => Exact::Int { min: 1_901, max: 2_155 },
+        "year" => Exact::YEAR,
         "decimal" | "numeric" => Exact::Decimal {
             precision: declared.precision,
             scale: declared.scale.and_then(|scale| i32::try_from(scale).ok()),
