@@ -65,6 +65,10 @@ impl Journey {
         Self { place, away, things, home, back }
     }
 
+    fn name(&self) -> String {
+        format!("{:?} to {:?} and back", self.home.kind, self.away)
+    }
+
     fn refused(&self) -> impl Iterator<Item = (&Thing, &'static str)> {
         self.things.iter().filter_map(|thing| Some((thing, thing.edge.refused_by(self.away)?)))
     }
@@ -94,7 +98,7 @@ impl Journey {
                 wrong.push(format!("{}: {} is refused: {said}", thing.column.name, thing.edge.sql));
             }
         }
-        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        assert!(wrong.is_empty(), "{}:\n{}", self.name(), wrong.join("\n"));
         self.equal(&report);
         self.equal(&self.place.json(&["copy", "again.toml"], 0));
     }
@@ -118,7 +122,7 @@ impl Journey {
                 wrong.push(format!("{name}: {sql} was {was:?} and is {is:?}"));
             }
         }
-        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        assert!(wrong.is_empty(), "{}:\n{}", self.name(), wrong.join("\n"));
     }
 
     /// Each value that somebody changes, by however little, is found, with its row and column; nothing else is.
@@ -140,7 +144,7 @@ impl Journey {
             let missing = list(&report, "differences").iter().filter(|d| d["kind"] == "missing").count();
             let fits_home = |t: &(&Thing, &str)| t.0.edge.refused_by(self.home.kind).is_none();
             let never = if spec == "beside.toml" { self.refused().filter(fits_home).count() } else { 0 };
-            assert_eq!(missing, never, "{spec}: {report}");
+            assert_eq!(missing, never, "{}, {spec}: {report}", self.name());
             let mut wrong = Vec::new();
             for (thing, to) in &changed {
                 if !found.contains(&(thing.id, thing.column.name)) {
@@ -150,14 +154,19 @@ impl Journey {
             let expected: BTreeSet<(i64, &str)> =
                 changed.iter().map(|(thing, _)| (thing.id, thing.column.name)).collect();
             let besides: Vec<_> = found.difference(&expected).collect();
-            assert!(wrong.is_empty(), "{spec}: not found:\n{}\nbesides: {besides:?}", wrong.join("\n"));
+            let name = self.name();
+            assert!(
+                wrong.is_empty(),
+                "{name}, {spec}: not found:\n{}\nbesides: {besides:?}",
+                wrong.join("\n")
+            );
             // Between two of one kind another spelling is another value.
             let respelled = |at: &(i64, &str)| {
                 let of = |thing: &&Thing| (thing.id, thing.column.name) == *at;
                 let thing = self.carried().find(of);
                 spec == "beside.toml" && thing.is_some_and(|t| t.edge.respelled.contains(&self.away))
             };
-            assert!(besides.iter().all(|at| respelled(at)), "{spec}: found besides: {besides:?}");
+            assert!(besides.iter().all(|at| respelled(at)), "{name}, {spec}: found besides: {besides:?}");
         }
     }
 }
@@ -180,7 +189,6 @@ fn key(named: &Value) -> i64 {
 
 fn every_journey_from(home: Kind) {
     for away in KINDS {
-        println!("{home:?} to {away:?}");
         let journey = Journey::new(home, away);
         journey.travels();
         journey.is_home_again();
