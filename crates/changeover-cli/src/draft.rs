@@ -1,21 +1,21 @@
 //! From guesses to a spec: what is certain as it stands, what isn't with a mark, what is missing as a comment to fill in.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use changeover_api::spec::{
-    Draft, DraftColumn, DraftStore, DraftTable, Source, StoreUrl, TableRef, UrlSource,
-};
+use changeover_api::spec::{Draft, DraftColumn, DraftStore, DraftTable, Source, TableRef};
 use changeover_protocol::Side;
 use changeover_protocol::moves::Mirror;
-use changeover_tables::catalog::{Catalog, TableKind};
+use changeover_tables::catalog::{Catalog, Engine, TableKind};
 use changeover_tables::guess::{Certainty, GuessedColumn, GuessedTable, Guesses, NoTable};
 use changeover_tables::mapping;
 
-/// Both databases: the store's name, and the path as the spec has it.
+use crate::given::Given;
+
+/// Both databases: the store's name, where it is, and what it says of itself.
 pub(crate) struct Sides<'c> {
-    pub(crate) old: (String, PathBuf),
-    pub(crate) new: (String, PathBuf),
-    pub(crate) same_kind: (&'c Catalog, &'c Catalog),
+    pub(crate) old: (String, Given),
+    pub(crate) new: (String, Given),
+    pub(crate) catalogs: (&'c Catalog, &'c Catalog),
 }
 
 /// What the stores are called: as their files, if that makes two names.
@@ -38,14 +38,6 @@ pub(crate) fn migration_name(guesses: &Guesses, old: &Path) -> String {
     if name.is_empty() { "migration".to_owned() } else { name }
 }
 
-/// A path as a spec in this folder has it.
-pub(crate) fn seen_from(path: &Path, folder: &Path) -> PathBuf {
-    if folder.as_os_str().is_empty() || folder == Path::new(".") {
-        return path.to_owned();
-    }
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
-}
-
 fn plain_stem(path: &Path) -> String {
     plain(&path.file_stem().unwrap_or_default().to_string_lossy())
 }
@@ -59,10 +51,10 @@ fn plain(text: &str) -> String {
 
 /// The spec.
 pub(crate) fn draft(name: &str, guesses: &Guesses, sides: &Sides<'_>) -> Draft {
-    let store = |(name, path): &(String, PathBuf)| DraftStore {
+    let store = |(name, given): &(String, Given)| DraftStore {
         name: name.clone(),
-        url: UrlSource::Given(StoreUrl::Sqlite { path: path.clone() }),
-        note: None,
+        url: given.source.clone(),
+        note: given.note.clone(),
     };
     let mut left_out: Vec<String> = Vec::new();
     for (side, alone) in [("old", &guesses.old_alone), ("new", &guesses.new_alone)] {
@@ -126,13 +118,14 @@ fn table(guessed: &GuessedTable, sides: &Sides<'_>) -> DraftTable {
     let is_key = |column: &GuessedColumn| guessed.key.iter().any(|part| part.new == column.new);
     let columns: Vec<&GuessedColumn> = guessed.columns.iter().filter(|column| !is_key(column)).collect();
     let renamed = columns.iter().filter(|column| column.old.as_deref() != Some(&column.new));
-    let set = renamed.clone().filter_map(|column| set_column(column)).collect();
+    let (old_in, new_in) = (sides.catalogs.0.engine, sides.catalogs.1.engine);
+    let set = renamed.clone().filter_map(|column| set_column(column, old_in)).collect();
     let mut back: Vec<DraftColumn> = renamed
         .filter_map(|column| {
             let old = column.old.as_ref()?;
             Some(DraftColumn {
                 column: old.clone(),
-                from: Some(sql(&column.new)),
+                from: Some(sql(&column.new, new_in)),
                 note: Some("guess".to_owned()),
             })
         })
@@ -164,7 +157,7 @@ fn table(guessed: &GuessedTable, sides: &Sides<'_>) -> DraftTable {
 }
 
 /// A new column that isn't the old one of the same name.
-fn set_column(column: &GuessedColumn) -> Option<DraftColumn> {
+fn set_column(column: &GuessedColumn, old_in: Engine) -> Option<DraftColumn> {
     let guess = |note: &str| match note {
         "" => "guess: a like name".to_owned(),
         note => format!("guess: a like name; {note}"),
@@ -172,7 +165,7 @@ fn set_column(column: &GuessedColumn) -> Option<DraftColumn> {
     match &column.old {
         Some(old) => Some(DraftColumn {
             column: column.new.clone(),
-            from: Some(sql(old)),
+            from: Some(sql(old, old_in)),
             note: Some(guess(&column.note)),
         }),
         None if column.needed => Some(DraftColumn {
@@ -190,7 +183,7 @@ fn set_column(column: &GuessedColumn) -> Option<DraftColumn> {
 
 /// Columns of the same name and another type aren't in `set`, so what differs is said above.
 fn notes_on_types(columns: &[&GuessedColumn], sides: &Sides<'_>) -> Vec<String> {
-    let (old, new) = (&sides.same_kind.0.store, &sides.same_kind.1.store);
+    let (old, new) = (&sides.catalogs.0.store, &sides.catalogs.1.store);
     columns
         .iter()
         .filter(|column| column.old.as_deref() == Some(&column.new) && !column.note.is_empty())
@@ -198,11 +191,53 @@ fn notes_on_types(columns: &[&GuessedColumn], sides: &Sides<'_>) -> Vec<String> 
         .collect()
 }
 
-/// A column's name as SQL.
-fn sql(column: &str) -> Source {
-    let is_plain = column.chars().next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
-        && column.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    Source::Sql(if is_plain { column.to_owned() } else { format!("\"{}\"", column.replace('"', "\"\"")) })
+/// Names of columns that are met often, and that mean something else without quotes.
+const RESERVED: [&str; 30] = [
+    "all",
+    "and",
+    "as",
+    "asc",
+    "by",
+    "case",
+    "check",
+    "column",
+    "condition",
+    "default",
+    "desc",
+    "end",
+    "for",
+    "from",
+    "group",
+    "in",
+    "index",
+    "is",
+    "key",
+    "limit",
+    "not",
+    "offset",
+    "or",
+    "order",
+    "primary",
+    "references",
+    "select",
+    "table",
+    "to",
+    "user",
+];
+
+/// A column's name as SQL: in quotes where it would be taken for another, or for none.
+fn sql(column: &str, engine: Engine) -> Source {
+    // Without quotes PostgreSQL makes capitals small.
+    let is_letter =
+        |c: char| if engine == Engine::Postgres { c.is_ascii_lowercase() } else { c.is_ascii_alphabetic() };
+    let is_plain = column.chars().next().is_some_and(|c| is_letter(c) || c == '_')
+        && column.chars().all(|c| is_letter(c) || c.is_ascii_digit() || c == '_')
+        && !RESERVED.contains(&column.to_ascii_lowercase().as_str());
+    Source::Sql(match engine {
+        _ if is_plain => column.to_owned(),
+        Engine::MariaDb(..) | Engine::MySql => format!("`{}`", column.replace('`', "``")),
+        Engine::Postgres | Engine::Sqlite => format!("\"{}\"", column.replace('"', "\"\"")),
+    })
 }
 
 fn reference(table: &mapping::TableRef) -> TableRef {
@@ -223,8 +258,20 @@ mod tests {
 
     #[test]
     fn a_name_that_is_no_plain_word_is_quoted() {
-        assert_eq!(sql("state"), Source::Sql("state".to_owned()));
-        assert_eq!(sql("my col"), Source::Sql("\"my col\"".to_owned()));
-        assert_eq!(sql("2nd"), Source::Sql("\"2nd\"".to_owned()));
+        let sql = |column: &str, engine| match sql(column, engine) {
+            Source::Sql(sql) => sql,
+            other => panic!("{other:?}"),
+        };
+        for (column, engine, expected) in [
+            ("state", Engine::Sqlite, "state"),
+            ("State", Engine::MySql, "State"),
+            ("State", Engine::Postgres, "\"State\""),
+            ("my col", Engine::Sqlite, "\"my col\""),
+            ("2nd", Engine::Postgres, "\"2nd\""),
+            ("order", Engine::MySql, "`order`"),
+            ("a`b", Engine::MySql, "`a``b`"),
+        ] {
+            assert_eq!(sql(column, engine), expected);
+        }
     }
 }

@@ -9,6 +9,7 @@ mod confirm;
 mod demo;
 mod draft;
 mod error;
+mod given;
 mod locate;
 mod logs;
 mod memory;

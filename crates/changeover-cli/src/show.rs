@@ -3,6 +3,7 @@
 pub(crate) mod audit;
 pub(crate) mod block;
 pub(crate) mod check;
+pub(crate) mod created;
 pub(crate) mod error;
 pub(crate) mod evidence;
 pub(crate) mod findings;

@@ -6,7 +6,9 @@
 mod abandon;
 mod check;
 mod copy;
+mod create;
 mod locks;
+mod look;
 mod rehearse;
 mod verify;
 
@@ -18,7 +20,9 @@ use changeover::{Side, StoreError};
 pub use self::abandon::abandon;
 pub use self::check::{CheckReport, CheckedTable, check};
 pub use self::copy::copy;
+pub use self::create::{MissingTable, create_tables};
 pub use self::locks::LockWords;
+pub use self::look::look_at;
 pub use self::rehearse::{RehearsalMove, RehearsalReport, rehearse};
 pub use self::verify::verify;
 use crate::comparison::TableReport;

@@ -76,6 +76,10 @@ pub struct ColumnInfo {
     pub collation: String,
     /// Whether its values travel as the text that its database writes and reads, where their own form means nothing to another.
     pub as_text: bool,
+    /// What the database computes it by, as SQL, where it says so.
+    pub computed_by: Option<String>,
+    /// What its owner has noted about it.
+    pub comment: Option<String>,
 }
 
 /// One column, or expression, of an index.
@@ -231,6 +235,8 @@ pub struct TableInfo {
     pub definition: String,
     /// The rights that this role lacks on it, where the database has rights.
     pub missing_rights: Vec<MissingRight>,
+    /// What its owner has noted about it.
+    pub comment: Option<String>,
 }
 
 impl TableInfo {
@@ -241,6 +247,32 @@ impl TableInfo {
     }
 }
 
+/// Which database it is, as far as a table that is made there depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// SQLite.
+    Sqlite,
+    /// PostgreSQL.
+    Postgres,
+    /// MariaDB, from this version's first two numbers on.
+    MariaDb(u16, u16),
+    /// MySQL.
+    MySql,
+}
+
+impl Engine {
+    /// For messages.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sqlite => "SQLite",
+            Self::Postgres => "PostgreSQL",
+            Self::MariaDb(..) => "MariaDB",
+            Self::MySql => "MySQL",
+        }
+    }
+}
+
 /// All that a database says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Catalog {
@@ -248,6 +280,8 @@ pub struct Catalog {
     pub store: String,
     /// The kind of database: `sqlite`.
     pub kind: &'static str,
+    /// Which one of its kind.
+    pub engine: Engine,
     /// Where it is, without any password.
     pub place: String,
     /// Its tables and views, without Changeover's own.

@@ -47,6 +47,12 @@ pub trait Database: fmt::Debug + Send + Sync + 'static {
     /// What the database says.
     async fn catalog(&self) -> Result<Catalog, StoreError>;
 
+    /// Makes a table that was [proposed](crate::proposal), by its SQL.
+    ///
+    /// # Errors
+    /// What the database says.
+    async fn make_table(&self, sql: &str) -> Result<(), StoreError>;
+
     /// Those mappings of a plan whose table on that side is here, as a store.
     ///
     /// # Errors

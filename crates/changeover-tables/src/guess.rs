@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::catalog::{Catalog, ColumnInfo, Generated, TableInfo, TableKind};
 use crate::plan::key_choices;
+use crate::words::takes_all;
 use changeover::Side;
 use changeover::mapping::{KeyColumn, TableRef};
 
@@ -154,7 +155,8 @@ fn table(old_in: &Catalog, old: &TableInfo, new_in: &Catalog, new: &TableInfo) -
     let left_behind = own.map(|c| c.name.clone()).filter(|name| !taken(name)).collect();
     let place = |catalog: &Catalog, table: &TableInfo| TableRef {
         store: catalog.store.clone(),
-        schema: table.schema.clone(),
+        // There a schema is the database, which the store names.
+        schema: table.schema.clone().filter(|_| catalog.kind != "mysql"),
         table: table.name.clone(),
     };
     GuessedTable {
@@ -202,7 +204,7 @@ fn columns(old: &TableInfo, new: &TableInfo) -> Vec<GuessedColumn> {
 fn guessed(new: &ColumnInfo, old: Option<&ColumnInfo>) -> GuessedColumn {
     let same = old.is_some_and(|old| old.name.eq_ignore_ascii_case(&new.name));
     let note = match old {
-        Some(old) if old.domain != new.domain => format!("{} there, {} here", old.declared, new.declared),
+        Some(old) if !is_alike(old, new) => format!("{} there, {} here", old.declared, new.declared),
         _ => String::new(),
     };
     GuessedColumn {
@@ -212,6 +214,11 @@ fn guessed(new: &ColumnInfo, old: Option<&ColumnInfo>) -> GuessedColumn {
         needed: old.is_none() && new.not_null && new.default.is_none(),
         note,
     }
+}
+
+/// Whether two columns hold the same values.
+fn is_alike(old: &ColumnInfo, new: &ColumnInfo) -> bool {
+    old.domain == new.domain || (takes_all(&old.domain, &new.domain) && takes_all(&new.domain, &old.domain))
 }
 
 /// The old primary key, as the new table's columns that it becomes.

@@ -17,7 +17,6 @@ pub use self::key::{KeyIndex, key_choices};
 use crate::catalog::{Catalog, TableInfo};
 use crate::fit::Target;
 use crate::mapping::{TableMapping, TableRef};
-use crate::proposal::proposed_table;
 
 /// How much a finding weighs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -236,8 +235,8 @@ fn table_plan<'c>(
     catalogs: &'c [Catalog],
     notes: &mut Notes,
 ) -> Option<(TablePlan, &'c Catalog, &'c Catalog)> {
-    let old = find(&mapping.old, catalogs, None, notes);
-    let new = find(&mapping.new, catalogs, old.map(|(_, info)| (mapping, info)), notes);
+    let old = find(&mapping.old, catalogs, false, notes);
+    let new = find(&mapping.new, catalogs, old.is_some(), notes);
     let ((old_catalog, old), (new_catalog, new)) = (old?, new?);
     let key = key::columns(mapping, old, notes)?;
     let old_index = key::old_index(&key, old, notes);
@@ -281,7 +280,7 @@ fn table_plan<'c>(
 fn find<'c>(
     table: &TableRef,
     catalogs: &'c [Catalog],
-    old: Option<(&TableMapping, &TableInfo)>,
+    can_be_made: bool,
     notes: &mut Notes,
 ) -> Option<(&'c Catalog, &'c TableInfo)> {
     let Some(catalog) = catalogs.iter().find(|catalog| catalog.store == table.store) else {
@@ -289,11 +288,11 @@ fn find<'c>(
         return None;
     };
     let Some(info) = catalog.table(table.schema.as_deref(), &table.table) else {
-        if let Some(old) = old {
+        if can_be_made {
             notes.error(
                 None,
                 format!("there is no table {table}"),
-                format!("make it, for example so:\n{}", proposed_table(old.0, old.1)),
+                "`changeover check` proposes one; `copy` and `run` make it by --create-tables",
             );
             return None;
         }

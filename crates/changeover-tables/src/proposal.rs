@@ -2,12 +2,15 @@
 //!
 //! Whatever of that definition isn't taken over is named in a comment: nobody would miss it before the new side is in use.
 
+mod between;
+mod defaults;
+mod types;
 mod unique;
 
 use changeover::Value;
 use changeover::mapping::{SetExpr, TableMapping};
 
-use crate::catalog::{ColumnInfo, Generated, TableInfo};
+use crate::catalog::{ColumnInfo, Engine, Generated, TableInfo};
 use crate::words::words_of;
 
 /// Functions whose value is of the kind of their argument, and NULL only if that is.
@@ -30,18 +33,85 @@ impl Line {
     }
 }
 
+/// What a column of the new table is made of.
+enum What<'o> {
+    /// The old column, as it is.
+    Whole(&'o ColumnInfo),
+    /// A function of the old column that keeps its kind; and whether it is NULL just where that is.
+    Kind(&'o ColumnInfo, bool),
+    /// A constant.
+    Const(&'o Value),
+    /// An expression whose type doesn't follow from one column.
+    Unknown(&'o str),
+    /// No column: the old one of this name is used by another only.
+    UsedBy(&'o str),
+}
+
+/// A table that could be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proposed {
+    /// The SQL, with what isn't taken over as comments.
+    pub sql: String,
+    /// The columns whose type somebody has to choose first.
+    pub to_choose: Vec<String>,
+    /// What isn't taken over, and which values won't fit.
+    pub lost: Vec<String>,
+}
+
+impl Proposed {
+    fn of(sql: String, columns: &[(String, What<'_>)], lines: &[Line]) -> Self {
+        let open = |what: &What<'_>| match what {
+            What::Const(value) => !matches!(value, Value::Int(_) | Value::Text(_) | Value::Real(_)),
+            What::Unknown(_) => true,
+            What::Whole(_) | What::Kind(..) | What::UsedBy(_) => false,
+        };
+        let to_choose = columns.iter().filter(|(_, what)| open(what)).map(|(name, _)| name.clone());
+        let alone = lines.iter().filter(|line| line.column.is_none());
+        Self {
+            sql,
+            to_choose: to_choose.collect(),
+            lost: alone.filter_map(|line| line.comment.clone()).collect(),
+        }
+    }
+}
+
 /// A CREATE TABLE for what the mapping gives: the key, what `set` makes, and the old columns that go over under their own
-/// names. A column whose type doesn't follow from one old column is left without, and says so.
+/// names. A column whose type doesn't follow from one old column says so; whatever the new database has no word for is named.
 #[must_use]
-pub fn proposed_table(mapping: &TableMapping, old: &TableInfo) -> String {
-    let mut lines = of_the_old(mapping, old);
-    lines.extend(mapping.set.iter().map(|(name, expr)| set_column(mapping, name, expr, old)));
+pub fn proposed_table(mapping: &TableMapping, (from, old): (Engine, &TableInfo), to: Engine) -> Proposed {
+    if (from, to) != (Engine::Sqlite, Engine::Sqlite) {
+        return between::proposed(mapping, (from, old), to);
+    }
+    let columns = made_of(mapping, old);
+    let mut lines: Vec<Line> = columns.iter().map(|(name, what)| line(mapping, name, what, old)).collect();
     lines.extend(unique::constraints(mapping, old));
     lines.extend(not_taken_over(old));
     let options = [(old.strict, "STRICT"), (old.without_row_number, "WITHOUT ROWID")];
     let options: Vec<&str> = options.into_iter().filter_map(|(has, word)| has.then_some(word)).collect();
     let options = if options.is_empty() { String::new() } else { format!(" {}", options.join(", ")) };
-    format!("CREATE TABLE {} (\n{}\n){options};", quoted(&mapping.new.table), written(&lines))
+    let sql = format!("CREATE TABLE {} (\n{}\n){options};", quoted(&mapping.new.table), written(&lines));
+    Proposed::of(sql, &columns, &lines)
+}
+
+/// A column in SQLite's words, of a table of SQLite's.
+fn line(mapping: &TableMapping, name: &str, what: &What<'_>, old: &TableInfo) -> Line {
+    // A STRICT table's columns all have a type.
+    let any = || if old.strict { " ANY" } else { "" }.to_owned();
+    let (declared, comment) = match what {
+        What::UsedBy(by) => return Line::comment(used(name, by)),
+        What::Whole(column) => (whole(mapping, column, old), None),
+        What::Kind(column, null_alike) => (typed(column, *null_alike), None),
+        What::Const(Value::Int(_)) => (" INTEGER NOT NULL".to_owned(), None),
+        What::Const(Value::Text(_)) => (" TEXT NOT NULL".to_owned(), None),
+        What::Const(Value::Real(_)) => (" REAL NOT NULL".to_owned(), None),
+        What::Const(_) => (any(), Some("its type is to be chosen".to_owned())),
+        What::Unknown(sql) => (any(), Some(format!("its type is to be chosen: {sql}"))),
+    };
+    Line { column: Some(format!("{}{declared}", quoted(name))), comment }
+}
+
+fn used(column: &str, by: &str) -> String {
+    format!("{column} is used by {by}: a column of its own, if it is wanted")
 }
 
 /// What the definition of the old table has beyond its columns and what is unique.
@@ -59,9 +129,10 @@ fn not_taken_over(old: &TableInfo) -> Vec<Line> {
     all.map(|what| Line::comment(format!("not taken over: {what}"))).collect()
 }
 
-/// The old table's columns, but for those that go over under another name.
-fn of_the_old(mapping: &TableMapping, old: &TableInfo) -> Vec<Line> {
-    let mut lines = Vec::new();
+/// The new table's columns, and what each is made of: those of the old one first, but for those that go over under another
+/// name.
+fn made_of<'o>(mapping: &'o TableMapping, old: &'o TableInfo) -> Vec<(String, What<'o>)> {
+    let mut made = Vec::new();
     for column in old.columns.iter().filter(|column| column.generated == Generated::No) {
         let part = mapping.key.iter().find(|part| part.old.eq_ignore_ascii_case(&column.name));
         let name = part.map_or(&column.name, |part| &part.new);
@@ -73,15 +144,25 @@ fn of_the_old(mapping: &TableMapping, old: &TableInfo) -> Vec<Line> {
         {
             let comes_back = mapping.back.iter().any(|(back, _)| back.eq_ignore_ascii_case(&column.name));
             if !comes_back && !used_by.1 {
-                let comment =
-                    format!("{} is used by {}: a column of its own, if it is wanted", column.name, used_by.0);
-                lines.push(Line::comment(comment));
+                made.push((column.name.clone(), What::UsedBy(used_by.0)));
             }
             continue;
         }
-        lines.push(Line::sql(format!("{}{}", quoted(name), whole(mapping, column, old))));
+        made.push((name.clone(), What::Whole(column)));
     }
-    lines
+    made.extend(mapping.set.iter().map(|(name, expr)| (name.clone(), set_to(expr, old))));
+    made
+}
+
+fn set_to<'o>(expr: &'o SetExpr, old: &'o TableInfo) -> What<'o> {
+    match expr {
+        SetExpr::Const(value) => What::Const(value),
+        SetExpr::Sql(sql) => match (old.column(&bare(sql)), of_one(sql, old)) {
+            (Some(same), _) => What::Whole(same),
+            (None, Some((column, null_alike))) => What::Kind(column, null_alike),
+            (None, None) => What::Unknown(sql),
+        },
+    }
 }
 
 /// The name under which an old column goes over as it is, if it does.
@@ -113,23 +194,6 @@ fn used_by<'m>(mapping: &'m TableMapping, old: &TableInfo, column: &str) -> Opti
     uses.max_by_key(|(_, whole)| *whole)
 }
 
-fn set_column(mapping: &TableMapping, name: &str, expr: &SetExpr, old: &TableInfo) -> Line {
-    // A STRICT table's columns all have a type.
-    let any = || if old.strict { " ANY" } else { "" }.to_owned();
-    let (declared, comment) = match expr {
-        SetExpr::Const(Value::Int(_)) => (" INTEGER NOT NULL".to_owned(), None),
-        SetExpr::Const(Value::Text(_)) => (" TEXT NOT NULL".to_owned(), None),
-        SetExpr::Const(Value::Real(_)) => (" REAL NOT NULL".to_owned(), None),
-        SetExpr::Const(_) => (any(), Some("its type is to be chosen".to_owned())),
-        SetExpr::Sql(sql) => match (old.column(&bare(sql)), of_one(sql, old)) {
-            (Some(same), _) => (whole(mapping, same, old), None),
-            (None, Some((column, null_alike))) => (typed(column, null_alike), None),
-            (None, None) => (any(), Some(format!("its type is to be chosen: {sql}"))),
-        },
-    };
-    Line { column: Some(format!("{}{declared}", quoted(name))), comment }
-}
-
 /// The one old column that an expression is, or is a plain function of, whose kind it keeps; and whether it is NULL
 /// just where that is.
 fn of_one<'o>(sql: &str, old: &'o TableInfo) -> Option<(&'o ColumnInfo, bool)> {
@@ -158,8 +222,11 @@ fn typed(column: &ColumnInfo, null_alike: bool) -> String {
 /// A column's name that is all of an expression, without its quotes.
 fn bare(sql: &str) -> String {
     let sql = sql.trim();
-    let inner = sql.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-    inner.map_or_else(|| sql.to_owned(), |inner| inner.replace("\"\"", "\""))
+    let without = |quote: char| {
+        let inner = sql.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote))?;
+        Some(inner.replace(&format!("{quote}{quote}"), &quote.to_string()))
+    };
+    without('"').or_else(|| without('`')).unwrap_or_else(|| sql.to_owned())
 }
 
 /// All that is said of a column that goes over as it is.
@@ -197,6 +264,17 @@ fn default_sql(default: &str) -> String {
     }
 }
 
+/// An expression without the parentheses around the whole of it.
+fn without_parentheses(sql: &str) -> &str {
+    let Some(inner) = sql.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')) else { return sql };
+    let mut open = 0_i32;
+    let is_whole = inner.chars().all(|c| {
+        open += i32::from(c == '(') - i32::from(c == ')');
+        open >= 0
+    });
+    if is_whole { inner } else { sql }
+}
+
 fn written(lines: &[Line]) -> String {
     let last = lines.iter().rposition(|line| line.column.is_some()).unwrap_or(0);
     let line = |(at, line): (usize, &Line)| {
@@ -228,6 +306,8 @@ mod tests {
             generated: Generated::No,
             collation: String::new(),
             as_text: false,
+            computed_by: None,
+            comment: None,
         }
     }
 
@@ -255,6 +335,7 @@ mod tests {
             strict: false,
             definition: String::new(),
             missing_rights: Vec::new(),
+            comment: None,
         }
     }
 
@@ -263,7 +344,7 @@ mod tests {
         mapping.key = vec![KeyColumn { old: "id".into(), new: "booking_id".into() }];
         mapping.set = set.iter().map(|(c, sql)| ((*c).to_owned(), SetExpr::Sql((*sql).to_owned()))).collect();
         mapping.back = back.iter().map(|c| ((*c).to_owned(), "x".to_owned())).collect();
-        proposed_table(&mapping, &old())
+        proposed_table(&mapping, (Engine::Sqlite, &old()), Engine::Sqlite).sql
     }
 
     #[test]

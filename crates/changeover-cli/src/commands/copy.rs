@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::read_spec;
 use crate::error::{CliError, Exit};
+use crate::show;
 use crate::show::progress::Meter;
 use crate::show::report::Report;
 use crate::show::words;
@@ -27,6 +28,10 @@ pub(crate) struct CopyArgs {
     /// The spec: a TOML file, as `changeover init` writes one
     #[arg(value_name = "SPEC")]
     spec: PathBuf,
+
+    /// Make the new tables that aren't there first, as `changeover check` proposes them
+    #[arg(long)]
+    create_tables: bool,
 }
 
 /// Copies, compares, reports.
@@ -35,6 +40,9 @@ pub(crate) struct CopyArgs {
 /// If the spec is wrong, doesn't fit the databases, or one of them is out of reach.
 pub(crate) async fn answer(args: &CopyArgs, terminal: &Terminal) -> Result<Exit, CliError> {
     let spec = read_spec(&args.spec)?;
+    if args.create_tables {
+        show::created::tell(&jobs::create_tables(&spec).await?, terminal);
+    }
     let mut meter = Meter::new(terminal);
     let mut tell = |progress: &jobs::JobProgress| meter.show(progress);
     let done = tokio::select! {

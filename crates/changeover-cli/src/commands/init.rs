@@ -4,13 +4,14 @@ use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
-use changeover_api::spec::StoreUrl;
+use changeover_api::spec::UrlSource;
+use changeover_control::jobs;
 use changeover_tables::guess::guess;
-use changeover_tables::sqlite::{SqliteDatabase, SqliteOptions};
 use clap::Args;
 
 use crate::draft::{self, Sides};
 use crate::error::{CliError, Exit};
+use crate::given::Given;
 use crate::show;
 use crate::terminal::Terminal;
 
@@ -19,12 +20,16 @@ use crate::terminal::Terminal;
 #[command(after_help = "\
 Examples:
   changeover init old.db new.db
-  changeover init sqlite:/srv/legacy.db sqlite:/srv/flights.db --name flights
+  changeover init mysql://app@db:3306/legacy postgres://app@db:5432/flights --name flights
+  changeover init env:LEGACY_URL env:FLIGHTS_URL
+
+A URL with a password isn't written down: the spec names the variable that has it. env:VARIABLE reads \
+the URL from there now, too, so that it is in no list of processes.
 
 Tables are matched by name, columns by name and type; what isn't certain is marked `guess` in the \
 file, what found no match is a comment to be filled in. Look at each, then: changeover check NAME.toml")]
 pub(crate) struct InitArgs {
-    /// The old side's database: a file, or sqlite:PATH
+    /// The old side's database: a file, a URL, or env:VARIABLE
     #[arg(value_name = "OLD")]
     old: String,
 
@@ -46,27 +51,25 @@ pub(crate) struct InitArgs {
 /// # Errors
 /// If a database can't be read, or the file is there already.
 pub(crate) async fn answer(args: &InitArgs, terminal: &Terminal) -> Result<Exit, CliError> {
-    let (old, new) = (database(&args.old)?, database(&args.new)?);
-    if same_file(&old, &new) {
+    let (old, new) = (Given::parse(&args.old, "OLD_URL")?, Given::parse(&args.new, "NEW_URL")?);
+    let (old_name, new_name) = draft::store_names(&old.name(), &new.name());
+    let (old_is, old_catalog) = jobs::look_at(&old_name, &old.url).await?;
+    let (new_is, new_catalog) = jobs::look_at(&new_name, &new.url).await?;
+    if old_is == new_is {
         return Err(CliError::usage(
-            format!("{} is on both sides: which of its tables becomes which can't be guessed", old.display()),
+            format!("{} is on both sides: which of its tables becomes which can't be guessed", old.url),
             "Give two databases, or write the spec by hand: old and new may name one store.",
         ));
     }
-    let (old_name, new_name) = draft::store_names(&old, &new);
-    let open =
-        async |name: &str, path: &Path| SqliteDatabase::open(name, path, SqliteOptions::default()).await;
-    let old_catalog = open(&old_name, &old).await?.catalog().await?;
-    let new_catalog = open(&new_name, &new).await?.catalog().await?;
     let guesses = guess(&old_catalog, &new_catalog);
-    let name = args.name.clone().unwrap_or_else(|| draft::migration_name(&guesses, &old));
+    let name = args.name.clone().unwrap_or_else(|| draft::migration_name(&guesses, &old.name()));
     let to_standard_output = args.out.as_deref() == Some(Path::new("-"));
     let file = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("{name}.toml")));
     let folder = if to_standard_output { Path::new("") } else { file.parent().unwrap_or(Path::new("")) };
     let sides = Sides {
-        old: (old_name, draft::seen_from(&old, folder)),
-        new: (new_name, draft::seen_from(&new, folder)),
-        same_kind: (&old_catalog, &new_catalog),
+        old: (old_name, old.seen_from(folder)),
+        new: (new_name, new.seen_from(folder)),
+        catalogs: (&old_catalog, &new_catalog),
     };
     let spec = draft::draft(&name, &guesses, &sides);
     let text = spec.to_toml();
@@ -76,27 +79,14 @@ pub(crate) async fn answer(args: &InitArgs, terminal: &Terminal) -> Result<Exit,
     }
     write_new(&file, &text)?;
     show::guesses::show(&guesses, &name, &file, terminal)?;
-    Ok(Exit::Done)
-}
-
-/// A database by its path or its URL.
-fn database(given: &str) -> Result<PathBuf, CliError> {
-    if !given.contains(':') {
-        return Ok(PathBuf::from(given));
-    }
-    match StoreUrl::parse(given) {
-        Ok(StoreUrl::Sqlite { path }) => Ok(path),
-        Ok(other) => {
-            Err(CliError::usage(format!("{other} can't be looked at"), "Give a SQLite file, or sqlite:PATH."))
+    for (_, given) in [&sides.old, &sides.new] {
+        if let (UrlSource::Env(variable), Some(note)) = (&given.source, &given.note) {
+            terminal.say(format_args!(
+                "Not written: {note}. Set {variable} to the whole URL before the next command."
+            ));
         }
-        // A path with a colon in it.
-        Err(_) if Path::new(given).exists() => Ok(PathBuf::from(given)),
-        Err(error) => Err(CliError::usage(error.message, error.hint)),
     }
-}
-
-fn same_file(one: &Path, other: &Path) -> bool {
-    matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
+    Ok(Exit::Done)
 }
 
 /// Writes a file that isn't there yet.

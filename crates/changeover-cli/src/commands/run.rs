@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use changeover_api::Spec;
 use changeover_api::secret::redact_url;
+use changeover_control::jobs;
 use changeover_control::supervisor::{Ended, Supervised, Watchdog, Word, stop_requested, supervise};
 use changeover_control::{Clock, DEFAULT_LISTEN, Run, RunOptions};
 use clap::Args;
@@ -54,6 +55,10 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) fast: bool,
 
+    /// Make the new tables that aren't there first, as `changeover check` proposes them
+    #[arg(long)]
+    pub(crate) create_tables: bool,
+
     /// Stop when the standard input ends: for a program that starts this one, and may die
     #[arg(long, hide = true)]
     pub(crate) until_stdin_ends: bool,
@@ -79,8 +84,11 @@ pub(super) fn state(text: &str) -> Result<PathBuf, CliError> {
 /// If the spec is wrong, or the worker can't be started, or ends again and again.
 pub(crate) async fn answer(args: &RunArgs, terminal: &Terminal) -> Result<Exit, CliError> {
     // Told here once, and not by each worker that is started.
-    Spec::read(&args.spec)?.resolve_stores()?;
+    let spec = super::read_spec(&args.spec)?;
     args.state.as_deref().map(state).transpose()?;
+    if args.create_tables {
+        show::created::tell(&jobs::create_tables(&spec).await?, terminal);
+    }
     let program = std::env::current_exe().map_err(|cause| CliError::Machine {
         doing: "finding this program's own file",
         cause: cause.to_string(),

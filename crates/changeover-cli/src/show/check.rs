@@ -9,7 +9,7 @@ use changeover_tables::plan::Severity;
 use serde_json::{Value, json};
 
 use super::block::{self, Facts};
-use super::{findings, plan, words};
+use super::{created, findings, plan, words};
 use crate::error::CliError;
 use crate::terminal::Terminal;
 
@@ -33,8 +33,10 @@ pub(crate) fn show(
         if !data {
             terminal.say(format_args!("What the rows say: changeover check {file} --data"));
         }
-        terminal
-            .say(format_args!("Try it on copies: changeover rehearse {file}. Begin: changeover run {file}"));
+        if report.rehearsable {
+            terminal.say(format_args!("Try it on copies: changeover rehearse {file}"));
+        }
+        terminal.say(format_args!("Begin: changeover run {file}"));
     } else {
         terminal.say(terminal.err.bad(verdict(report)));
     }
@@ -49,7 +51,9 @@ fn verdict(report: &CheckReport) -> String {
     }
     if !report.missing.is_empty() {
         let tables = words::counted(report.missing.len() as u64, "new table");
-        return format!("It can't be run like this: {tables} missing; the CREATE TABLE stands above.");
+        return format!(
+            "It can't be run like this: {tables} missing. The CREATE TABLE stands above; copy and run make it by --create-tables."
+        );
     }
     let in_the_way = |data| kinds(data).into_iter().filter(|(what, _)| !is_of_the_way_back(what));
     let troubles = report.data.iter().flat_map(|data| in_the_way(data).flat_map(|(_, list)| list));
@@ -75,8 +79,9 @@ fn text(report: &CheckReport, spec: &Spec, data: bool, terminal: &Terminal) -> S
         locks.add(&lock.when, &lock.lock);
     }
     section("Locks", locks.render(terminal, paint));
-    for (table, sql) in &report.missing {
-        section(&format!("The new table of {table} is missing; this would make one"), indented(sql));
+    for missing in &report.missing {
+        let title = format!("The new table of {} is missing; this would make one", missing.mapping);
+        section(&title, indented(&missing.proposed.sql));
     }
     for (store, sql) in report.removal.iter().filter(|(_, sql)| !sql.is_empty()) {
         section(&format!("To remove everything from {store} by hand"), indented(sql));
@@ -160,8 +165,7 @@ fn as_json(report: &CheckReport, spec: &Spec, data: bool) -> Value {
     let tables: Vec<Value> = report.tables.iter().map(|table| plan::json(&table.plan, table.rows)).collect();
     let locks: Vec<Value> =
         report.locks.iter().map(|lock| json!({ "when": lock.when, "lock": lock.lock })).collect();
-    let missing: Vec<Value> =
-        report.missing.iter().map(|(table, sql)| json!({ "table": table, "create": sql })).collect();
+    let missing: Vec<Value> = report.missing.iter().map(created::json).collect();
     let trouble = |trouble: &Trouble, data: &TableData| {
         json!({
             "column": trouble.column,

@@ -8,9 +8,9 @@ use changeover_api::Spec;
 use changeover_tables::data::{Duplicates, TableData, check_data};
 use changeover_tables::database::SideStore;
 use changeover_tables::plan::{Finding, Severity, TablePlan};
-use changeover_tables::proposal::proposed_table;
 use changeover_tables::words::{self, ColumnWords};
 
+use super::create::{MissingTable, missing};
 use super::locks::{LockWords, locks};
 use super::verify::state_of;
 use crate::barrier;
@@ -33,13 +33,15 @@ pub struct CheckReport {
     pub findings: Vec<Finding>,
     /// Which locks are taken, and when.
     pub locks: Vec<LockWords>,
-    /// For new tables that are missing: each mapping's name, and a CREATE TABLE.
-    pub missing: Vec<(String, String)>,
+    /// The new tables that are missing, each with what would make it.
+    pub missing: Vec<MissingTable>,
     /// What the rows say, where they were asked.
     pub data: Vec<TableData>,
     /// For each store, the SQL that removes by hand what this migration has installed in it, and what it may come to
     /// install.
     pub removal: BTreeMap<String, String>,
+    /// Whether a rehearsal can be made of these databases.
+    pub rehearsable: bool,
     /// Bytes of each store.
     pub bytes: BTreeMap<String, u64>,
 }
@@ -144,6 +146,7 @@ async fn check_in(connected: &Connected, spec: &Spec, data: bool) -> Result<Chec
         missing: missing(connected),
         data: seen,
         removal,
+        rehearsable: connected.databases.values().all(|database| database.file().is_some()),
         bytes: connected.catalogs.iter().map(|catalog| (catalog.store.clone(), catalog.bytes)).collect(),
     })
 }
@@ -213,19 +216,4 @@ async fn removal(
         removal.insert(name.clone(), database.removal_sql(migration, may_have).await?);
     }
     Ok(removal)
-}
-
-/// New tables that aren't there, with what would make them.
-fn missing(connected: &Connected) -> Vec<(String, String)> {
-    let mut missing = Vec::new();
-    for mapping in &connected.mappings {
-        let table = |of: &changeover_tables::mapping::TableRef| {
-            let catalog = connected.catalogs.iter().find(|catalog| catalog.store == of.store)?;
-            catalog.table(of.schema.as_deref(), &of.table)
-        };
-        if let (Some(old), None) = (table(&mapping.old), table(&mapping.new)) {
-            missing.push((mapping.name.to_string(), proposed_table(mapping, old)));
-        }
-    }
-    missing
 }

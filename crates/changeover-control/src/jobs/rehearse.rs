@@ -77,7 +77,10 @@ pub async fn rehearse(spec: &Spec, folder: &Path, told: Told<'_>) -> Result<Rehe
     let began = Instant::now();
     // The copies are made as a run wants them; what `run` would refuse in the real ones is refused here.
     let real = Connected::open(spec, mirroring(spec), &Elsewhere::new()).await?;
-    let ready = check_real(&real, spec).await;
+    let ready = match behind_a_server(&real) {
+        None => check_real(&real, spec).await,
+        Some(why) => Err(why),
+    };
     real.close().await;
     ready?;
     let elsewhere = copy_databases(spec, folder).await?;
@@ -85,6 +88,18 @@ pub async fn rehearse(spec: &Spec, folder: &Path, told: Told<'_>) -> Result<Rehe
     let report = rehearse_on(&connected, (spec, folder), began, told).await;
     connected.close().await;
     report
+}
+
+/// Why there is no rehearsal of these databases, if so. A copy beside a server's database would take its room and its time, of
+/// which nobody but its owner can say that they are there.
+fn behind_a_server(real: &Connected) -> Option<ControlError> {
+    let (name, database) = real.databases.iter().find(|(_, database)| database.file().is_none())?;
+    Some(ControlError::Spec(format!(
+        "there is no rehearsal with store {name} ({}): copies are made of SQLite files alone, and this is behind a server. What \
+         the rows say: `changeover check --data`. For the whole way, restore a backup of both databases elsewhere, and `changeover \
+         run` a migration of those",
+        database.place()
+    )))
 }
 
 async fn check_real(real: &Connected, spec: &Spec) -> Result<(), ControlError> {
@@ -284,13 +299,7 @@ async fn copy_databases(spec: &Spec, folder: &Path) -> Result<Elsewhere, Control
     let connected = Connected::open(spec, Mirroring::Capture, &Elsewhere::new()).await?;
     let mut elsewhere = Elsewhere::new();
     for (name, database) in &connected.databases {
-        let Some(from) = database.file().map(Path::to_owned) else {
-            return Err(ControlError::Refused(format!(
-                "store {name} ({}) is behind a server: a rehearsal makes copies of SQLite files alone. Restore a backup of it \
-                 elsewhere, and take that through a migration of another name",
-                database.place()
-            )));
-        };
+        let Some(from) = database.file().map(Path::to_owned) else { continue };
         let to = folder.join(format!("{name}.db"));
         elsewhere.insert(name.clone(), to.clone());
         let copied = tokio::task::spawn_blocking(move || snapshot(&from, &to)).await;

@@ -18,13 +18,13 @@ use crate::syntax::Syntax as _;
 use crate::types::{Exact, ExactType};
 
 /// Without our own, and without MariaDB's sequences.
-const TABLES: &str = "SELECT TABLE_NAME, TABLE_TYPE, ENGINE FROM information_schema.TABLES \
+const TABLES: &str = "SELECT TABLE_NAME, TABLE_TYPE, ENGINE, TABLE_COMMENT FROM information_schema.TABLES \
     WHERE TABLE_SCHEMA = DATABASE() AND LEFT(TABLE_NAME, 11) <> 'changeover_' AND TABLE_TYPE <> 'SEQUENCE' \
     ORDER BY TABLE_NAME";
 
 const COLUMNS: &str = "SELECT TABLE_NAME, COLUMN_NAME, COLUMN_DEFAULT, IS_NULLABLE, DATA_TYPE, COLUMN_TYPE, \
     CHARACTER_MAXIMUM_LENGTH, CHARACTER_OCTET_LENGTH, NUMERIC_PRECISION, NUMERIC_SCALE, DATETIME_PRECISION, \
-    CHARACTER_SET_NAME, COLLATION_NAME, EXTRA FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() \
+    CHARACTER_SET_NAME, COLLATION_NAME, EXTRA, GENERATION_EXPRESSION, COLUMN_COMMENT FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() \
     ORDER BY TABLE_NAME, ORDINAL_POSITION";
 
 /// The primary key first. Only MySQL knows parts that are expressions.
@@ -222,6 +222,7 @@ fn empty(database: &str, row: &[Value]) -> Result<TableInfo, DbError> {
     };
     Ok(TableInfo {
         missing_rights: Vec::new(),
+        comment: noted(row, 3)?,
         schema: Some(database.to_owned()),
         name: text(row, 0)?,
         kind,
@@ -282,6 +283,9 @@ impl Found {
             if extra.contains("auto_increment") {
                 table.counter = Some(name.clone());
                 table.row_number = Some(name.clone());
+            }
+            if let Some((_, by)) = extra.split_once("on update ") {
+                table.clauses.push(format!("ON UPDATE {} of {name}", by.to_ascii_uppercase()));
             }
             table.columns.push(column(&row, name, &extra, is_json, flavour)?);
         }
@@ -391,6 +395,8 @@ fn column(
         not_null: text(row, 3)? == "NO",
         default: default(optional(row, 2)?, extra, flavour),
         generated,
+        computed_by: noted(row, 14)?,
+        comment: noted(row, 15)?,
         name,
     })
 }
@@ -428,6 +434,11 @@ fn default(default: Option<String>, extra: &str, flavour: Flavour) -> Option<Str
         _ if is_sql => Some(default),
         _ => Some(super::syntax::quoted(default.as_bytes())),
     }
+}
+
+/// A text that is empty where there is none.
+fn noted(row: &[Value], at: usize) -> Result<Option<String>, DbError> {
+    Ok(optional(row, at)?.filter(|text| !text.is_empty()))
 }
 
 /// A part of an index. The first characters of a column aren't the column: they are an expression over it.

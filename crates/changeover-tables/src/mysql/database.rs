@@ -129,6 +129,7 @@ impl Server for MysqlServer {
         Ok(Catalog {
             store: place.store.clone(),
             kind: Mysql.kind(),
+            engine: self.flavour.engine(),
             place: place.at.clone(),
             tables,
             capturable,

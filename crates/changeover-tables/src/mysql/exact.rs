@@ -3,6 +3,7 @@
 use changeover::value::Date;
 
 use super::codec::GEOMETRY;
+use crate::catalog::Engine;
 use crate::types::{Charset, Exact, JsonForm, Span, TextType};
 
 /// Which of the family a server is, and its version.
@@ -10,6 +11,16 @@ use crate::types::{Charset, Exact, JsonForm, Span, TextType};
 pub(super) struct Flavour {
     pub(super) mariadb: bool,
     pub(super) version: (u16, u16, u16),
+}
+
+impl Flavour {
+    /// What a proposed table is made for.
+    pub(super) const fn engine(self) -> Engine {
+        match self {
+            Self { mariadb: true, version: (major, minor, _) } => Engine::MariaDb(major, minor),
+            Self { mariadb: false, .. } => Engine::MySql,
+        }
+    }
 }
 
 /// What the server's catalogue says of a column's type.

@@ -19,7 +19,8 @@ use crate::types::{Charset, Exact, ExactType, TextType};
 
 /// The tables and views, those first that a name without a schema finds.
 const TABLES: &str = "SELECT c.oid::int8, n.nspname::text, c.relname::text, CASE WHEN c.relkind = 'r' AND EXISTS \
-    (SELECT 1 FROM pg_catalog.pg_inherits h WHERE h.inhparent = c.oid) THEN 'i' ELSE c.relkind::text END \
+    (SELECT 1 FROM pg_catalog.pg_inherits h WHERE h.inhparent = c.oid) THEN 'i' ELSE c.relkind::text END, \
+    pg_catalog.obj_description(c.oid, 'pg_class') \
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', $1::text) \
     ORDER BY pg_catalog.pg_table_is_visible(c.oid) DESC, 2, 3";
@@ -70,7 +71,8 @@ fn columns_sql() -> String {
          a.attidentity <> '' OR pg_catalog.pg_get_serial_sequence(pg_catalog.format('%I.%I', n.nspname, c.relname), \
          a.attname) IS NOT NULL OR EXISTS (SELECT 1 FROM pg_catalog.pg_depend p JOIN pg_catalog.pg_class s \
          ON s.oid = p.refobjid AND s.relkind = 'S' WHERE p.classid = 'pg_catalog.pg_attrdef'::regclass AND p.objid = d.oid \
-         AND p.refclassid = 'pg_catalog.pg_class'::regclass), a.attgenerated::text, {COLLATION} \
+         AND p.refclassid = 'pg_catalog.pg_class'::regclass), a.attgenerated::text, {COLLATION}, \
+         pg_catalog.col_description(a.attrelid, a.attnum) \
          FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
          LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
@@ -166,7 +168,7 @@ pub(super) async fn tables(session: &mut PgSession) -> Result<Vec<TableInfo>, Db
             _ => TableKind::View,
         };
         at.insert(number(&row, 0)?, tables.len());
-        tables.push(empty(text(&row, 1)?, text(&row, 2)?, kind));
+        tables.push(TableInfo { comment: optional(&row, 4)?, ..empty(text(&row, 1)?, text(&row, 2)?, kind) });
     }
     let numbers: Vec<Value> = at.keys().map(|number| Value::Int(*number)).collect();
     let all = [Value::Array(Box::new(changeover::value::Array::of(numbers)))];
@@ -204,6 +206,7 @@ fn empty(schema: String, name: String, kind: TableKind) -> TableInfo {
         strict: true,
         definition: String::new(),
         missing_rights: Vec::new(),
+        comment: None,
     }
 }
 
@@ -255,6 +258,8 @@ fn column(row: &[Value], ty: &Type, modifier: i32) -> Result<ColumnInfo, DbError
         not_null: row.get(4) == Some(&Value::Bool(true)),
         // Of a computed column it is the expression.
         default: optional(row, 5)?.filter(|_| generated == Generated::No),
+        computed_by: optional(row, 5)?.filter(|_| generated != Generated::No),
+        comment: optional(row, 9)?,
         generated,
         collation,
         as_text,

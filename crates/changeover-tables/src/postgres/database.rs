@@ -11,7 +11,7 @@ use tokio_postgres::Config;
 use super::session::Connector;
 use super::syntax::Postgres;
 use super::{catalog, own, url};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Engine};
 use crate::server::database::ServerDatabase;
 use crate::server::dialect::{Dialect, Statement};
 use crate::server::own::{Held, Wanted};
@@ -159,6 +159,7 @@ impl Server for PostgresServer {
         Ok(Catalog {
             store: place.store.clone(),
             kind: Postgres.kind(),
+            engine: Engine::Postgres,
             place: place.at.clone(),
             tables,
             capturable: Ok(()),

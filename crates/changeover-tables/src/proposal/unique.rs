@@ -68,7 +68,7 @@ fn also_unique(mapping: &TableMapping, old: &TableInfo, index: &UniqueIndex, col
 }
 
 /// The old side's key, by its columns there.
-fn old_key(mapping: &TableMapping, old: &TableInfo) -> Vec<String> {
+pub(super) fn old_key(mapping: &TableMapping, old: &TableInfo) -> Vec<String> {
     if mapping.key.is_empty() {
         old.primary_key.clone()
     } else {
@@ -76,7 +76,7 @@ fn old_key(mapping: &TableMapping, old: &TableInfo) -> Vec<String> {
     }
 }
 
-fn same(some: &[&str], others: &[&str]) -> bool {
+pub(super) fn same(some: &[&str], others: &[&str]) -> bool {
     some.len() == others.len()
         && some.iter().all(|one| others.iter().any(|other| one.eq_ignore_ascii_case(other)))
 }

@@ -72,6 +72,13 @@ impl<K: Server + 'static> Database for ServerDatabase<K> {
         catalog.map_err(|error| self.place.error("reading the catalogue", &error))
     }
 
+    async fn make_table(&self, sql: &str) -> Result<(), StoreError> {
+        let doing = "making a table";
+        let mut session = self.session(doing).await?;
+        let made = session.batch(sql).await;
+        self.given_back(doing, session, made)
+    }
+
     async fn side(
         self: Arc<Self>,
         migration: &str,

@@ -4,8 +4,8 @@ use rusqlite::Connection;
 
 use super::sql;
 use crate::catalog::{
-    Catalog, ColumnInfo, Domain, ForeignKey, Generated, IndexPart, Origin, TableInfo, TableKind, TriggerInfo,
-    UniqueIndex,
+    Catalog, ColumnInfo, Domain, Engine, ForeignKey, Generated, IndexPart, Origin, TableInfo, TableKind,
+    TriggerInfo, UniqueIndex,
 };
 
 /// Reads the catalogue of the database. Changes nothing.
@@ -31,6 +31,7 @@ pub(super) fn read(connection: &Connection, store: &str, place: &str) -> rusqlit
     Ok(Catalog {
         store: store.to_owned(),
         kind: "sqlite",
+        engine: Engine::Sqlite,
         place: place.to_owned(),
         tables,
         unseen: None,
@@ -82,6 +83,7 @@ fn table(
     }
     Ok(TableInfo {
         missing_rights: Vec::new(),
+        comment: None,
         schema: None,
         name: name.to_owned(),
         kind,
@@ -131,6 +133,8 @@ fn columns(
             },
             collation: String::new(),
             as_text: false,
+            computed_by: None,
+            comment: None,
         });
     }
     key.sort();

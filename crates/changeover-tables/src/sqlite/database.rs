@@ -42,6 +42,18 @@ impl Database for SqliteDatabase {
         self.catalog().await
     }
 
+    async fn make_table(&self, sql: &str) -> Result<(), StoreError> {
+        let sql = sql.to_owned();
+        self.read("making a table", move |session| {
+            // The thread's connection is one for reading.
+            session.connection.pragma_update(None, "query_only", false)?;
+            let made = session.connection.execute_batch(&sql);
+            session.connection.pragma_update(None, "query_only", true)?;
+            made
+        })
+        .await
+    }
+
     async fn side(
         self: Arc<Self>,
         migration: &str,
