@@ -7,9 +7,18 @@ use serde_json::Value;
 
 /// Runs `changeover` in a folder; its report, as `--json` gives it.
 pub(crate) fn changeover(folder: &Path, args: &[&str]) -> Result<Value, String> {
+    run(folder, args, 0)
+}
+
+/// The same for a command whose answer may be no.
+pub(crate) fn asked(folder: &Path, args: &[&str]) -> Result<Value, String> {
+    run(folder, args, 1)
+}
+
+fn run(folder: &Path, args: &[&str], code_max: i32) -> Result<Value, String> {
     let output =
         Command::new(binary()?).args(args).current_dir(folder).output().map_err(|e| e.to_string())?;
-    if !output.status.success() {
+    if output.status.code().is_none_or(|code| code > code_max) {
         return Err(format!(
             "changeover {} exited with {}: {}",
             args.join(" "),

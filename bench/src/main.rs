@@ -81,9 +81,12 @@ fn run(cli: &Cli) -> Result<Vec<report::Case>, String> {
                 other => return Err(format!("there is no bench `{other}`: {}, memory", ALL.join(", "))),
             });
         }
-        if bench == "copy" {
-            cases.extend(servers::copy::copy(cli.rows, only)?);
-        }
+        cases.extend(match bench {
+            "copy" => servers::copy::copy(cli.rows, only)?,
+            "capture" => servers::capture::capture(only)?,
+            "verify" => servers::verify::verify(cli.rows, only)?,
+            _ => Vec::new(),
+        });
     }
     Ok(cases)
 }

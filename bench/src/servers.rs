@@ -3,9 +3,11 @@
 //! The servers are the test kit's own, started for the run and gone with it. What is the limit and what is ours runs on the
 //! same ones by turns, each from the same state.
 
+pub(crate) mod capture;
 pub(crate) mod copy;
 pub(crate) mod pipe;
 pub(crate) mod table;
+pub(crate) mod verify;
 
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
@@ -106,6 +108,11 @@ impl Place<'_> {
         if rows > 0 {
             self.sql(&table.fill(self.kind(), rows))?;
         }
+        self.rest(table)
+    }
+
+    /// Brings a table to rest.
+    pub(crate) fn rest(&self, table: Table) -> Result<(), String> {
         match self.kind() {
             // As a table is that nobody has just written: whoever reads it first would pay for its hint bits.
             Kind::Postgres => self.sql(&format!("VACUUM (FREEZE, ANALYZE) {0}; CHECKPOINT", table.name())),

@@ -111,7 +111,7 @@ pub(crate) fn ci() -> Outcome {
 
 /// Measures beside the limit.
 pub(crate) fn bench(what: &[String], json: bool, rows: Option<u64>, only: Option<&str>) -> Outcome {
-    if what.is_empty() || what.iter().any(|what| what == "copy") {
+    if what.is_empty() || what.iter().any(|what| matches!(&**what, "copy" | "verify" | "capture")) {
         servers::provide()?;
     }
     // Copy and verify are measured by the command itself, as its users run it.

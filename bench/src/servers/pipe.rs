@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::{Place, Table};
 
 /// What reads the old side, and what it says for people.
-fn reader(old: &Place<'_>, table: Table) -> Result<(Command, &'static str), String> {
+pub(super) fn reader(old: &Place<'_>, table: Table) -> Result<(Command, &'static str), String> {
     let name = table.name();
     Ok(match old {
         Place::Postgres { .. } => {
@@ -41,7 +41,7 @@ fn writer(old: &Place<'_>, new: &Place<'_>, table: Table) -> Result<Command, Str
     Ok(psql(new, &format!("COPY {} FROM STDIN ({form})", table.name())))
 }
 
-fn psql(place: &Place<'_>, sql: &str) -> Command {
+pub(super) fn psql(place: &Place<'_>, sql: &str) -> Command {
     let mut client = Command::new("psql");
     client.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", &place.url(), "-c", sql]);
     client
@@ -75,7 +75,7 @@ pub(crate) fn copy(
     Ok((took, what))
 }
 
-fn start(command: &mut Command) -> Result<Child, String> {
+pub(super) fn start(command: &mut Command) -> Result<Child, String> {
     let program = command.get_program().to_string_lossy().into_owned();
     command.spawn().map_err(|e| {
         format!("{program}, which the limit is measured by, can't be started: {e} (Debian's packages: postgresql-client, mariadb-client-core, sqlite3)")

@@ -62,6 +62,12 @@ impl Table {
         }
     }
 
+    /// Makes so many of its rows others, evenly spread.
+    pub(super) fn damage(self, rows: u64, differing: u64) -> String {
+        let step = rows / differing;
+        format!("UPDATE {} SET amount = amount + 1 WHERE id % {step} = {}", self.name(), step / 2)
+    }
+
     pub(super) fn fill(self, kind: Kind, rows: u64) -> String {
         let numbers = "n, n * 7919 % 1000003, n % 90000 - 45000";
         match (self, kind) {
