@@ -39,6 +39,8 @@ pub struct TableReport {
     pub rows_copied: u64,
     /// Rows compared.
     pub rows_compared: u64,
+    /// Those of them that weren't read, since both databases made the same digest of them.
+    pub compared_by_digest: u64,
     /// Rows that differ.
     pub differing: u64,
     /// Rows that the follower lacks.
@@ -316,6 +318,7 @@ fn table_report(found: &Found) -> TableReport {
         rows_new: found.rows_new,
         bytes: found.bytes,
         rows_compared: found.compared,
+        compared_by_digest: found.by_digest,
         differing: found.differing,
         missing: found.missing,
         extra: found.extra,

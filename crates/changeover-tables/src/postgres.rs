@@ -4,6 +4,7 @@ mod catalog;
 #[allow(dead_code, unused_imports, reason = "the road that passes bytes undecoded is still to come")]
 mod codec;
 mod database;
+mod hashes;
 mod install;
 mod own;
 mod session;

@@ -8,6 +8,7 @@ mod chunks;
 mod claims;
 pub(crate) mod database;
 pub(crate) mod dialect;
+pub(crate) mod digest;
 pub(crate) mod fence;
 mod guard;
 pub(crate) mod install;

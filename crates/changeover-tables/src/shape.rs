@@ -9,7 +9,7 @@ use changeover::{Side, TableName, Value};
 
 use crate::catalog::{ALWAYS_IDENTITY, Domain, Generated, TableInfo};
 use crate::fit::Target;
-use crate::plan::{Route, Source, TablePlan};
+use crate::plan::{ColumnPlan, KeyPlan, Route, Source, TablePlan};
 use crate::syntax::{Syntax, expression};
 
 /// One mapping on one side.
@@ -31,6 +31,8 @@ pub(crate) struct SideTable {
     pub(crate) other: String,
     /// The key's columns on this side, in the spec's order.
     pub(crate) key: Vec<KeyColumn>,
+    /// Whether the key's values are the same in the canonical key as on this side.
+    pub(crate) same_key: bool,
     /// The positions of the key's columns in the order of this side's index.
     pub(crate) order: Vec<usize>,
     /// Whether this side's texts are ordered by their UTF-8 bytes.
@@ -43,6 +45,9 @@ pub(crate) struct SideTable {
     pub(crate) canonical: ImageSql,
     /// The write-back image; only the new side has it.
     pub(crate) back: Option<ImageSql>,
+    /// This side's columns in the order of the canonical image, where both sides store each of them in the very same type, and
+    /// each row has a key: then a digest of what is stored is one of the image.
+    pub(crate) alike: Option<Vec<String>>,
     /// This side's columns in the order of the rows that are written to it.
     pub(crate) written: Vec<String>,
     /// Where the key stands in a row that is written.
@@ -145,6 +150,7 @@ impl SideTable {
             table: syntax.table(info),
             other: other.to_string(),
             order: index.order.clone(),
+            same_key: key.iter().all(|part| part.own == part.canonical),
             utf8_order: match side {
                 Side::Old => plan.utf8_order.0,
                 Side::New => plan.utf8_order.1,
@@ -153,6 +159,7 @@ impl SideTable {
             constants,
             canonical: canonical_image(syntax, plan, side, &key),
             back: (side == Side::New).then(|| back_image(syntax, plan, &key)),
+            alike: alike(plan, side),
             written,
             written_key,
             statements: Statements::default(),
@@ -348,6 +355,25 @@ fn back_image(syntax: &dyn Syntax, plan: &TablePlan, key: &[KeyColumn]) -> Image
         columns.push(ImageColumn { at, target: Some(column.target.clone()), converts });
     }
     ImageSql { select: list.join(", "), columns }
+}
+
+/// This side's columns, in the order of the image, where they are the same on both sides.
+fn alike(plan: &TablePlan, side: Side) -> Option<Vec<String>> {
+    let same = |column: &ColumnPlan| {
+        let Source::Column(name) = &column.source else { return None };
+        let (old, new) = (plan.old_info.column(name)?, plan.new_info.column(&column.target.column)?);
+        let same = old.declared == new.declared && old.domain == new.domain && old.as_text == new.as_text;
+        let own = if side == Side::Old { old } else { new };
+        same.then(|| own.name.clone())
+    };
+    let has_key = |key: &KeyPlan| {
+        let (old, new) = (plan.old_info.column(&key.old), plan.new_info.column(&key.new));
+        [old, new].into_iter().all(|column| column.is_some_and(|c| c.not_null && !c.as_text))
+    };
+    if !plan.key.iter().all(has_key) {
+        return None;
+    }
+    plan.columns.iter().map(same).collect()
 }
 
 /// A column of the same kind holds its values as the target would.

@@ -12,6 +12,7 @@ mod postgres {
 
     mod columns;
     mod counters;
+    mod digest;
     mod fence;
     mod keys;
     mod mirror;

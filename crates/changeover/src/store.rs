@@ -2,7 +2,7 @@
 //!
 //! It is batch-first: keys and rows come in sets. What not every store can do is a *capability*, asked for
 //! by a method that answers `None` by default: guarded transactions ([`guard`]), conditional puts
-//! ([`conditional`]), a capture log ([`capture`]), a fence ([`fence`]).
+//! ([`conditional`]), a capture log ([`capture`]), a fence ([`fence`]), digests of its rows ([`digest`]).
 //!
 //! # The contract
 //!
@@ -20,6 +20,7 @@
 
 pub mod capture;
 pub mod conditional;
+pub mod digest;
 pub mod fence;
 pub mod guard;
 pub mod strain;
@@ -187,6 +188,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// A fence that refuses the application's writes.
     fn fence(&self) -> Option<&dyn fence::Fence> {
+        None
+    }
+
+    /// Digests of runs of rows, by which those that are the same needn't be read.
+    fn digests(&self) -> Option<&dyn digest::Digests> {
         None
     }
 }

@@ -133,13 +133,18 @@ impl Report {
         let copied: u64 = self.tables.iter().map(|table| table.rows_copied).sum();
         let compared: u64 = self.tables.iter().map(|table| table.rows_compared).sum();
         let rate = words::rate(self.rows_per_second);
+        let by_digest: u64 = self.tables.iter().map(|table| table.compared_by_digest).sum();
+        let by_digest = match by_digest {
+            0 => String::new(),
+            rows => format!(" ({} of them by the databases' own digests)", words::count(rows)),
+        };
         let done = if self.copy_seconds > 0.0 {
             let then = of(" compared", compared, self.seconds - self.copy_seconds);
             format!("{}, {rate}; {then}", of(" copied", copied, self.copy_seconds))
         } else {
             format!("{}, {rate}", of("", compared, self.seconds))
         };
-        done + &memory.unwrap_or_default()
+        done + &by_digest + &memory.unwrap_or_default()
     }
 
     /// How many of them can't be carried.

@@ -1,8 +1,9 @@
 //! The key of a mapping: which columns, and by which unique index each side finds a row.
 
 use super::{ColumnPlan, KeyPlan, Notes, Source};
-use crate::catalog::{IndexPart, TableInfo, UniqueIndex};
+use crate::catalog::{ColumnInfo, Domain, IndexPart, TableInfo, UniqueIndex};
 use crate::mapping::{KeyColumn, TableMapping};
+use crate::types::Exact;
 
 /// How a side finds and orders its rows by the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,11 +132,28 @@ pub(super) fn same_order(
         index.order.iter().copied().eq(0..key.len())
             && index.collations.iter().all(|c| c.eq_ignore_ascii_case("BINARY"))
     };
-    let alike = |part: &KeyPlan| {
-        let domain = |table: &TableInfo, name: &str| table.column(name).map(|c| c.domain.clone());
-        domain(old.0, &part.old) == domain(new.0, &part.new)
+    let alike = |part: &KeyPlan| match (old.0.column(&part.old), new.0.column(&part.new)) {
+        (Some(a), Some(b)) => {
+            a.domain == b.domain || whole(old.0, a).is_some_and(|bounds| whole(new.0, b) == Some(bounds))
+        }
+        _ => false,
     };
     plain(old.1) && plain(new.1) && key.iter().all(alike)
+}
+
+/// The least and the greatest value of a column that holds integers and nothing else: all databases order them alike, and where
+/// the bounds are the same, each key of one side is one of the other.
+fn whole(table: &TableInfo, column: &ColumnInfo) -> Option<(i64, u64)> {
+    match &column.domain {
+        Domain::Exact(exact) => match exact.of {
+            Exact::Int { min, max } => Some((min, max)),
+            _ => None,
+        },
+        Domain::Integer if table.row_number.as_deref() == Some(column.name.as_str()) => {
+            Some((i64::MIN, i64::MAX.unsigned_abs()))
+        }
+        _ => None,
+    }
 }
 
 /// The keys that a table could be mapped by, in words.

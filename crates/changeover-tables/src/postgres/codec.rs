@@ -9,7 +9,7 @@ mod exact;
 mod numeric;
 mod scalar;
 #[cfg(test)]
-mod tests;
+pub(in crate::postgres) mod tests;
 mod time;
 mod types;
 mod wire;

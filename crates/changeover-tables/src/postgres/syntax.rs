@@ -10,6 +10,7 @@ use changeover::{TableName, Value};
 use super::catalog::OF_THE_TYPE;
 use crate::catalog::{ColumnInfo, Domain, TableInfo};
 use crate::server::dialect::{Dialect, Statement};
+use crate::server::digest::Hashes;
 use crate::server::install::Captures;
 use crate::shape::{SideTable, tag};
 use crate::syntax::Syntax;
@@ -139,13 +140,13 @@ pub(super) fn fence_lock(guarded: &str) -> Statement {
 }
 
 impl Postgres {
-    fn array_type(&self, table: &SideTable, at: usize) -> String {
+    pub(super) fn array_type(&self, table: &SideTable, at: usize) -> String {
         let column = table.info.column(&table.key[at].name);
         format!("{}[]", column.map_or("text".to_owned(), |column| unbounded(&column.declared)))
     }
 
     /// One array for each column of the key, of these keys' values.
-    fn columns_of(keys: &[Vec<Value>], columns: usize) -> Vec<Value> {
+    pub(super) fn columns_of(keys: &[Vec<Value>], columns: usize) -> Vec<Value> {
         let column = |at: usize| keys.iter().map(|key| key.get(at).cloned().unwrap_or(Value::Null)).collect();
         (0..columns).map(|at| Value::Array(Box::new(Array::of(column(at))))).collect()
     }
@@ -157,6 +158,10 @@ impl Dialect for Postgres {
     }
 
     fn captures(&self) -> Option<&'static dyn Captures> {
+        Some(&Postgres)
+    }
+
+    fn hashes(&self) -> Option<&'static dyn Hashes> {
         Some(&Postgres)
     }
 

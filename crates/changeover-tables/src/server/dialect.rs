@@ -5,6 +5,7 @@ use std::time::Duration;
 use changeover::Value;
 use changeover::store::guard::Scope;
 
+use super::digest::Hashes;
 use super::install::{Captures, Installs};
 use crate::catalog::ColumnInfo;
 use crate::shape::SideTable;
@@ -30,6 +31,11 @@ pub(crate) trait Dialect: Syntax + Installs {
 
     /// How it captures changes and refuses writes, if it does.
     fn captures(&self) -> Option<&'static dyn Captures>;
+
+    /// How it computes digests, if it does.
+    fn hashes(&self) -> Option<&'static dyn Hashes> {
+        None
+    }
 
     /// For people.
     fn server(&self) -> &'static str;

@@ -23,28 +23,25 @@ pub(super) fn image_of(table: &SideTable, image: Image) -> Option<&ImageSql> {
 
 /// Makes a row of the image out of an answer, which begins with the key as it is stored; the answer's values are taken.
 pub(super) fn make(table: &SideTable, image: &ImageSql, answer: &mut [Value], used: Row) -> Made {
-    let raw = &answer[..table.key.len()];
+    let (raw, others) = answer.split_at_mut(table.key.len());
+    if table.same_key && !raw.iter().any(Value::is_null) {
+        return beside_key(table, image, others, raw, used);
+    }
     match canonical_key(table, raw) {
-        Ok(key) => shaped(table, image, answer, &key, used),
+        Ok(key) => beside_key(table, image, others, &key, used),
         Err(why) => Made::Refused(refusal(Key::composite(table.name().clone(), raw.to_vec()), why)),
     }
 }
 
-/// [`make`], for a row whose key is known already.
-pub(super) fn shaped(
-    table: &SideTable,
-    image: &ImageSql,
-    answer: &mut [Value],
-    key: &[Value],
-    used: Row,
-) -> Made {
+/// The row of a key, and of what an answer has behind the key.
+fn beside_key(table: &SideTable, image: &ImageSql, others: &mut [Value], key: &[Value], used: Row) -> Made {
     let Row(mut values) = used;
     values.resize(image.columns.len(), Value::Null);
     for (at, column) in image.columns.iter().enumerate() {
-        match fill(column, answer, key) {
+        match fill(column, others, key) {
             Ok(value) => values[at] = value,
             Err((value, why)) => {
-                let others = image.columns[at + 1..].iter().filter_map(|c| fill(c, answer, key).err());
+                let others = image.columns[at + 1..].iter().filter_map(|c| fill(c, others, key).err());
                 let all: Vec<String> = std::iter::once(why).chain(others.map(|(_, why)| why)).collect();
                 return Made::Refused(Refusal {
                     key: Key::composite(table.name().clone(), key.to_vec()),
@@ -59,10 +56,10 @@ pub(super) fn shaped(
 }
 
 /// The value of a column of an image, as its target would store it; or why that doesn't take it.
-fn fill(column: &ImageColumn, answer: &mut [Value], key: &[Value]) -> Result<Value, (Value, String)> {
+fn fill(column: &ImageColumn, others: &mut [Value], key: &[Value]) -> Result<Value, (Value, String)> {
     let value = match key.get(column.at) {
         Some(key) => key.clone(),
-        None => std::mem::replace(&mut answer[column.at], Value::Null),
+        None => std::mem::replace(&mut others[column.at - key.len()], Value::Null),
     };
     match &column.target {
         None => Ok(value),

@@ -145,7 +145,9 @@ impl Walk<'_> {
         let keeps_last = self.image.columns.iter().any(|column| column.at >= self.table.key.len());
         while answer.next(&mut values).await? {
             if keeps_last {
-                *last = Some(ordered(self.table, &values[..self.table.key.len()]));
+                let last = last.get_or_insert_default();
+                last.clear();
+                last.extend(self.table.order.iter().map(|&at| values[at].clone()));
             }
             let used = self.out.used.pop().unwrap_or_default();
             self.out.put(make(self.table, self.image, &mut values, used)).await?;
@@ -262,7 +264,13 @@ impl Out {
 
 /// A run of keys in order. Each end is a comparison of the whole key, which the server answers by the index.
 pub(super) fn range_sql(table: &SideTable, select: &str, after: bool, upto: bool, scoped: bool) -> String {
-    let mut sql = format!("SELECT {select} FROM {} WHERE true", table.table);
+    let condition = range_condition(table, after, upto, scoped);
+    format!("SELECT {select} FROM {} WHERE {condition} ORDER BY {}", table.table, table.ordered_key())
+}
+
+/// The condition of [`range_sql`].
+pub(super) fn range_condition(table: &SideTable, after: bool, upto: bool, scoped: bool) -> String {
+    let mut sql = "true".to_owned();
     if after {
         sql.push_str(&format!(" AND {}", table.compare(">", 1)));
     }
@@ -274,8 +282,6 @@ pub(super) fn range_sql(table: &SideTable, select: &str, after: bool, upto: bool
     if scoped {
         sql.push_str(&table.and_scope());
     }
-    sql.push_str(" ORDER BY ");
-    sql.push_str(&table.ordered_key());
     sql
 }
 

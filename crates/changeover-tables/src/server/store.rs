@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use changeover::keyed::slot_text;
 use changeover::protocol::slots::Slots;
 use changeover::store::capture::CaptureLog;
+use changeover::store::digest::Digests;
 use changeover::store::fence::Fence;
 use changeover::store::guard::Guarded;
 use changeover::store::strain::Strain;
@@ -301,5 +302,9 @@ impl Store for ServerStore {
 
     fn fence(&self) -> Option<&dyn Fence> {
         self.inner.dialect.captures().map(|_| self as &dyn Fence)
+    }
+
+    fn digests(&self) -> Option<&dyn Digests> {
+        self.inner.dialect.hashes().map(|_| self as &dyn Digests)
     }
 }

@@ -7,6 +7,7 @@
 mod capture;
 mod conditional;
 mod data;
+mod digest;
 mod fence;
 mod guard;
 mod mapping;
@@ -16,7 +17,7 @@ mod weather;
 mod writer;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use changeover::store::{StoreInfo, TableShape};
@@ -56,6 +57,7 @@ pub(crate) struct Shared {
     changed: Notify,
     /// In bytes, of the answers to reads by keys.
     largest_read: AtomicUsize,
+    digests: AtomicBool,
 }
 
 impl std::fmt::Debug for MemoryStore {
@@ -98,6 +100,7 @@ impl MemoryStore {
             writers: Arc::default(),
             changed: Notify::new(),
             largest_read: AtomicUsize::new(0),
+            digests: AtomicBool::new(false),
         };
         Self { shared: Arc::new(shared) }
     }

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use changeover::StoreError;
 use changeover::store::capture::CaptureLog;
 use changeover::store::conditional::Conditional;
+use changeover::store::digest::Digests;
 use changeover::store::fence::Fence;
 use changeover::store::guard::Guarded;
 use changeover::store::{
@@ -61,8 +62,19 @@ impl Shared {
         (after, upto)
     }
 
+    /// The keys of a range, in the store's order.
+    pub(super) fn keys(&self, at: usize, range: &KeyRange) -> Vec<Key> {
+        let rows = self.snapshot(at, range, Image::Canonical);
+        rows.into_iter()
+            .map(|row| match row {
+                Ok(row) => self.shapes[at].key_of(&row),
+                Err(refusal) => refusal.key,
+            })
+            .collect()
+    }
+
     /// The rows of a range, as they are now.
-    fn snapshot(&self, at: usize, range: &KeyRange, image: Image) -> Vec<Result<Row, Refusal>> {
+    pub(super) fn snapshot(&self, at: usize, range: &KeyRange, image: Image) -> Vec<Result<Row, Refusal>> {
         let (after, upto) = self.bounds(at, range);
         if let (Bound::Excluded(a), Bound::Included(b)) = (&after, &upto)
             && a >= b
@@ -216,6 +228,10 @@ impl Store for MemoryStore {
 
     fn capture(&self) -> Option<&dyn CaptureLog> {
         (!self.shared.conditional).then_some(self)
+    }
+
+    fn digests(&self) -> Option<&dyn Digests> {
+        Some(self)
     }
 
     fn fence(&self) -> Option<&dyn Fence> {

@@ -1,6 +1,6 @@
 //! What the codec does without a server: bytes known from the server's sources, values there and back, and what is refused.
 
-mod server;
+pub(in crate::postgres) mod server;
 
 use bytes::BytesMut;
 use changeover::Value;

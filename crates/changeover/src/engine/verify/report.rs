@@ -83,10 +83,13 @@ pub struct TableReport {
     pub rows_old: u64,
     /// Rows of the new side that are in the mapping.
     pub rows_new: u64,
-    /// Bytes of the values of both sides' rows, in the canonical image: each row once, however often it was looked at.
+    /// Bytes of the values of both sides' rows that were read, in the canonical image: each row once, however often it was looked
+    /// at.
     pub bytes: u64,
     /// Pairs of rows compared.
     pub compared: u64,
+    /// Those of them that the databases' own digests showed to be the same, and that weren't read.
+    pub by_digest: u64,
     /// Pairs that count as equal only by a rule.
     pub equal_by_rule: u64,
     /// Each rule, by its name, with the pairs that needed it.
@@ -115,6 +118,7 @@ impl TableReport {
             rows_new: 0,
             bytes: 0,
             compared: 0,
+            by_digest: 0,
             equal_by_rule: 0,
             by_rule: link.rules().rules().iter().map(|rule| (rule.to_string(), 0)).collect(),
             differing: 0,
@@ -131,6 +135,19 @@ impl TableReport {
     #[must_use]
     pub const fn differences(&self) -> u64 {
         self.differing + self.missing + self.extra + self.refused
+    }
+
+    /// Counts pairs that were shown to be the same, and weren't read.
+    pub(super) const fn same_by_digest(&mut self, pairs: u64) {
+        self.rows_old += pairs;
+        self.rows_new += pairs;
+        self.compared += pairs;
+        self.by_digest += pairs;
+    }
+
+    /// What a look at rows has counted, but for pairs that were the same at once.
+    pub(super) const fn doubted(&self) -> u64 {
+        self.differences() + self.transient + self.under_guard + self.repaired
     }
 
     /// Counts a pair that is equal by these rules.

@@ -1,6 +1,6 @@
 //! What the codec does with a real server: it is the server that says whether what came back is what was there.
 
-mod edges;
+pub(in crate::postgres) mod edges;
 
 use std::collections::BTreeMap;
 use std::pin::pin;

@@ -1,7 +1,7 @@
 //! The values at the edges of every type, as SQL.
 
 /// Types of every kind that a user can make, and those of extensions.
-pub(super) const TYPES: &str = r#"
+pub(in crate::postgres) const TYPES: &str = r#"
     CREATE EXTENSION citext;
     CREATE EXTENSION hstore;
     CREATE EXTENSION ltree;
@@ -17,7 +17,7 @@ pub(super) const TYPES: &str = r#"
 "#;
 
 /// For each type, expressions for its values.
-pub(super) const EDGES: &[(&str, &[&str])] = &[
+pub(in crate::postgres) const EDGES: &[(&str, &[&str])] = &[
     ("bool", &["true", "false"]),
     ("int2", &["-32768", "32767", "0", "-1"]),
     ("int4", &["-2147483648", "2147483647", "0", "-1"]),
