@@ -33,6 +33,8 @@ pub(crate) struct Connected {
     pub(crate) catalogs: Vec<Catalog>,
     pub(crate) mappings: Vec<TableMapping>,
     pub(crate) plan: Plan,
+    /// Whether changes are captured.
+    pub(crate) captures: bool,
     /// For where in it what is found has its place.
     spec: Spec,
     /// The tables, each with its column, whose ids both sides' databases give out.
@@ -75,7 +77,8 @@ impl Connected {
         let redacted = redaction::findings(spec, &plan);
         plan.findings.extend(redacted);
         let counted_twice = shares::counted_twice(spec, &plan);
-        Ok(Self { databases, catalogs, mappings, plan, spec: spec.clone(), counted_twice })
+        let captures = mirroring == Mirroring::Capture;
+        Ok(Self { databases, catalogs, mappings, plan, captures, spec: spec.clone(), counted_twice })
     }
 
     /// What stands in the way, if anything does.

@@ -18,7 +18,7 @@ use std::time::Duration;
 use changeover::{Side, StoreError};
 
 pub use self::abandon::abandon;
-pub use self::check::{CheckReport, CheckedTable, check};
+pub use self::check::{Ask, CheckReport, CheckedTable, check};
 pub use self::copy::copy;
 pub use self::create::{MissingTable, create_tables};
 pub use self::locks::LockWords;
@@ -35,6 +35,8 @@ pub enum Stage {
     Copy,
     /// Rows are compared.
     Verify,
+    /// Rows are read and tried.
+    Check,
 }
 
 impl Stage {
@@ -44,6 +46,7 @@ impl Stage {
         match self {
             Self::Copy => "copy",
             Self::Verify => "verify",
+            Self::Check => "check",
         }
     }
 }

@@ -82,12 +82,13 @@ async fn what_the_spec_redacts_is_not_in_a_report() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_check_tells_the_plan_and_a_missing_table_and_changes_nothing() {
     let world = World::new(10);
-    let report = jobs::check(&world.spec(), true).await.unwrap();
+    let report =
+        jobs::check(&world.spec(), jobs::Ask { data: true, probe: true }, &mut |_| {}).await.unwrap();
     assert!(report.is_clean(), "{:?}", report.findings);
     assert!(report.tables[0].forward.iter().any(|column| column.words.contains("upper(state)")));
     assert_eq!(report.data[0].rows, 10);
     world.open("new.db").execute_batch("DROP TABLE booking").unwrap();
-    let report = jobs::check(&world.spec(), false).await.unwrap();
+    let report = jobs::check(&world.spec(), jobs::Ask::default(), &mut |_| {}).await.unwrap();
     assert!(!report.is_clean());
     assert!(report.missing[0].1.contains("CREATE TABLE"), "{:?}", report.missing);
     assert!(world.installed("old.db").is_empty() && world.installed("new.db").is_empty());

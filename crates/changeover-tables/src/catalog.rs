@@ -123,6 +123,8 @@ pub struct UniqueIndex {
     pub parts: Vec<IndexPart>,
     /// The condition of a partial index.
     pub partial: Option<String>,
+    /// Whether it may be asked only at the end of a transaction.
+    pub deferrable: bool,
 }
 
 impl UniqueIndex {
@@ -217,7 +219,8 @@ pub struct TableInfo {
     pub unique: Vec<UniqueIndex>,
     /// The names of its other indexes.
     pub indexes: Vec<String>,
-    /// What its definition says beyond what is listed here, as SQL: its CHECKs, and what is done `ON CONFLICT`.
+    /// What its definition says beyond what is listed here, as SQL: its CHECKs, its exclusion constraints, and what is done `ON
+    /// CONFLICT` or `ON UPDATE`.
     pub clauses: Vec<String>,
     /// Its foreign keys.
     pub foreign_keys: Vec<ForeignKey>,

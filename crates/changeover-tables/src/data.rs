@@ -2,12 +2,15 @@
 //! that don't fit the old one or would come back as others, keys that are NULL, twice there, or in two sources. The rows
 //! stream by, and of each kind of trouble only a count and some examples are kept.
 
+mod trial;
+
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use changeover::store::{BatchBudget, Image, KeyRange, Refusal, Store};
+use changeover::store::{BatchBudget, Image, KeyRange, Refusal, RowStream, Store};
 use changeover::{Key, StoreError, TableName, Value};
 
+pub use self::trial::{Trial, Tried};
 use crate::plan::{Plan, TablePlan};
 
 /// How many examples are kept of each kind of trouble.
@@ -60,6 +63,8 @@ pub struct TableData {
     pub duplicates: Vec<Trouble>,
     /// Rows whose key another mapping onto the same table has too.
     pub collisions: Vec<Trouble>,
+    /// Why it couldn't be tried what the new table's CHECKs say of the rows, and as what they would come back.
+    pub untried: Option<String>,
 }
 
 impl TableData {
@@ -77,12 +82,15 @@ pub trait Duplicates: Store {
     /// For each unique index of the new table: rows of this, the old, side whose canonical values are the same in it.
     async fn duplicates(&self, table: &TablePlan, examples: usize) -> Result<Vec<Trouble>, StoreError>;
 
-    /// Rows of this, the old, side that fit the new table's columns and that its CHECKs refuse.
-    async fn refused_by_checks(&self, table: &TablePlan) -> Result<Vec<Trouble>, StoreError>;
+    /// All rows of this, the old, side that can be carried: the canonical image, and after it these columns as they are stored.
+    async fn with_own(&self, table: &TablePlan, columns: &[String]) -> Result<RowStream, StoreError>;
 
-    /// Rows of this, the old, side of which some column would be written back with another value than it has now.
-    async fn otherwise(&self, table: &TablePlan) -> Result<Vec<Trouble>, StoreError>;
+    /// A table like this, the new, side's, for trying rows in it; or why there can be none.
+    async fn trial(&self, table: &TablePlan) -> Result<Result<Box<dyn Trial>, String>, StoreError>;
 }
+
+/// Told after each batch how many rows were read in it; a row is read up to twice.
+pub type ReadSoFar<'t> = &'t mut (dyn FnMut(u64) + Send);
 
 /// Looks at the rows of every mapping. `old` and `new` give the stores of a mapping's sides by their name in the spec.
 ///
@@ -92,6 +100,7 @@ pub async fn check_data<'s>(
     plan: &Plan,
     old: impl Fn(&str) -> Option<&'s dyn Duplicates>,
     new: impl Fn(&str) -> Option<&'s dyn Duplicates>,
+    told: ReadSoFar<'_>,
 ) -> Result<Vec<TableData>, StoreError> {
     let mut all = Vec::with_capacity(plan.tables.len());
     for table in &plan.tables {
@@ -102,12 +111,11 @@ pub async fn check_data<'s>(
                 .into_iter()
                 .filter_map(|r| Some(Rival { store: old(&r.old.store)?, table: r }))
                 .collect();
-            data.forward = scan_old(store, table, &rivals, &mut data).await?;
-            let refused = store.refused_by_checks(table).await?;
-            data.rows = data.rows.saturating_sub(refused.iter().map(|trouble| trouble.rows).sum());
-            data.forward.extend(refused);
+            data.forward = scan_old(store, table, &rivals, &mut data, told).await?;
             data.duplicates = store.duplicates(table, EXAMPLES).await?;
-            data.otherwise = store.otherwise(table).await?;
+            if let Some(new) = new(&table.new.store) {
+                trial::try_all((store, new), table, &mut data, told).await?;
+            }
         }
         if let Some(store) = new(&table.new.store) {
             data.backward = refused_of(store, &table.name, Image::Back).await?;
@@ -138,6 +146,7 @@ async fn scan_old(
     table: &TablePlan,
     rivals: &[Rival<'_>],
     data: &mut TableData,
+    told: ReadSoFar<'_>,
 ) -> Result<Vec<Trouble>, StoreError> {
     let mut troubles = Troubles::default();
     let mut collisions = Troubles::default();
@@ -145,6 +154,7 @@ async fn scan_old(
     let mut stream =
         store.scan(&table.name, &KeyRange::default(), Image::Canonical, BatchBudget::default()).await?;
     while let Some(batch) = stream.next().await? {
+        told((batch.rows.len() + batch.refused.len()) as u64);
         troubles.add(batch.refused);
         data.rows += batch.rows.len() as u64;
         data.bytes += batch.rows.iter().map(|row| row.size() as u64).sum::<u64>();

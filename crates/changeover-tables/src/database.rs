@@ -21,6 +21,19 @@ pub enum Scope {
     Some(String),
 }
 
+/// One thing that was tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probed {
+    /// What, as `make a table`.
+    pub what: String,
+    /// What the database says, if it failed.
+    pub failed: Option<String>,
+    /// What to do then.
+    pub remedy: String,
+    /// Whether there are migrations that go without.
+    pub optional: bool,
+}
+
 /// The right to work on a migration's tables in one database, until it is dropped.
 pub trait Owned: fmt::Debug + Send + Sync {}
 
@@ -52,6 +65,15 @@ pub trait Database: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// What the database says.
     async fn make_table(&self, sql: &str) -> Result<(), StoreError>;
+
+    /// Tries for real what a migration does in this database beyond its tables, on a table that is made for it and gone after.
+    /// A file, which has no rights of its own, has nothing to be tried.
+    ///
+    /// # Errors
+    /// If it can't be reached.
+    async fn probe(&self) -> Result<Vec<Probed>, StoreError> {
+        Ok(Vec::new())
+    }
 
     /// Those mappings of a plan whose table on that side is here, as a store.
     ///

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::catalog::{Catalog, ColumnInfo, Generated, TableInfo, TableKind};
 use crate::plan::key_choices;
-use crate::words::takes_all;
+use crate::words::{gap, is_rare};
 use changeover::Side;
 use changeover::mapping::{KeyColumn, TableRef};
 
@@ -216,9 +216,12 @@ fn guessed(new: &ColumnInfo, old: Option<&ColumnInfo>) -> GuessedColumn {
     }
 }
 
-/// Whether two columns hold the same values.
+/// Whether two columns hold the same values, but for those that hardly any column has.
 fn is_alike(old: &ColumnInfo, new: &ColumnInfo) -> bool {
-    old.domain == new.domain || (takes_all(&old.domain, &new.domain) && takes_all(&new.domain, &old.domain))
+    let fits = |from: &ColumnInfo, to: &ColumnInfo| {
+        gap(&from.domain, &to.domain).is_some_and(|gaps| gaps.iter().all(|gap| is_rare(gap)))
+    };
+    old.domain == new.domain || (fits(old, new) && fits(new, old))
 }
 
 /// The old primary key, as the new table's columns that it becomes.

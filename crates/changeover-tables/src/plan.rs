@@ -4,6 +4,7 @@
 //! findings of [`Severity::Error`], and may have no plan.
 
 mod columns;
+mod constraints;
 mod key;
 mod problems;
 

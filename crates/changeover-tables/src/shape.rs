@@ -111,13 +111,13 @@ pub(crate) struct ImageColumn {
 }
 
 impl ImageSql {
-    /// The same with these columns of the side's own after it, as they are stored.
-    pub(crate) fn beside<'c>(&self, syntax: &dyn Syntax, own: impl Iterator<Item = &'c str>) -> Self {
+    /// The same with these columns of the side's own after it, each as it stands in a select list.
+    pub(crate) fn beside(&self, own: impl Iterator<Item = String>) -> Self {
         let mut wider = self.clone();
         let from = self.columns.iter().map(|column| column.at + 1).max().unwrap_or_default();
         for (n, column) in own.enumerate() {
             wider.select.push_str(", ");
-            wider.select.push_str(&syntax.name(column));
+            wider.select.push_str(&column);
             wider.columns.push(ImageColumn { at: from + n, target: None, converts: false });
         }
         wider
@@ -206,6 +206,11 @@ impl SideTable {
     /// The key's columns in the order of this side's index, as `"a", "b" COLLATE NOCASE`.
     pub(crate) fn ordered_key(&self) -> String {
         self.order.iter().map(|&at| self.key[at].collated.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Columns of the table as they stand in a select list.
+    pub(crate) fn own_columns(&self, names: &[String]) -> impl Iterator<Item = String> {
+        names.iter().map(|name| read_column(self.syntax, name, &self.info))
     }
 
     /// The key's columns as a select list, in the spec's order.

@@ -1,9 +1,12 @@
 //! The plan in plain words: what each column becomes, and what can't come back.
 
+mod gap;
 mod takes;
 
+use std::collections::BTreeMap;
+
+pub(crate) use self::gap::{gap, is_rare};
 pub(crate) use self::takes::takes_all;
-use crate::catalog::Domain;
 use crate::plan::{Finding, Severity, Source, TablePlan};
 
 /// What becomes of one column.
@@ -82,6 +85,7 @@ pub fn reversibility(table: &TablePlan) -> Vec<Finding> {
             );
         }
     }
+    let mut left: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for back in &table.back {
         let Source::Column(new) = &back.source else { continue };
         let Some(from) = table.new_info.column(new) else { continue };
@@ -96,19 +100,34 @@ pub fn reversibility(table: &TablePlan) -> Vec<Finding> {
                 "give the old column by `back`, as coalesce(…)",
             );
         }
-        if !takes_all(&from.domain, &back.target.domain) {
+        let gaps = gap(&from.domain, &back.target.domain);
+        for what in gaps.iter().flatten() {
+            left.entry(what.clone()).or_default().push(new.as_str());
+        }
+        if gaps.is_none() {
             note(
                 Severity::Warning,
                 new,
                 format!(
                     "{new} holds {} on the new side, {} only {} on the old one: other values don't come back",
-                    held_by(&from.domain, &from.declared),
+                    from.domain.name(),
                     back.target.column,
-                    held_by(&back.target.domain, &back.target.declared)
+                    back.target.domain.name()
                 ),
                 "convert it by `back`, or keep such values out on the new side",
             );
         }
+    }
+    for (what, columns) in left {
+        let columns = columns.join(", ");
+        note(
+            if is_rare(&what) { Severity::Note } else { Severity::Warning },
+            &columns,
+            format!(
+                "the old side has no place for {what}, which the new side may come to have in {columns}: such rows don't come back"
+            ),
+            "keep such values out on the new side while there is to be a way back, or convert them by `back`",
+        );
     }
     if !table.scope.is_empty() {
         let columns: Vec<&str> = table.scope.iter().map(|(column, _)| column.as_str()).collect();
@@ -145,14 +164,6 @@ pub fn reversibility(table: &TablePlan) -> Vec<Finding> {
         );
     }
     found
-}
-
-/// What a column holds: where its database insists on the type, that says it best.
-fn held_by(domain: &Domain, declared: &str) -> String {
-    match domain {
-        Domain::Exact(_) => format!("what fits {declared}"),
-        domain => domain.name().to_owned(),
-    }
 }
 
 /// The words of an expression, but for those in single quotes; `now` is found there too, where `datetime` looks for it.

@@ -264,7 +264,7 @@ async fn the_rows_tell_what_does_not_fit_either_side_and_what_collides() {
     let stores = pair.stores(&[of("a", "A"), of("b", "B")]).await;
     let old = |_: &str| Some(&stores.old as &dyn Duplicates);
     let new = |_: &str| Some(&stores.new as &dyn Duplicates);
-    let data = check_data(&stores.plan, old, new).await.unwrap();
+    let data = check_data(&stores.plan, old, new, &mut |_| {}).await.unwrap();
     let a = &data[0];
     assert_eq!(a.rows, 3);
     assert!(!a.is_clean());

@@ -5,8 +5,9 @@ use changeover::Key;
 use changeover_api::Spec;
 use changeover_control::jobs::CheckReport;
 use changeover_tables::data::{TableData, Trouble};
+use changeover_tables::database::Probed;
 use changeover_tables::plan::Severity;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::block::{self, Facts};
 use super::{created, findings, plan, words};
@@ -46,14 +47,20 @@ pub(crate) fn show(
 /// What stands in the way, counted.
 fn verdict(report: &CheckReport) -> String {
     let errors = report.findings.iter().filter(|finding| finding.severity == Severity::Error).count();
-    if errors > 0 {
+    // Each missing table is an error too.
+    if errors > report.missing.len() {
         return format!("It can't be run like this: {} above.", words::counted(errors as u64, "error"));
     }
     if !report.missing.is_empty() {
         let tables = words::counted(report.missing.len() as u64, "new table");
         return format!(
-            "It can't be run like this: {tables} missing. The CREATE TABLE stands above; copy and run make it by --create-tables."
+            "It can't be run like this: {tables} missing. What would make it stands above; copy and run do so by --create-tables."
         );
+    }
+    let failed = report.probed.values().flatten().filter(|one| one.failed.is_some() && !one.optional).count();
+    if failed > 0 {
+        let things = words::counted(failed as u64, "thing");
+        return format!("It can't be run like this: {things} that it does failed when it was tried, above.");
     }
     let in_the_way = |data| kinds(data).into_iter().filter(|(what, _)| !is_of_the_way_back(what));
     let troubles = report.data.iter().flat_map(|data| in_the_way(data).flat_map(|(_, list)| list));
@@ -86,12 +93,35 @@ fn text(report: &CheckReport, spec: &Spec, data: bool, terminal: &Terminal) -> S
     for (store, sql) in report.removal.iter().filter(|(_, sql)| !sql.is_empty()) {
         section(&format!("To remove everything from {store} by hand"), indented(sql));
     }
+    for (store, probed) in report.probed.iter().filter(|(_, probed)| !probed.is_empty()) {
+        section(&format!("Tried in {store}"), probes(probed, terminal));
+    }
     // Last, because what is last is what is seen.
     if data {
         section("In the rows", rows(report, spec, terminal));
     }
     section("Found", findings::text(&report.findings, spec, terminal));
     text
+}
+
+fn probes(probed: &[Probed], terminal: &Terminal) -> String {
+    let mut text = String::new();
+    for one in probed {
+        let Some(why) = &one.failed else {
+            text.push_str(&block::paragraph(&format!("{}: yes", one.what), 2, terminal));
+            continue;
+        };
+        let line = format!("{}: no: {}", one.what, words::one_line(why));
+        let line = if one.optional { terminal.out.warn(line) } else { terminal.out.bad(line) };
+        text.push_str(&block::paragraph(&line, 2, terminal));
+        text.push_str(&block::paragraph(&one.remedy, 4, terminal));
+    }
+    text
+}
+
+fn probes_as_json(probed: &[Probed]) -> Value {
+    let one = |one: &Probed| json!({ "what": one.what, "failed": one.failed, "remedy": one.remedy, "optional": one.optional });
+    probed.iter().map(one).collect()
 }
 
 /// SQL as it is to be copied: whole lines.
@@ -104,6 +134,13 @@ fn rows(report: &CheckReport, spec: &Spec, terminal: &Terminal) -> String {
     for data in &report.data {
         let size = format!("{}, {}", words::counted(data.rows, "row"), words::bytes(data.bytes));
         text.push_str(&block::paragraph(&format!("{}: {size} can be carried", data.table), 2, terminal));
+        if let Some(why) = &data.untried {
+            let line = format!(
+                "not tried: what the new table's CHECKs say, and what would come back otherwise: {}",
+                words::one_line(why)
+            );
+            text.push_str(&block::paragraph(&terminal.out.warn(line), 4, terminal));
+        }
         for (what, troubles) in kinds(data) {
             for trouble in troubles {
                 let line = format!(
@@ -190,6 +227,7 @@ fn as_json(report: &CheckReport, spec: &Spec, data: bool) -> Value {
                 "collisions": of(&data.collisions, data),
                 "backward": of(&data.backward, data),
                 "otherwise": of(&data.otherwise, data),
+                "untried": data.untried,
             })
         })
         .collect();
@@ -201,6 +239,7 @@ fn as_json(report: &CheckReport, spec: &Spec, data: bool) -> Value {
         "locks": locks,
         "missing": missing,
         "data": if data { Value::from(seen) } else { Value::Null },
+        "probed": report.probed.iter().map(|(store, all)| (store.clone(), probes_as_json(all))).collect::<Map<_, _>>(),
         "removal": report.removal,
         "bytes": report.bytes,
     })

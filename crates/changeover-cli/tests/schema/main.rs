@@ -14,4 +14,7 @@ mod support;
 
 mod first;
 mod home;
+mod probe;
 mod proposed;
+mod rows;
+mod said;

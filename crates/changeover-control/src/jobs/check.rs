@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use changeover::{Side, TableName};
 use changeover_api::Spec;
 use changeover_tables::data::{Duplicates, TableData, check_data};
-use changeover_tables::database::SideStore;
+use changeover_tables::database::{Probed, SideStore};
 use changeover_tables::plan::{Finding, Severity, TablePlan};
 use changeover_tables::words::{self, ColumnWords};
+use tokio::time::Instant;
 
 use super::create::{MissingTable, missing};
 use super::locks::{LockWords, locks};
 use super::verify::state_of;
+use super::{JobProgress, Stage, Told};
 use crate::barrier;
 use crate::conductor::{
     PUT_THE_COLUMN_BACK, Plan, Sides, begun, change_it_back, lost_columns, spec_change, what_becomes_of,
@@ -37,6 +40,8 @@ pub struct CheckReport {
     pub missing: Vec<MissingTable>,
     /// What the rows say, where they were asked.
     pub data: Vec<TableData>,
+    /// What was tried for real in each store, where that was asked for.
+    pub probed: BTreeMap<String, Vec<Probed>>,
     /// For each store, the SQL that removes by hand what this migration has installed in it, and what it may come to
     /// install.
     pub removal: BTreeMap<String, String>,
@@ -66,21 +71,36 @@ impl CheckReport {
         self.missing.is_empty()
             && self.findings.iter().all(|finding| finding.severity < Severity::Error)
             && self.data.iter().all(TableData::is_clean)
+            && self.probed.values().flatten().all(|probed| probed.failed.is_none() || probed.optional)
     }
 }
 
-/// Looks at both databases, and with `data` at all of their rows.
+/// What a check is to look at beyond the tables' definitions.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ask {
+    /// All rows.
+    pub data: bool,
+    /// Whether what a migration does can be done, by doing it on a table of its own.
+    pub probe: bool,
+}
+
+/// Looks at both databases.
 ///
 /// # Errors
 /// A store that can't be reached.
-pub async fn check(spec: &Spec, data: bool) -> Result<CheckReport, ControlError> {
+pub async fn check(spec: &Spec, asked: Ask, told: Told<'_>) -> Result<CheckReport, ControlError> {
     let connected = Connected::open(spec, mirroring(spec), &Elsewhere::new()).await?;
-    let report = check_in(&connected, spec, data).await;
+    let report = check_in(&connected, spec, asked, told).await;
     connected.close().await;
     report
 }
 
-async fn check_in(connected: &Connected, spec: &Spec, data: bool) -> Result<CheckReport, ControlError> {
+async fn check_in(
+    connected: &Connected,
+    spec: &Spec,
+    asked: Ask,
+    told: Told<'_>,
+) -> Result<CheckReport, ControlError> {
     let mut findings = connected.plan.findings.clone();
     findings.extend(shares::findings(spec, &connected.plan));
     findings.extend(rights::findings(connected));
@@ -125,12 +145,14 @@ async fn check_in(connected: &Connected, spec: &Spec, data: bool) -> Result<Chec
         findings.extend(since_the_last_run(spec, None).await?);
     }
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
-    let seen = if data && is_sound {
+    let seen = if asked.data && is_sound {
         let of = |side: Side| {
             let stores = &stores;
             move |name: &str| stores.get(&(name.to_owned(), side)).map(|store| &**store as &dyn Duplicates)
         };
-        check_data(&connected.plan, of(Side::Old), of(Side::New)).await?
+        // Each row is read, and then tried.
+        let mut reading = Reading::of(2 * tables.iter().map(|table| table.rows).sum::<u64>(), told);
+        check_data(&connected.plan, of(Side::Old), of(Side::New), &mut |rows| reading.add(rows)).await?
     } else {
         Vec::new()
     };
@@ -145,10 +167,55 @@ async fn check_in(connected: &Connected, spec: &Spec, data: bool) -> Result<Chec
         findings,
         missing: missing(connected),
         data: seen,
+        probed: if asked.probe { probed(connected).await? } else { BTreeMap::new() },
         removal,
         rehearsable: connected.databases.values().all(|database| database.file().is_some()),
         bytes: connected.catalogs.iter().map(|catalog| (catalog.store.clone(), catalog.bytes)).collect(),
     })
+}
+
+/// Tries what a migration does in each database. Where nothing is captured, the old side is only read.
+async fn probed(connected: &Connected) -> Result<BTreeMap<String, Vec<Probed>>, ControlError> {
+    let mut all = BTreeMap::new();
+    for (name, database) in &connected.databases {
+        let is_new = connected.mappings.iter().any(|mapping| mapping.new.store == *name);
+        if is_new || connected.captures {
+            all.insert(name.clone(), database.probe().await?);
+        }
+    }
+    Ok(all)
+}
+
+/// How far the rows are read.
+struct Reading<'t> {
+    progress: JobProgress,
+    began: Instant,
+    told: Told<'t>,
+}
+
+impl<'t> Reading<'t> {
+    fn of(rows_all: u64, told: Told<'t>) -> Self {
+        let progress = JobProgress {
+            stage: Stage::Check,
+            rows: 0,
+            rows_all,
+            rows_per_second: 0.0,
+            left: None,
+            waiting: None,
+        };
+        Self { progress, began: Instant::now(), told }
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "a rate for people")]
+    fn add(&mut self, rows: u64) {
+        let progress = &mut self.progress;
+        progress.rows += rows;
+        progress.rows_per_second =
+            progress.rows as f64 / self.began.elapsed().as_secs_f64().max(f64::EPSILON);
+        let left = progress.rows_all.saturating_sub(progress.rows) as f64 / progress.rows_per_second;
+        progress.left = Duration::try_from_secs_f64(left).ok();
+        (self.told)(progress);
+    }
 }
 
 /// What changed since the last run, and keeps the next one from going on.

@@ -16,7 +16,8 @@ pub struct LockWords {
 
 /// The locks of a migration with these phases, between databases of these kinds, and about so many rows; the longest first.
 pub(super) fn locks(phases: Phases, kinds: &BTreeSet<&str>, rows: u64) -> Vec<LockWords> {
-    let mut locks = refusals(phases, rows);
+    let rehearsable = kinds.iter().all(|kind| *kind == "sqlite");
+    let mut locks = refusals(phases, rows, rehearsable);
     for kind in kinds {
         // Of two kinds, each is told which locks are its own.
         let on = if kinds.len() > 1 { format!(" ({kind})") } else { String::new() };
@@ -92,16 +93,18 @@ fn of_files(phases: Phases) -> Vec<LockWords> {
 }
 
 /// The moves on which everything is copied while writes are refused, because no phase mirrors before them.
-fn refusals(phases: Phases, rows: u64) -> Vec<LockWords> {
+fn refusals(phases: Phases, rows: u64, rehearsable: bool) -> Vec<LockWords> {
     let mut locks = Vec::new();
     let many = if rows == 1 { "1 row".to_owned() } else { format!("{rows} rows") };
+    // Behind a server there is no rehearsal.
+    let measures = if rehearsable { "; `changeover rehearse` measures how long that takes" } else { "" };
     if !phases.shadow {
         let into = phases.after(Phase::Old).unwrap_or(Phase::New);
         locks.push(LockWords {
             when: format!("into {into}"),
             lock: format!(
                 "writes are refused on both sides, from the move's beginning to its end: without `shadow` nothing is mirrored before it, so \
-                 everything (about {many}) is copied and compared meanwhile; `changeover rehearse` measures how long that takes"
+                 everything (about {many}) is copied and compared meanwhile{measures}"
             ),
         });
     }

@@ -154,7 +154,8 @@ impl Captures for Mysql {
         log: &LogTable,
     ) -> Result<(), DbError> {
         let Some(logs) = stands(session, inner).await? else { return Ok(()) };
-        let open = format!("UPDATE {} SET state = 'open', epoch = 0 WHERE {THIS_SIDE}", self.own(fence::TABLE));
+        let open =
+            format!("UPDATE {} SET state = 'open', epoch = 0 WHERE {THIS_SIDE}", self.own(fence::TABLE));
         session.execute(&open, &this_side(inner)).await?;
         if logs {
             return Ok(());
@@ -241,7 +242,10 @@ impl Captures for Mysql {
         if params.is_empty() {
             return Statement::new(format!("DELETE FROM {log} WHERE false"), params);
         }
-        Statement::new(format!("DELETE FROM {log} WHERE id IN ({})", vec!["?"; params.len()].join(", ")), params)
+        Statement::new(
+            format!("DELETE FROM {log} WHERE id IN ({})", vec!["?"; params.len()].join(", ")),
+            params,
+        )
     }
 }
 
@@ -262,12 +266,7 @@ async fn stands(session: &mut dyn Session, inner: &Inner) -> Result<Option<bool>
 }
 
 /// Waits for the writers that have read the row.
-async fn set_logs(
-    session: &mut dyn Session,
-    inner: &Inner,
-    logs: bool,
-    bound: i64,
-) -> Result<(), DbError> {
+async fn set_logs(session: &mut dyn Session, inner: &Inner, logs: bool, bound: i64) -> Result<(), DbError> {
     let sql = format!("UPDATE {} SET logs = ?, bound = ? WHERE {THIS_SIDE}", Mysql.own(fence::TABLE));
     let [migration, side] = this_side(inner);
     let params = [Value::Int(logs.into()), Value::Int(bound), migration, side];
@@ -307,7 +306,9 @@ async fn prepare_log(session: &mut dyn Session, inner: &Inner, log: &LogTable) -
     if missing.is_empty() {
         return Ok(());
     }
-    session.batch(&format!("SET SESSION lock_wait_timeout = 1; ALTER TABLE {name} {}", missing.join(", "))).await
+    session
+        .batch(&format!("SET SESSION lock_wait_timeout = 1; ALTER TABLE {name} {}", missing.join(", ")))
+        .await
 }
 
 /// The rows that the triggers read.
@@ -322,7 +323,8 @@ async fn prepare_rows(session: &mut dyn Session, inner: &Inner) -> Result<(), Db
     }
     let mark = full(inner);
     if install::note(session, &Mysql, &inner.migration, &mark).await?.is_none() {
-        let sql = format!("INSERT IGNORE INTO {} (migration, name, note) VALUES (?, ?, '0')", Mysql.own(META));
+        let sql =
+            format!("INSERT IGNORE INTO {} (migration, name, note) VALUES (?, ?, '0')", Mysql.own(META));
         session.execute(&sql, &[inner.migration.as_str().into(), mark.into()]).await?;
     }
     Ok(())

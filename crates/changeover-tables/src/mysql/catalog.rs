@@ -200,7 +200,9 @@ pub(super) async fn unseen(session: &mut MySession) -> Result<Option<(String, St
         Err(error) if error.trouble == Trouble::Rights => {
             ("this user may not see that it happened", "GRANT PROCESS ON *.* TO this user")
         }
-        Err(_) => ("this server doesn't tell that it happened", "see that nobody does so while the migration runs"),
+        Err(_) => {
+            ("this server doesn't tell that it happened", "see that nobody does so while the migration runs")
+        }
     };
     Ok(Some((format!("{what}{why}: only a full verification would find it"), remedy.to_owned())))
 }
@@ -311,7 +313,8 @@ impl Found {
                 Some(last) => last.parts.push(part),
                 None => {
                     let origin = if is_primary { Origin::PrimaryKey } else { Origin::Index };
-                    table.unique.push(UniqueIndex { name: index, origin, parts: vec![part], partial: None });
+                    let (parts, partial) = (vec![part], None);
+                    table.unique.push(UniqueIndex { name: index, origin, parts, partial, deferrable: false });
                 }
             }
         }
@@ -357,8 +360,11 @@ impl Found {
 fn acts_unseen(name: &str, on_delete: &str, on_update: &str) -> Option<String> {
     let acts = |rule: &str| matches!(rule, "CASCADE" | "SET NULL" | "SET DEFAULT");
     let rules = [("ON DELETE", on_delete), ("ON UPDATE", on_update)];
-    let acting: Vec<String> =
-        rules.into_iter().filter(|(_, rule)| acts(rule)).map(|(event, rule)| format!("{event} {rule}")).collect();
+    let acting: Vec<String> = rules
+        .into_iter()
+        .filter(|(_, rule)| acts(rule))
+        .map(|(event, rule)| format!("{event} {rule}"))
+        .collect();
     (!acting.is_empty()).then(|| format!("{name} ({})", acting.join(", ")))
 }
 

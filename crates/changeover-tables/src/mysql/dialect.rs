@@ -12,8 +12,8 @@ use changeover::{TableName, Value};
 use super::install::whole_seconds;
 use super::syntax::{Mysql, decimal, exact, is_address, label, quoted};
 use super::triggers::MIRROR;
-use crate::catalog::ColumnInfo;
-use crate::server::dialect::{Dialect, Statement};
+use crate::catalog::{ColumnInfo, TableInfo};
+use crate::server::dialect::{Dialect, Script, Statement, Step};
 use crate::server::install::Captures;
 use crate::shape::{KeyColumn, SideTable, tag};
 use crate::syntax::Syntax;
@@ -63,7 +63,11 @@ fn list(one: &str, times: usize) -> String {
 
 /// The statement that whoever opens the fence waits by for all guards to be given up.
 pub(super) fn fence_lock(guarded: &str) -> Statement {
-    lock(guarded, &[FENCE], "FOR UPDATE").into_iter().map(|(statement, _)| statement).next().unwrap_or_default()
+    lock(guarded, &[FENCE], "FOR UPDATE")
+        .into_iter()
+        .map(|(statement, _)| statement)
+        .next()
+        .unwrap_or_default()
 }
 
 impl Mysql {
@@ -232,7 +236,10 @@ impl Dialect for Mysql {
                  logs TINYINT NOT NULL DEFAULT 0, bound BIGINT NOT NULL DEFAULT 0, PRIMARY KEY (migration, side)"
             ),
         ));
-        sql.push_str(&table(MIRROR, &format!("connection BIGINT UNSIGNED NOT NULL PRIMARY KEY, {migration}")));
+        sql.push_str(&table(
+            MIRROR,
+            &format!("connection BIGINT UNSIGNED NOT NULL PRIMARY KEY, {migration}"),
+        ));
         let key = "name VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL";
         sql.push_str(&table(
             "changeover_meta",
@@ -268,6 +275,66 @@ impl Dialect for Mysql {
     }
 
     /// Small tables are counted; of large ones the server's own guess is taken.
+    fn probe(&self) -> Script {
+        let step = |what, sql, remedy| Step { what, sql, remedy, first: false, optional: false };
+        Script {
+            begin: "DO 0",
+            // What defines something is no part of a transaction.
+            save: None,
+            steps: vec![
+                Step {
+                    first: true,
+                    ..step(
+                        "make a table",
+                        "DROP TABLE IF EXISTS changeover_probe; CREATE TABLE changeover_probe (id bigint PRIMARY KEY, n int) ENGINE=InnoDB",
+                        "GRANT CREATE, DROP, ALTER ON … TO …",
+                    )
+                },
+                step(
+                    "make a trigger",
+                    "CREATE TRIGGER changeover_probe AFTER INSERT ON changeover_probe FOR EACH ROW SET @changeover_probe = NEW.id",
+                    "GRANT TRIGGER ON … TO …; with a binary log also SET GLOBAL log_bin_trust_function_creators = 1, or SUPER",
+                ),
+                step(
+                    "write a row, change it, delete it",
+                    "INSERT INTO changeover_probe VALUES (1, 1); UPDATE changeover_probe SET n = 2; DELETE FROM changeover_probe",
+                    "GRANT INSERT, UPDATE, DELETE ON … TO …; see that the server isn't read_only",
+                ),
+                step(
+                    "lock rows",
+                    "START TRANSACTION; SELECT n FROM changeover_probe LOCK IN SHARE MODE; SELECT n FROM changeover_probe FOR UPDATE; ROLLBACK",
+                    "GRANT SELECT, UPDATE ON … TO …",
+                ),
+                step(
+                    "take a named lock",
+                    "DO GET_LOCK('changeover_probe', 0); DO RELEASE_LOCK('changeover_probe')",
+                    "ask the server's owner",
+                ),
+                Step {
+                    optional: true,
+                    ..step(
+                        "make a temporary table",
+                        "CREATE TEMPORARY TABLE changeover_probe_own (n int); DROP TEMPORARY TABLE changeover_probe_own",
+                        "for check --data: GRANT CREATE TEMPORARY TABLES ON … TO …",
+                    )
+                },
+            ],
+            end: "DROP TABLE IF EXISTS changeover_probe",
+        }
+    }
+
+    fn trial(&self, table: &TableInfo) -> String {
+        format!("CREATE TEMPORARY TABLE `changeover_trial` LIKE {}", self.table(table))
+    }
+
+    fn own_trial(&self) -> &'static str {
+        "`changeover_trial`"
+    }
+
+    fn trial_right(&self) -> &'static str {
+        "GRANT CREATE TEMPORARY TABLES ON … TO …"
+    }
+
     fn estimate(&self, table: &SideTable) -> Statement {
         const COUNTED: u32 = 100_000;
         let schema = table.info.schema.as_ref().map_or(Value::Null, |schema| schema.as_str().into());

@@ -90,11 +90,8 @@ pub(super) fn capture(inner: &Inner, log: &LogTable, _options: CaptureOptions) -
             None => entry.insert("NEW"),
         };
         let was = old.clone().map_or_else(String::new, |old| format!("{old} AND "));
-        let update = format!(
-            "{insert_new} IF {was}{} THEN {} END IF; ",
-            left_its_place(table),
-            entry.insert("OLD")
-        );
+        let update =
+            format!("{insert_new} IF {was}{} THEN {} END IF; ", left_its_place(table), entry.insert("OLD"));
         for (what, when, condition, inserts) in [
             ("insert", "AFTER INSERT", new, entry.insert("NEW")),
             ("update", "AFTER UPDATE", either, update),
@@ -294,7 +291,8 @@ fn message(table: &str, migration: &str) -> String {
     if all.chars().count() <= MESSAGE_MAX {
         return all;
     }
-    let short = "changeover: this table isn't written here now: roll back, look at the flag, run it all again";
+    let short =
+        "changeover: this table isn't written here now: roll back, look at the flag, run it all again";
     let room = MESSAGE_MAX.saturating_sub(short.chars().count() + 3);
     let cut: String = migration.chars().take(room).collect();
     format!("{short} ({cut})")

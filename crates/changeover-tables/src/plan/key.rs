@@ -105,7 +105,7 @@ pub(crate) fn index_over(table: &TableInfo, key: &[&str], constants: &[&str]) ->
 }
 
 fn fits(index: &UniqueIndex, key: &[&str], constants: &[&str]) -> Option<KeyIndex> {
-    if index.partial.is_some() {
+    if index.partial.is_some() || index.deferrable {
         return None;
     }
     let mut order = Vec::new();
@@ -161,7 +161,7 @@ fn whole(table: &TableInfo, column: &ColumnInfo) -> Option<(i64, u64)> {
 pub fn key_choices(table: &TableInfo) -> Vec<String> {
     let usable = |index: &UniqueIndex| {
         let columns = index.columns()?;
-        (index.partial.is_none()).then(|| {
+        (index.partial.is_none() && !index.deferrable).then(|| {
             let null = columns.iter().any(|c| table.column(c).is_some_and(|c| !c.not_null));
             let primary = index.origin == crate::catalog::Origin::PrimaryKey;
             format!(
@@ -178,8 +178,8 @@ fn no_key_remedy(table: &TableInfo) -> String {
     let choices = key_choices(table);
     if choices.is_empty() {
         format!(
-            "give it one, as by CREATE UNIQUE INDEX {0}_key ON {0} (…) over columns that are NOT NULL; partial indexes \
-             and indexes over expressions don't do",
+            "give it one, as by CREATE UNIQUE INDEX {0}_key ON {0} (…) over columns that are NOT NULL; partial indexes, \
+             deferrable constraints and indexes over expressions don't do",
             table.name
         )
     } else {

@@ -1,10 +1,13 @@
 //! What stands in the way of a mapping, or should be known, beyond its columns and its key.
 
+use std::collections::BTreeMap;
+
 use changeover::Side;
 
+use super::constraints;
 use super::{Finding, Mirroring, Notes, Severity, Source, TablePlan};
 use crate::catalog::{Catalog, Domain, IndexPart, Need, TableInfo, TableKind};
-use crate::words::{looks_elsewhere, takes_all, words_of};
+use crate::words::{gap, looks_elsewhere, words_of};
 use changeover::mapping::{SetExpr, TableMapping};
 
 /// Looks at one mapping.
@@ -24,6 +27,7 @@ pub(super) fn look(
             collations(side, info, notes);
         }
         if mirroring == Mirroring::Capture {
+            constraints::look(side, info, catalog, notes);
             capture(side, info, catalog, notes);
         }
     }
@@ -35,7 +39,7 @@ pub(super) fn look(
     counters(table, notes);
 }
 
-const fn word(side: Side) -> &'static str {
+pub(super) const fn word(side: Side) -> &'static str {
     match side {
         Side::Old => "old",
         Side::New => "new",
@@ -104,7 +108,12 @@ fn capture(side: Side, info: &TableInfo, catalog: &Catalog, notes: &mut Notes) {
         );
     }
     if let Some((what, remedy)) = &catalog.unseen {
-        notes.add(Severity::Warning, None, format!("the {} side's {}: {what}", word(side), info.name), remedy.clone());
+        notes.add(
+            Severity::Warning,
+            None,
+            format!("the {} side's {}: {what}", word(side), info.name),
+            remedy.clone(),
+        );
     }
     for key in info.foreign_keys.iter().filter_map(|key| key.unseen.as_ref()) {
         notes.error(
@@ -139,6 +148,7 @@ fn capture(side: Side, info: &TableInfo, catalog: &Catalog, notes: &mut Notes) {
 
 fn keys(table: &TablePlan, notes: &mut Notes) {
     for (position, part) in table.key.iter().enumerate() {
+        constraints::without_scale(table, part, notes);
         let old = table.old_info.column(&part.old);
         if old.is_some_and(|column| !column.not_null) {
             notes.add(
@@ -161,28 +171,44 @@ fn keys(table: &TablePlan, notes: &mut Notes) {
     }
 }
 
+/// What of the old side's types has no place in the new one's: a line for each kind of values, not for each column.
 fn types(table: &TablePlan, notes: &mut Notes) {
+    let mut left: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for column in &table.columns {
         let Source::Column(name) = &column.source else { continue };
         let Some(old) = table.old_info.column(name) else { continue };
-        // Between strict types there is nothing to be said where every value of the one fits the other.
-        if old.domain != column.target.domain
-            && !(is_strict(&column.target.domain) && takes_all(&old.domain, &column.target.domain))
-        {
-            let declared = |text: &str| if text.is_empty() { "no type".to_owned() } else { text.to_owned() };
-            notes.add(
-                Severity::Note,
-                Some(&column.target.column),
-                format!(
-                    "{} changes its type from {} to {}: values are converted as the new column would; what isn't {} then is refused by name",
-                    column.target.column,
-                    declared(&old.declared),
-                    declared(&column.target.declared),
-                    column.target.domain.name()
-                ),
-                "",
-            );
+        let target = &column.target;
+        if old.domain == target.domain {
+            continue;
         }
+        if is_strict(&old.domain) || is_strict(&target.domain) {
+            for what in gap(&old.domain, &target.domain).unwrap_or_default() {
+                left.entry(what).or_default().push(&target.column);
+            }
+            continue;
+        }
+        let declared = |text: &str| if text.is_empty() { "no type".to_owned() } else { text.to_owned() };
+        notes.add(
+            Severity::Note,
+            Some(&target.column),
+            format!(
+                "{} changes its type from {} to {}: values are converted as the new column would; what isn't {} then is refused by name",
+                target.column,
+                declared(&old.declared),
+                declared(&target.declared),
+                target.domain.name()
+            ),
+            "",
+        );
+    }
+    for (what, columns) in left {
+        let columns = columns.join(", ");
+        notes.add(
+            Severity::Note,
+            Some(&columns),
+            format!("the new side has no place for {what}, in {columns}: such rows are refused by name"),
+            "`check --data` says whether there are any",
+        );
     }
 }
 

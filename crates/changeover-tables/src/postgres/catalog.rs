@@ -87,7 +87,8 @@ fn indexes_sql() -> String {
          (SELECT count(*) FROM pg_catalog.pg_constraint k WHERE k.conindid = i.indexrelid AND k.contype = 'u') > 0, \
          a.attname::text, pg_catalog.pg_get_indexdef(i.indexrelid, p.n, true), {COLLATION}, \
          pg_catalog.pg_get_expr(i.indpred, i.indrelid, true), \
-         coalesce(to_jsonb(i) ->> 'indnullsnotdistinct', 'false')::boolean AND NOT a.attnotnull \
+         coalesce(to_jsonb(i) ->> 'indnullsnotdistinct', 'false')::boolean AND NOT a.attnotnull, \
+         NOT i.indimmediate \
          FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid \
          CROSS JOIN LATERAL generate_series(1, i.indnkeyatts::int4) AS p(n) \
          LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[p.n - 1] AND a.attnum <> 0 \
@@ -102,7 +103,7 @@ const CONSTRAINTS: &str = "SELECT k.conrelid::int8, k.contype::text, pg_catalog.
     ON a.attrelid = k.conrelid AND a.attnum = c.n ORDER BY c.o), \
     ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY AS c(n, o) JOIN pg_catalog.pg_attribute a \
     ON a.attrelid = k.confrelid AND a.attnum = c.n ORDER BY c.o), k.confdeltype::text \
-    FROM pg_catalog.pg_constraint k WHERE k.contype IN ('c', 'f') AND k.conrelid = ANY ($1::oid[]) ORDER BY 1, k.conname";
+    FROM pg_catalog.pg_constraint k WHERE k.contype IN ('c', 'f', 'x') AND k.conrelid = ANY ($1::oid[]) ORDER BY 1, k.conname";
 
 const TRIGGERS: &str = "SELECT t.tgrelid::int8, t.tgname::text, pg_catalog.pg_get_triggerdef(t.oid, true) \
     FROM pg_catalog.pg_trigger t WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' \
@@ -323,6 +324,7 @@ async fn indexes(
                     origin,
                     parts: vec![part],
                     partial: optional(&row, 8)?,
+                    deferrable: row.get(10) == Some(&Value::Bool(true)),
                 });
             }
         }

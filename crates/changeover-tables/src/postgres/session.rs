@@ -306,7 +306,9 @@ pub(super) fn meaning(error: &Error) -> DbError {
         return DbError::ours(if of_value { Trouble::Row } else { Trouble::Gone }, message);
     };
     let mut message = said.message().to_owned();
-    for more in [said.detail(), said.hint()].into_iter().flatten() {
+    // The detail of these is the whole row: nobody's to read in a message, and another one each time.
+    let detail = said.detail().filter(|_| !matches!(said.code().code(), "23502" | "23514"));
+    for more in [detail, said.hint()].into_iter().flatten() {
         message.push_str("; ");
         message.push_str(more);
     }

@@ -9,7 +9,7 @@ use changeover::{TableName, Value};
 
 use super::catalog::OF_THE_TYPE;
 use crate::catalog::{ColumnInfo, Domain, TableInfo};
-use crate::server::dialect::{Dialect, Statement};
+use crate::server::dialect::{Dialect, Script, Statement, Step};
 use crate::server::digest::Hashes;
 use crate::server::install::Captures;
 use crate::shape::{SideTable, tag};
@@ -312,6 +312,82 @@ impl Dialect for Postgres {
     }
 
     /// Small tables are counted; of large ones the server's own guess is taken.
+    fn probe(&self) -> Script {
+        let step = |what, sql, remedy| Step { what, sql, remedy, first: false, optional: false };
+        Script {
+            begin: "BEGIN",
+            save: Some(("SAVEPOINT changeover_probe", "ROLLBACK TO SAVEPOINT changeover_probe")),
+            steps: vec![
+                Step {
+                    first: true,
+                    ..step(
+                        "make the schema changeover, and a table in it",
+                        "DO $$ BEGIN IF to_regnamespace('changeover') IS NULL THEN CREATE SCHEMA changeover; END IF; END $$; CREATE TABLE changeover.changeover_probe (id bigint PRIMARY KEY, n int)",
+                        "GRANT CREATE ON DATABASE … TO …; or make the schema, and GRANT USAGE, CREATE ON SCHEMA changeover TO …",
+                    )
+                },
+                step(
+                    "make a trigger and its function, and switch it to ALWAYS",
+                    "CREATE FUNCTION changeover.changeover_probe() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER \
+                     SET search_path = pg_catalog AS 'BEGIN RETURN NULL; END'; \
+                     CREATE TRIGGER changeover_probe AFTER INSERT ON changeover.changeover_probe FOR EACH ROW \
+                     EXECUTE FUNCTION changeover.changeover_probe(); \
+                     ALTER TABLE changeover.changeover_probe ENABLE ALWAYS TRIGGER changeover_probe",
+                    "see that the role may use plpgsql (GRANT USAGE ON LANGUAGE plpgsql), and that no event trigger forbids it",
+                ),
+                step(
+                    "write a row, change it, delete it",
+                    "INSERT INTO changeover.changeover_probe VALUES (1, 1); UPDATE changeover.changeover_probe SET n = 2; \
+                     DELETE FROM changeover.changeover_probe",
+                    "see that the server is no standby, and not read-only",
+                ),
+                step(
+                    "lock a table against writers",
+                    "LOCK TABLE changeover.changeover_probe IN SHARE ROW EXCLUSIVE MODE NOWAIT",
+                    "GRANT UPDATE on the tables",
+                ),
+                step(
+                    "take an advisory lock",
+                    "SELECT pg_try_advisory_xact_lock(4242)",
+                    "GRANT EXECUTE on it",
+                ),
+                Step {
+                    optional: true,
+                    ..step(
+                        "silence triggers and foreign keys for a transaction",
+                        "SET LOCAL session_replication_role = replica",
+                        "where tables have any: GRANT SET ON PARAMETER session_replication_role TO … (since PostgreSQL 15)",
+                    )
+                },
+                Step {
+                    optional: true,
+                    ..step(
+                        "make a temporary table",
+                        "CREATE TEMPORARY TABLE changeover_probe_own (n int) ON COMMIT DROP",
+                        "for check --data: GRANT TEMPORARY ON DATABASE … TO …",
+                    )
+                },
+            ],
+            end: "ROLLBACK",
+        }
+    }
+
+    fn trial(&self, table: &TableInfo) -> String {
+        format!(
+            "CREATE TEMPORARY TABLE changeover_trial (LIKE {} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED \
+             INCLUDING IDENTITY)",
+            self.table(table)
+        )
+    }
+
+    fn own_trial(&self) -> &'static str {
+        "pg_temp.changeover_trial"
+    }
+
+    fn trial_right(&self) -> &'static str {
+        "GRANT TEMPORARY ON DATABASE … TO …"
+    }
+
     fn estimate(&self, table: &SideTable) -> Statement {
         const COUNTED: u32 = 100_000;
         Statement::new(

@@ -160,8 +160,7 @@ impl<'l> Log<'l> {
     }
 
     fn select(&self) -> String {
-        let columns: String =
-            self.columns().iter().map(|column| format!(", {column}")).collect();
+        let columns: String = self.columns().iter().map(|column| format!(", {column}")).collect();
         format!("SELECT id, mapping, at{columns} FROM {}", self.name())
     }
 

@@ -8,11 +8,11 @@ use changeover::{Side, StoreError, Value};
 
 use super::dialect::Statement;
 use super::own::{Ownership, Wanted};
-use super::remove;
 use super::session::{DbError, Place, Session, Sessions};
 use super::store::{Inner, Manners, Server, ServerStore};
+use super::{probe, remove};
 use crate::catalog::Catalog;
-use crate::database::{Database, Owned, Scope, SideStore, Watch};
+use crate::database::{Database, Owned, Probed, Scope, SideStore, Watch};
 use crate::installed::Installed;
 use crate::plan::Plan;
 
@@ -77,6 +77,13 @@ impl<K: Server + 'static> Database for ServerDatabase<K> {
         let mut session = self.session(doing).await?;
         let made = session.batch(sql).await;
         self.given_back(doing, session, made)
+    }
+
+    async fn probe(&self) -> Result<Vec<Probed>, StoreError> {
+        let doing = "trying what a migration does";
+        let mut session = self.session(doing).await?;
+        let tried = probe::run(session.as_mut(), &self.kind.dialect().probe()).await;
+        self.given_back(doing, session, tried)
     }
 
     async fn side(

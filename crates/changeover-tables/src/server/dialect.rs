@@ -7,7 +7,7 @@ use changeover::store::guard::Scope;
 
 use super::digest::Hashes;
 use super::install::{Captures, Installs};
-use crate::catalog::ColumnInfo;
+use crate::catalog::{ColumnInfo, TableInfo};
 use crate::shape::SideTable;
 use crate::syntax::Syntax;
 
@@ -22,6 +22,34 @@ impl Statement {
     pub(crate) fn new(sql: impl Into<String>, params: Vec<Value>) -> Self {
         Self { sql: sql.into(), params }
     }
+}
+
+/// Statements that are tried, and what they leave when they are over: nothing.
+#[derive(Debug, Clone)]
+pub(crate) struct Script {
+    /// Before all of them.
+    pub(crate) begin: &'static str,
+    /// Before each, and after one that failed.
+    pub(crate) save: Option<(&'static str, &'static str)>,
+    /// What is tried.
+    pub(crate) steps: Vec<Step>,
+    /// After all of them, whatever became of them.
+    pub(crate) end: &'static str,
+}
+
+/// One thing that is tried.
+#[derive(Debug, Clone)]
+pub(crate) struct Step {
+    /// What, as `make a table`.
+    pub(crate) what: &'static str,
+    /// The statements.
+    pub(crate) sql: &'static str,
+    /// What to do where they fail.
+    pub(crate) remedy: &'static str,
+    /// Whether what follows can be tried only if this didn't fail.
+    pub(crate) first: bool,
+    /// Whether there are migrations that go without.
+    pub(crate) optional: bool,
 }
 
 /// A kind of server.
@@ -88,6 +116,19 @@ pub(crate) trait Dialect: Syntax + Installs {
 
     /// A condition over NULLs too.
     fn is_same(&self, left: &str, right: &str) -> String;
+
+    /// Makes an empty table of the session's own, with the columns, defaults and CHECKs of this one, and gone with it: by the
+    /// name [`Dialect::own_trial`].
+    fn trial(&self, table: &TableInfo) -> String;
+
+    /// That table's name in SQL.
+    fn own_trial(&self) -> &'static str;
+
+    /// The right that it wants, as an administrator gives it.
+    fn trial_right(&self) -> &'static str;
+
+    /// What a migration does beside reading and writing its tables, on a table of its own: for trying it.
+    fn probe(&self) -> Script;
 
     /// About how many rows a table has: a statement that answers one number, or NULL where the server doesn't know.
     fn estimate(&self, table: &SideTable) -> Statement;

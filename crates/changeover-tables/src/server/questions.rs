@@ -1,14 +1,19 @@
 //! What `check` asks of a side: whether the spec's expressions can be computed there, and whether values would be the same under
 //! the other side's unique indexes.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
+use changeover::store::{BatchBudget, Image, KeyRange, RowStream};
 use changeover::{Side, StoreError};
 
 use super::read::logged_key;
+use super::scan::Scan;
 use super::session::{DbError, Session, Trouble as Cause};
 use super::store::ServerStore;
+use super::trial::ServerTrial;
 use crate::catalog::IndexPart;
-use crate::data::{Duplicates, Example, Trouble};
+use crate::data::{Duplicates, Example, Trial, Trouble};
 use crate::plan::{Finding, Severity, Source, TablePlan};
 use crate::shape::SideTable;
 use crate::syntax::expression;
@@ -104,12 +109,20 @@ impl Duplicates for ServerStore {
         Ok(found)
     }
 
-    async fn refused_by_checks(&self, _plan: &TablePlan) -> Result<Vec<Trouble>, StoreError> {
-        Ok(Vec::new())
+    async fn with_own(&self, plan: &TablePlan, columns: &[String]) -> Result<RowStream, StoreError> {
+        let table = self.inner.table(&plan.name)?;
+        let image = table.canonical.beside(table.own_columns(columns));
+        let session = self.inner.session("scanning").await?;
+        let (sender, stream) = RowStream::channel(self.inner.info.name.clone(), plan.name.clone());
+        let whole = (Image::Canonical, BatchBudget::default());
+        let scan =
+            Scan::new(Arc::clone(&self.inner), plan.name.clone(), whole.0, whole.1, sender).wider(image);
+        tokio::spawn(scan.run(session, KeyRange::default()));
+        Ok(stream)
     }
 
-    async fn otherwise(&self, _plan: &TablePlan) -> Result<Vec<Trouble>, StoreError> {
-        Ok(Vec::new())
+    async fn trial(&self, plan: &TablePlan) -> Result<Result<Box<dyn Trial>, String>, StoreError> {
+        ServerTrial::begin(&self.inner, &plan.name).await
     }
 }
 

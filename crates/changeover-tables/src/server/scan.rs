@@ -21,6 +21,8 @@ pub(super) struct Scan {
     inner: Arc<Inner>,
     table: TableName,
     image: Image,
+    /// In the place of that image: it, with more columns.
+    wider: Option<ImageSql>,
     out: Out,
 }
 
@@ -66,7 +68,12 @@ impl Scan {
         sender: RowSender,
     ) -> Self {
         let out = Out { budget, sender, batch: RowBatch::default(), bytes: 0, used: Vec::new() };
-        Self { inner, table, image, out }
+        Self { inner, table, image, wider: None, out }
+    }
+
+    /// The same, with more columns than the image has.
+    pub(super) fn wider(self, image: ImageSql) -> Self {
+        Self { wider: Some(image), ..self }
     }
 
     /// Scans the range, and says the end, or the error, to the receiver.
@@ -94,6 +101,7 @@ impl Scan {
         let Some((table, image)) = found.and_then(|table| Some((table, image_of(table, self.image)?))) else {
             return Ok(());
         };
+        let image = self.wider.as_ref().unwrap_or(image);
         session.batch(inner.dialect.begin_snapshot()).await?;
         session.batch(SAVE).await?;
         let mut walk = Walk { inner: &inner, table, image, session, out: &mut self.out };

@@ -203,7 +203,9 @@ fn indexes(connection: &Connection, table: &str) -> rusqlite::Result<Vec<(Unique
             _ => Origin::Index,
         };
         let parts = index_parts(connection, &name, &written)?;
-        found.push((UniqueIndex { name, origin, parts, partial: condition.filter(|_| partial) }, partial));
+        let index =
+            UniqueIndex { name, origin, parts, partial: condition.filter(|_| partial), deferrable: false };
+        found.push((index, partial));
     }
     Ok(found)
 }
@@ -234,6 +236,7 @@ fn unique(table: &str, mut indexes: Vec<UniqueIndex>, row_number: Option<&String
             origin: Origin::PrimaryKey,
             parts: vec![part],
             partial: None,
+            deferrable: false,
         };
         indexes.insert(0, own);
     }

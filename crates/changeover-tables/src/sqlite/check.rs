@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use changeover::store::RowStream;
 use changeover::store::fence::FenceState;
 use changeover::{Key, Side, StoreError};
 use rusqlite::Connection;
@@ -16,7 +17,7 @@ use super::sql::{literal, name};
 use super::store::SqliteStore;
 use super::triggers;
 use crate::catalog::IndexPart;
-use crate::data::{Duplicates, Example, Trouble};
+use crate::data::{Duplicates, Example, Trial, Trouble};
 use crate::installed::Installed;
 use crate::plan::{Finding, Severity, Source, TablePlan};
 use crate::shape::SideTable;
@@ -149,12 +150,12 @@ impl Duplicates for SqliteStore {
             .await
     }
 
-    async fn refused_by_checks(&self, plan: &TablePlan) -> Result<Vec<Trouble>, StoreError> {
-        self.refused_by_checks(plan).await
+    async fn with_own(&self, plan: &TablePlan, columns: &[String]) -> Result<RowStream, StoreError> {
+        self.with_their_own(plan, columns).await
     }
 
-    async fn otherwise(&self, plan: &TablePlan) -> Result<Vec<Trouble>, StoreError> {
-        self.come_back_otherwise(plan).await
+    async fn trial(&self, plan: &TablePlan) -> Result<Result<Box<dyn Trial>, String>, StoreError> {
+        Ok(self.try_in_memory(plan))
     }
 }
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use changeover::{Key, Row, Side};
+use changeover::{Key, Row, Side, TableName};
 use rusqlite::fallible_iterator::FallibleIterator as _;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::{Batch, Connection};
@@ -44,6 +44,11 @@ impl Scratch {
             statement.raw_execute()?;
         }
         Ok(Self { table, connection })
+    }
+
+    /// The mapping.
+    pub(super) const fn name(&self) -> &TableName {
+        self.table.name()
     }
 
     /// Puts a row there, as the mirror would write it; the one before is gone. Whether the table takes it.
