@@ -14,7 +14,7 @@ mod kinds;
 mod live;
 mod support;
 
-use kinds::{Kind, consolidated, one_file, pairs, simple, split, swapped};
+use kinds::{Kind, consolidated, one_file, pairs, simple, split, swapped, unkeyed};
 use live::drive::FLAG;
 use live::{FULL, Service, lives};
 
@@ -51,6 +51,11 @@ fn back_to_the_very_beginning_and_again() {
 #[test]
 fn composite_keys_without_rowids() {
     of(&pairs(), FULL, 3);
+}
+
+#[test]
+fn a_unique_index_in_the_place_of_a_primary_key() {
+    of(&unkeyed(), FULL, 8);
 }
 
 #[test]

@@ -29,6 +29,19 @@ fn a_service_on_postgresql_moves_to_sqlite_and_back_and_there() {
     lived(Homes::PostgresToSqlite, 3);
 }
 
+/// A unique index over columns that are NOT NULL is a key, too.
+#[test]
+fn a_service_whose_table_has_no_primary_key_moves_and_back_and_there() {
+    let world = World::of(Homes::Postgres);
+    let (old, new) = (world.databases.get("old"), world.databases.get("new"));
+    old.sql("ALTER TABLE trips DROP CONSTRAINT trips_pkey; CREATE UNIQUE INDEX ON trips (place, line)");
+    new.sql("ALTER TABLE train DROP CONSTRAINT train_pkey, ADD UNIQUE (line_id, seat)");
+    let mut service = world.service(5);
+    service.fill(ROWS);
+    lives(&world.place, &world.databases, service, FULL);
+    world.assert_untouched();
+}
+
 #[test]
 fn a_service_moves_to_other_tables_of_its_own_postgresql_database_and_back_and_there() {
     lived(Homes::OnePostgres, 4);

@@ -25,7 +25,10 @@ mod reach;
 
 mod kill;
 mod life;
+mod odd;
 mod outage;
 mod refused;
+mod several;
+mod sources;
 mod strain;
 mod world;

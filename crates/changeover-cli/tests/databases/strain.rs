@@ -69,8 +69,8 @@ fn a_copy_rests_while_too_many_statements_run_and_says_so() {
         status["backfill"]["waits_for"].as_str().is_some_and(|why| why.contains(said))
     });
     // Its lines are broken where the terminal ends.
-    let shown = strained.place.changeover(&["status"]);
-    assert!(shown.expect(0).out.contains("waits:"), "{}", shown.out);
+    let shown = strained.place.changeover(&["status"]).expect(0);
+    assert!(shown.out.contains("waits:"), "{}", shown.out);
     assert_eq!(strained.copied(), 0, "in {}", place.display());
     strained.old.sql("INSERT INTO stop VALUES (1)");
     run.until("the copy", |status| {

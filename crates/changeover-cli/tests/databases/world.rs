@@ -183,8 +183,8 @@ impl World {
         spec += &TABLES.replace("OLD", first).replace("NEW", last);
         place.write("bookings.toml", spec);
         for shape in shapes {
-            old.sql(&create(&*old, shape, Side::Old));
-            new.sql(&create(&*new, shape, Side::New));
+            old.sql(&create(&*old, shape, Side::Old, Fixed::Beside));
+            new.sql(&create(&*new, shape, Side::New, Fixed::Beside));
         }
         old.sql(OTHERS);
         Self { place, databases: Databases::new([("old", old), ("new", new)]), shapes }
@@ -204,8 +204,17 @@ impl World {
     }
 }
 
+/// What tells a mapping's rows apart in a table that several share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fixed {
+    /// Columns beside the key.
+    Beside,
+    /// Columns of the key and of each unique index.
+    InTheKey,
+}
+
 /// A side's table.
-fn create(database: &dyn Database, shape: &Shape, side: Side) -> String {
+pub fn create(database: &dyn Database, shape: &Shape, side: Side, fixed: Fixed) -> String {
     let at = shape.at(side);
     let mut columns = Vec::new();
     for (column, kind) in at.keys(shape) {
@@ -215,9 +224,17 @@ fn create(database: &dyn Database, shape: &Shape, side: Side) -> String {
         };
         columns.push(format!("{column} {declared} NOT NULL"));
     }
+    let mut key = at.key.to_vec();
+    let mut uniques = Vec::new();
+    if fixed == Fixed::InTheKey {
+        key.extend(at.fixed.iter().map(|(column, _)| *column));
+        let unique = at.others(shape).filter(|(_, kind)| *kind == Kind::Unique);
+        uniques.extend(unique.map(|(column, _)| format!("UNIQUE ({}, {column})", at.fixed[0].0)));
+    }
     for (column, kind) in at.others(shape) {
         let declared = database.column(kind).expect("a type for each column");
         let more = match kind {
+            Kind::Unique if fixed == Fixed::InTheKey => " NOT NULL",
             Kind::Unique => " NOT NULL UNIQUE",
             Kind::Word | Kind::Flag | Kind::Moment | Kind::Uuid | Kind::List => " NOT NULL",
             Kind::Number | Kind::Bytes | Kind::Money | Kind::Json => "",
@@ -228,7 +245,8 @@ fn create(database: &dyn Database, shape: &Shape, side: Side) -> String {
         columns.push(format!("{column} {} NOT NULL", database.column(Kind::Word).expect("a type for text")));
     }
     if shape.keys != Keys::Generated {
-        columns.push(format!("PRIMARY KEY ({})", at.key.join(", ")));
+        columns.push(format!("PRIMARY KEY ({})", key.join(", ")));
     }
+    columns.extend(uniques);
     format!("CREATE TABLE {} ({})", at.table, columns.join(", "))
 }

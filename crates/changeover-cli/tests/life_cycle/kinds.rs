@@ -162,6 +162,17 @@ back = { state = "lower(status)", ref = "reference" }
     }
 }
 
+/// The same keys, which only a unique index makes keys, over columns that are NOT NULL.
+pub fn unkeyed() -> Kind {
+    const OLD: &str = "CREATE TABLE seats (
+        flight INTEGER NOT NULL, place TEXT NOT NULL, state TEXT NOT NULL, price INTEGER, note BLOB, ref TEXT NOT NULL UNIQUE);
+        CREATE UNIQUE INDEX seats_key ON seats (place, flight);";
+    const NEW: &str = "CREATE TABLE seat (
+        seat_code TEXT NOT NULL, flight_id INTEGER NOT NULL, status TEXT NOT NULL, price INTEGER, note BLOB,
+        reference TEXT NOT NULL UNIQUE, UNIQUE (flight_id, seat_code));";
+    Kind { schema: &[("old.db", OLD), ("new.db", NEW)], ..pairs() }
+}
+
 /// Two old databases with the same keys; a constant tells their rows apart.
 pub fn consolidated() -> Kind {
     const NEW: &str = "CREATE TABLE booking (

@@ -77,12 +77,19 @@ pub fn is_settled(status: &Value) -> bool {
 /// A folder for one test.
 pub struct Place {
     folder: tempfile::TempDir,
+    /// The migration whose status is looked at.
+    migration: &'static str,
 }
 
 impl Place {
     /// An empty one.
     pub fn empty() -> Self {
-        Self { folder: tempfile::tempdir().expect("a temporary folder") }
+        Self::of("bookings")
+    }
+
+    /// An empty one, for a migration of this name; its spec is `bookings.toml`, too.
+    pub fn of(migration: &'static str) -> Self {
+        Self { folder: tempfile::tempdir().expect("a temporary folder"), migration }
     }
 
     /// With both databases, so many bookings in the old one, and the spec.
@@ -326,7 +333,7 @@ impl Running<'_> {
         let deadline = Instant::now() + PATIENCE;
         let mut last = String::new();
         while Instant::now() < deadline {
-            let status = self.place.changeover(&["status", "bookings", "--json"]);
+            let status = self.place.changeover(&["status", self.place.migration, "--json"]);
             if let (Some(0), Ok(status)) = (status.code, serde_json::from_str::<Value>(&status.out))
                 && status["source"] == "run"
                 && wanted(&status)

@@ -140,21 +140,20 @@ async fn duplicates(
         let IndexPart::Column { name: column, .. } = part else { return Ok(None) };
         let planned = plan.columns.iter().find(|c| c.target.column.eq_ignore_ascii_case(column));
         let Some(planned) = planned else { return Ok(None) };
-        columns.push(match &planned.source {
-            Source::Column(old) => table.syntax.name(old),
-            Source::Sql(sql) => expression(sql),
-            Source::Const(value) => table.syntax.literal(value),
-        });
         names.push(column.as_str());
+        match &planned.source {
+            Source::Column(old) => columns.push(table.syntax.name(old)),
+            Source::Sql(sql) => columns.push(expression(sql)),
+            Source::Const(Value::Null) => return Ok(None),
+            // The same in all rows, and nothing to group by.
+            Source::Const(_) => {}
+        }
     }
+    let by = if columns.is_empty() { String::new() } else { format!("GROUP BY {}", columns.join(", ")) };
     let not_null: String = columns.iter().map(|c| format!(" AND ({c}) IS NOT NULL")).collect();
     let from = format!("FROM {} WHERE true{}{not_null}", table.table, table.and_scope());
     let keys: Vec<String> = table.key.iter().map(|key| format!("min({})", key.read)).collect();
-    let grouped = format!(
-        "SELECT {}, count(*) AS n {from} GROUP BY {} HAVING count(*) > 1",
-        keys.join(", "),
-        columns.join(", ")
-    );
+    let grouped = format!("SELECT {}, count(*) AS n {from} {by} HAVING count(*) > 1", keys.join(", "));
     let total = session.query(&format!("SELECT sum(n) FROM ({grouped}) AS twice"), &[]).await?;
     let total: u64 = match total.first().and_then(|row| row.first()) {
         None | Some(Value::Null) => return Ok(None),

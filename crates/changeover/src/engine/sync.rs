@@ -317,7 +317,9 @@ impl Route<'_> {
         room: usize,
         refused: &mut Vec<Refusal>,
     ) -> Result<Vec<Change>, StoreError> {
-        let (store, table) = (self.authority.as_ref(), &run[0].table);
+        let table = &run[0].table;
+        // One that has joined may be of another mapping, whose rows come from another source.
+        let store = self.links.link(table)?.store(self.side).as_ref();
         let mut read = read_some(store, table, run, Image::Canonical, room).await?;
         let mut backs = vec![None; read.rows.len()];
         if self.side == Side::New {
