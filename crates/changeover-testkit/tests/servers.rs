@@ -15,7 +15,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use changeover_testkit::servers::{MariaDb, MySql, MySqlFamily, Postgres};
+use changeover_testkit::servers::pgbench::Load;
+use changeover_testkit::servers::{MariaDb, MySql, MySqlFamily, Pgbench, Postgres};
 
 fn within(limit: Duration, what: &str, is: impl Fn() -> bool) {
     let begun = Instant::now();
@@ -41,6 +42,25 @@ fn postgres_answers_and_two_databases_are_apart() {
     assert_eq!(server.psql(&one, "SELECT id FROM t ORDER BY id"), "1\n2");
     let error = server.try_psql(&two, "SELECT id FROM t").unwrap_err();
     assert!(error.contains("does not exist"), "{error}");
+}
+
+#[test]
+fn pgbench_counts_to_a_transaction_what_it_has_written() {
+    let server = Postgres::shared();
+    let database = server.create_database("pgbench");
+    Pgbench::tables(server, &database, 1);
+    let load =
+        Load { writer: "o'clock", clients: 3, rate: 200, tries: 1, isolation: "repeatable read", seed: 1 };
+    let bench = Pgbench::begin(server, &database, &load);
+    let written = || -> u64 {
+        let sql = "SELECT count(*) FROM pgbench_history WHERE writer = 'o''clock'";
+        server.psql(&database, sql).parse().unwrap()
+    };
+    // Three clients that write one row at this isolation are in each other's way.
+    within(Duration::from_secs(60), "it writes", || written() > 50);
+    let counted = bench.end();
+    assert_eq!(counted.processed, written(), "{counted:?}");
+    assert!(counted.failed > 0, "{counted:?}");
 }
 
 #[test]

@@ -27,6 +27,7 @@ mod kill;
 mod life;
 mod odd;
 mod outage;
+mod pgbench;
 mod refused;
 mod several;
 mod sources;

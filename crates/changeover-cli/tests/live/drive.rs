@@ -25,6 +25,26 @@ pub const FLAG: &str = "flag";
 /// The flag of each phase.
 pub const PHASES: [&str; 4] = ["old", "shadow", "reverse-shadow", "new"];
 
+/// Whatever writes while the migration is on its way.
+pub trait AtWork {
+    /// It goes on: else the test ends here, with what it found.
+    fn assert_goes_on(&self, when: &str);
+
+    /// What a side said last that didn't take a write, where that is known.
+    fn last_refusal(&self) -> String;
+}
+
+impl AtWork for Writer {
+    #[track_caller]
+    fn assert_goes_on(&self, when: &str) {
+        assert!(self.is_alive(), "the writer found a difference {when}");
+    }
+
+    fn last_refusal(&self) -> String {
+        self.last_refusal()
+    }
+}
+
 /// How a phase was gone for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Life {
@@ -71,7 +91,7 @@ impl<'p> Drive<'p> {
 
     /// Asks for a phase until it is reached, or the worker has died.
     #[track_caller]
-    pub fn go(&mut self, phase: &'static str, writer: &Writer) -> Life {
+    pub fn go(&mut self, phase: &'static str, writer: &impl AtWork) -> Life {
         let goal = PHASES.iter().position(|name| *name == phase).expect("a phase");
         let deadline = Instant::now() + REACHED_WITHIN;
         let mut last = String::new();
@@ -85,7 +105,7 @@ impl<'p> Drive<'p> {
             if at == Some(goal) {
                 return Life::Reached;
             }
-            assert!(writer.is_alive(), "the writer found a difference on the way to {phase}");
+            writer.assert_goes_on(&format!("on the way to {phase}"));
             assert!(
                 Instant::now() < deadline,
                 "{phase} isn't reached within {REACHED_WITHIN:?}; the flag is {at:?}; the last answer: {last}\n\

@@ -15,7 +15,7 @@ pub mod shape;
 pub mod writer;
 
 pub use database::{Database, Databases, PostgresTables, SqliteFile};
-pub use drive::{Drive, Life};
+pub use drive::{AtWork, Drive, Life};
 pub use life::{FULL, lives};
 pub use shape::{At, Keys, Kind, Shape, Side};
 pub use writer::{Service, Writer};

@@ -179,6 +179,11 @@ impl Postgres {
         self.instance.alive()
     }
 
+    /// Where its programs are, those that come with the server.
+    pub(super) fn folder_of_programs(&self) -> &Path {
+        self.binaries.server.parent().expect("a program is in a folder")
+    }
+
     /// What it has logged, in all its runs.
     #[must_use]
     pub fn log(&self) -> String {
@@ -221,11 +226,15 @@ fn answers(instance: &Instance, binaries: &Binaries) -> Result<(), String> {
 }
 
 fn run_psql(binaries: &Binaries, url: &str, sql: &str) -> Result<String, String> {
-    let mut command = Command::new(&binaries.client);
-    // What the caller's environment says of other servers (PGPASSWORD, PGOPTIONS, …) isn't for this one.
+    let mut command = without_surroundings(Command::new(&binaries.client));
+    command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", url]);
+    instance::run_client(command, sql)
+}
+
+/// A client's command without what the caller's environment says of other servers (PGPASSWORD, PGOPTIONS, …).
+pub(super) fn without_surroundings(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PG")) {
         command.env_remove(name);
     }
-    command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", url]);
-    instance::run_client(command, sql)
+    command
 }
