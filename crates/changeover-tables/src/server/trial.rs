@@ -102,7 +102,7 @@ impl Trial for ServerTrial {
     async fn try_rows(&mut self, rows: Vec<Row>) -> Result<Vec<Tried>, StoreError> {
         let mut tried: Vec<Option<Tried>> = rows.iter().map(|_| None).collect();
         // Halved until the rows that fail are alone.
-        let mut todo: Vec<Range<usize>> = vec![0..rows.len()];
+        let mut todo: Vec<Range<usize>> = Vec::from([Range { start: 0, end: rows.len() }]);
         while let Some(range) = todo.pop().filter(|range| !range.is_empty()) {
             match self.attempt(&rows[range.clone()]).await {
                 Ok(some) => {
