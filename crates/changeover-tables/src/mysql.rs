@@ -14,6 +14,7 @@ mod install;
 mod load;
 mod option_file;
 mod own;
+mod rights;
 mod session;
 mod syntax;
 mod triggers;

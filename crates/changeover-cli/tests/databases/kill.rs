@@ -16,8 +16,16 @@ const ROWS: usize = 120;
 /// In `cargo test` every so manyth point of each area is met.
 const EVERY: usize = 5;
 
-const HOMES: [Homes; 4] =
-    [Homes::Postgres, Homes::SqliteToPostgres, Homes::PostgresToSqlite, Homes::OnePostgres];
+const HOMES: [Homes; 8] = [
+    Homes::Postgres,
+    Homes::MariaDbToPostgres,
+    Homes::SqliteToPostgres,
+    Homes::PostgresToMariaDb,
+    Homes::PostgresToSqlite,
+    Homes::MariaDb,
+    Homes::OnePostgres,
+    Homes::OneMariaDb,
+];
 
 #[derive(Debug, Clone, Copy)]
 struct Case {
@@ -39,8 +47,8 @@ fn cases() -> Vec<Case> {
     let case = |homes, n: usize, killing| Case { homes, killing, seed: first_seed() + n as u64 };
     if !is_soak() {
         let few = points.into_iter().enumerate().filter(|(n, _)| n % EVERY == 0);
-        // The pairs in turn, PostgreSQL to PostgreSQL every second time.
-        let homes = |n: usize| if n.is_multiple_of(2) { Homes::Postgres } else { HOMES[1 + n / 2 % 3] };
+        // The pairs in turn.
+        let homes = |n: usize| HOMES[n % HOMES.len()];
         let few = few
             .enumerate()
             .map(|(nth, (n, point))| case(homes(nth), n, killing(point, nth.is_multiple_of(2))));

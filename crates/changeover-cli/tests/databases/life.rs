@@ -43,6 +43,36 @@ fn a_service_whose_table_has_no_primary_key_moves_and_back_and_there() {
 }
 
 #[test]
+fn a_service_on_mariadb_moves_to_mariadb_and_back_and_there() {
+    lived(Homes::MariaDb, 5);
+}
+
+#[test]
+fn a_service_on_mariadb_moves_to_postgresql_and_back_and_there() {
+    lived(Homes::MariaDbToPostgres, 6);
+}
+
+#[test]
+fn a_service_on_postgresql_moves_to_mariadb_and_back_and_there() {
+    lived(Homes::PostgresToMariaDb, 7);
+}
+
+#[test]
+fn a_service_on_mariadb_moves_to_sqlite_and_back_and_there() {
+    lived(Homes::MariaDbToSqlite, 8);
+}
+
+#[test]
+fn a_service_on_sqlite_moves_to_mariadb_and_back_and_there() {
+    lived(Homes::SqliteToMariaDb, 9);
+}
+
+#[test]
+fn a_service_moves_to_other_tables_of_its_own_mariadb_database_and_back_and_there() {
+    lived(Homes::OneMariaDb, 10);
+}
+
+#[test]
 fn a_service_moves_to_other_tables_of_its_own_postgresql_database_and_back_and_there() {
     lived(Homes::OnePostgres, 4);
 }

@@ -1,33 +1,76 @@
 //! Servers that go away and networks that fail, in the middle of everything: between moves the migration heals by itself; a
 //! move is completed or given up; nothing that was acknowledged is lost.
 
+use std::sync::Arc;
+
 use changeover_testkit::Relay;
-use changeover_testkit::servers::Postgres;
+use changeover_testkit::servers::{MariaDb, Postgres};
 
 use crate::live::drive::PHASES;
-use crate::live::{Drive, Life, PostgresTables, Side, Writer};
+use crate::live::{Database, Drive, Life, MariaDbTables, PostgresTables, Side, Writer};
 use crate::support::wait_for;
-use crate::world::{Homes, World};
+use crate::world::{Home, Homes, World};
 
 const ROWS: usize = 100;
+
+/// A server of a kind, and how it is ended and begun again.
+enum Server {
+    Postgres(Postgres),
+    MariaDb(MariaDb),
+}
+
+/// How a server goes away.
+#[derive(Debug, Clone, Copy)]
+enum Ends {
+    AsAskedTo,
+    Killed,
+}
+
+impl Server {
+    fn start(home: Home) -> Self {
+        match home {
+            Home::MariaDb => Self::MariaDb(MariaDb::start(&[])),
+            _ => Self::Postgres(Postgres::start(&[])),
+        }
+    }
+
+    fn database(&self, name: &str) -> Arc<dyn Database> {
+        match self {
+            Self::Postgres(server) => Arc::new(PostgresTables::make(server, name)),
+            Self::MariaDb(server) => Arc::new(MariaDbTables::make(server, name)),
+        }
+    }
+
+    fn restart(&self, ends: Ends) {
+        match (self, ends) {
+            (Self::Postgres(server), Ends::AsAskedTo) => server.restart(),
+            (Self::Postgres(server), Ends::Killed) => server.kill_and_restart(),
+            (Self::MariaDb(server), Ends::AsAskedTo) => server.restart(),
+            (Self::MariaDb(server), Ends::Killed) => server.kill_and_restart(),
+        }
+    }
+}
 
 /// A migration between two servers of its own.
 struct Outage {
     world: World,
-    old: Postgres,
-    new: Postgres,
+    old: Server,
+    new: Server,
 }
 
 impl Outage {
-    fn new() -> Self {
-        let (old, new) = (Postgres::start(&[]), Postgres::start(&[]));
-        let world = World::on(Homes::Postgres, |side, name| {
-            PostgresTables::make(if side == Side::Old { &old } else { &new }, name)
-        });
+    fn new(homes: Homes, of_old: Home, of_new: Home) -> Self {
+        let (old, new) = (Server::start(of_old), Server::start(of_new));
+        let world = World::on(
+            homes,
+            |_, side, name| {
+                if side == Side::Old { old.database(name) } else { new.database(name) }
+            },
+        );
         Self { world, old, new }
     }
 
-    const fn server(&self, side: Side) -> &Postgres {
+    const fn server(&self, side: Side) -> &Server {
         match side {
             Side::Old => &self.old,
             Side::New => &self.new,
@@ -76,19 +119,18 @@ fn amid_moves(drive: &Drive<'_>, happens: impl FnOnce() + Send) {
     });
 }
 
-fn restarted(restart: fn(&Postgres), seed: u64) {
-    let outage = Outage::new();
+fn restarted(outage: &Outage, ends: Ends, seed: u64) {
     let mut drive = Drive::new(&outage.world.place);
     let run = drive.run();
     let writer = in_shadow(&outage.world, &mut drive, seed);
     for side in [Side::Old, Side::New] {
-        restart(outage.server(side));
+        outage.server(side).restart(ends);
         drive.writes_on(&writer, 40);
     }
     run.until("it is in step again", |status| status["verification"]["counts"] == true);
     assert_eq!(drive.go("reverse-shadow", &writer), Life::Reached);
     for side in [Side::New, Side::Old] {
-        amid_moves(&drive, || restart(outage.server(side)));
+        amid_moves(&drive, || outage.server(side).restart(ends));
         drive.writes_on(&writer, 40);
     }
     completes(&outage.world, &mut drive, writer);
@@ -96,21 +138,31 @@ fn restarted(restart: fn(&Postgres), seed: u64) {
 
 #[test]
 fn servers_that_are_restarted_cost_no_write_and_no_move() {
-    restarted(Postgres::restart, 1);
+    restarted(&Outage::new(Homes::Postgres, Home::Postgres, Home::Postgres), Ends::AsAskedTo, 1);
+}
+
+#[test]
+fn a_mariadb_server_and_its_follower_that_are_restarted_cost_no_write_and_no_move() {
+    restarted(&Outage::new(Homes::MariaDbToPostgres, Home::MariaDb, Home::Postgres), Ends::AsAskedTo, 5);
+}
+
+#[test]
+fn a_mariadb_server_and_its_authority_that_crash_cost_no_write_and_no_move() {
+    restarted(&Outage::new(Homes::PostgresToMariaDb, Home::Postgres, Home::MariaDb), Ends::Killed, 6);
 }
 
 #[test]
 fn servers_that_crash_cost_no_write_and_no_move() {
-    restarted(Postgres::kill_and_restart, 2);
+    restarted(&Outage::new(Homes::Postgres, Home::Postgres, Home::Postgres), Ends::Killed, 2);
 }
 
 /// The network between `changeover run` and the servers; the service has its own.
 fn network(fails: fn(&Relay), seed: u64) {
     let server = Postgres::shared();
     let relays = [(); 2].map(|()| Relay::start(("127.0.0.1", server.port())));
-    let world = World::on(Homes::Postgres, |side, name| {
+    let world = World::on(Homes::Postgres, |_, side, name| {
         let relay = &relays[usize::from(side == Side::New)];
-        PostgresTables::make(server, name).told(|url| relay.through(url))
+        Arc::new(PostgresTables::make(server, name).told(|url| relay.through(url)))
     });
     let mut drive = Drive::new(&world.place);
     let run = drive.run();

@@ -4,10 +4,12 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use changeover_testkit::servers::Postgres;
+use changeover_testkit::servers::{MariaDb, Postgres};
 
 use crate::live::drive::FLAG;
-use crate::live::{At, Database, Databases, Keys, Kind, PostgresTables, Service, Shape, Side, SqliteFile};
+use crate::live::{
+    At, Database, Databases, Keys, Kind, MariaDbTables, PostgresTables, Service, Shape, Side, SqliteFile,
+};
 use crate::support::Place;
 
 /// Where the tables are.
@@ -18,6 +20,41 @@ pub enum Homes {
     PostgresToSqlite,
     /// Both sides in one database.
     OnePostgres,
+    MariaDb,
+    MariaDbToPostgres,
+    PostgresToMariaDb,
+    MariaDbToSqlite,
+    SqliteToMariaDb,
+    /// Both sides in one database.
+    OneMariaDb,
+}
+
+/// A kind of database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Home {
+    Postgres,
+    MariaDb,
+    File,
+}
+
+impl Homes {
+    /// The old side's and the new one's.
+    const fn kinds(self) -> (Home, Home) {
+        match self {
+            Self::Postgres | Self::OnePostgres => (Home::Postgres, Home::Postgres),
+            Self::SqliteToPostgres => (Home::File, Home::Postgres),
+            Self::PostgresToSqlite => (Home::Postgres, Home::File),
+            Self::MariaDb | Self::OneMariaDb => (Home::MariaDb, Home::MariaDb),
+            Self::MariaDbToPostgres => (Home::MariaDb, Home::Postgres),
+            Self::PostgresToMariaDb => (Home::Postgres, Home::MariaDb),
+            Self::MariaDbToSqlite => (Home::MariaDb, Home::File),
+            Self::SqliteToMariaDb => (Home::File, Home::MariaDb),
+        }
+    }
+
+    const fn in_one(self) -> bool {
+        matches!(self, Self::OnePostgres | Self::OneMariaDb)
+    }
 }
 
 /// How many write at once.
@@ -146,35 +183,35 @@ pub struct World {
 }
 
 impl World {
-    /// On the server that all tests share.
+    /// On the servers that all tests share.
     pub fn of(homes: Homes) -> Self {
-        Self::on(homes, |_, name| PostgresTables::make(Postgres::shared(), name))
+        Self::on(homes, |home, _, name| match home {
+            Home::MariaDb => Arc::new(MariaDbTables::make(MariaDb::shared(), name)),
+            _ => Arc::new(PostgresTables::make(Postgres::shared(), name)),
+        })
     }
 
-    /// On servers of whoever asks: `postgres` makes a database for a side.
-    pub fn on(homes: Homes, postgres: impl Fn(Side, &str) -> PostgresTables) -> Self {
+    /// On servers of whoever asks: `make` makes a database of a kind for a side.
+    pub fn on(homes: Homes, make: impl Fn(Home, Side, &str) -> Arc<dyn Database>) -> Self {
         let place = Place::empty();
-        let server = |side, name| Arc::new(postgres(side, name)) as Arc<dyn Database>;
-        let file = |name: &str| {
-            let file: Arc<dyn Database> = Arc::new(SqliteFile::new(&place.path(name)));
+        let database = |home, side, name: &str| {
+            if home != Home::File {
+                return make(home, side, name);
+            }
+            let file: Arc<dyn Database> = Arc::new(SqliteFile::new(&place.path(&format!("{name}.db"))));
             file.sql("PRAGMA journal_mode = WAL");
             file
         };
-        let (old, new) = match homes {
-            Homes::Postgres => (server(Side::Old, "old"), server(Side::New, "new")),
-            Homes::SqliteToPostgres => (file("old.db"), server(Side::New, "new")),
-            Homes::PostgresToSqlite => (server(Side::Old, "old"), file("new.db")),
-            Homes::OnePostgres => {
-                let both = server(Side::Old, "both");
-                (Arc::clone(&both), both)
-            }
+        let (of_old, of_new) = homes.kinds();
+        let (old, new) = if homes.in_one() {
+            let both = database(of_old, Side::Old, "both");
+            (Arc::clone(&both), both)
+        } else {
+            (database(of_old, Side::Old, "old"), database(of_new, Side::New, "new"))
         };
         let shapes = if matches!(homes, Homes::Postgres | Homes::OnePostgres) { EVERY } else { PLAIN };
-        let stores: &[(&str, &Arc<dyn Database>)] = if homes == Homes::OnePostgres {
-            &[("both", &old)]
-        } else {
-            &[("legacy", &old), ("flights", &new)]
-        };
+        let stores: &[(&str, &Arc<dyn Database>)] =
+            if homes.in_one() { &[("both", &old)] } else { &[("legacy", &old), ("flights", &new)] };
         let mut spec = "format = 1\nname = \"bookings\"\n".to_owned();
         for (name, database) in stores {
             write!(spec, "\n[store.{name}]\nurl = {:?}\n", database.url()).expect("a text");

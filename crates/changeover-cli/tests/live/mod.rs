@@ -14,7 +14,7 @@ pub mod random;
 pub mod shape;
 pub mod writer;
 
-pub use database::{Database, Databases, PostgresTables, SqliteFile};
+pub use database::{Database, Databases, MariaDbTables, PostgresTables, SqliteFile};
 pub use drive::{AtWork, Drive, Life};
 pub use life::{FULL, lives};
 pub use shape::{At, Keys, Kind, Shape, Side};

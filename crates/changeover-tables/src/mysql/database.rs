@@ -11,7 +11,7 @@ use super::exact::Flavour;
 use super::load::Load;
 use super::session::{Connector, MySession};
 use super::syntax::Mysql;
-use super::{catalog, own, url};
+use super::{catalog, own, rights, url};
 use crate::catalog::Catalog;
 use crate::server::database::ServerDatabase;
 use crate::server::dialect::{Dialect, Statement};
@@ -121,7 +121,8 @@ impl Server for MysqlServer {
 
     async fn catalog(&self, place: &Place, _: Manners) -> Result<Catalog, DbError> {
         let mut session = self.sessions.connect().await?;
-        let tables = catalog::tables(&mut session, self.flavour, &self.database).await?;
+        let mut tables = catalog::tables(&mut session, self.flavour, &self.database).await?;
+        rights::look(&mut session, &self.database, &mut tables).await?;
         let bytes = catalog::bytes(&mut session).await?;
         let capturable = catalog::capturable(&mut session, self.flavour).await?;
         let unseen = catalog::unseen(&mut session).await?;

@@ -3,6 +3,7 @@
 //! Another kind is one more file beside these: how a database is made, how the application talks to it, how it writes each
 //! kind of value and reads it back, and what is Changeover's in it.
 
+mod mariadb;
 mod postgres;
 mod sqlite;
 
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use rusqlite::types::Value;
 
+pub use mariadb::MariaDbTables;
 pub use postgres::PostgresTables;
 pub use sqlite::SqliteFile;
 
