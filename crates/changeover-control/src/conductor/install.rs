@@ -280,6 +280,9 @@ pub(super) async fn shut_follower(sides: &Sides, side: Side, epoch: Epoch) -> Re
         let opened_by_it = at.epoch > 0 && at.epoch >= epoch.0;
         if at.state == FenceState::Open && !opened_by_it {
             patiently(|| fence.set(FenceState::Shut, epoch.0)).await?;
+        } else if at.state != FenceState::Open {
+            // What a later move switches is put in place now, and not within its hold.
+            patiently(|| fence.set(at.state, at.epoch)).await?;
         }
     }
     Ok(())

@@ -14,7 +14,7 @@ use changeover::store::capture::CaptureOptions;
 use super::catalog::text;
 use super::codec::Mark;
 use super::dialect::fence_lock;
-use super::install::whole_seconds;
+use super::install::{LONGEST, whole_seconds};
 use super::syntax::{Mysql, quoted};
 use super::triggers::{self, full};
 use crate::catalog::ColumnInfo;
@@ -332,7 +332,7 @@ async fn prepare_rows(session: &mut dyn Session, inner: &Inner) -> Result<(), Db
 
 /// How long what defines a trigger waits for those who use its table, all of whom wait behind it.
 fn waits_for_tables(lock_wait: Duration) -> String {
-    let wait = lock_wait.min(Duration::from_secs(1)).as_secs_f64().max(0.001);
+    let wait = lock_wait.min(LONGEST).as_secs_f64().max(0.001);
     format!("SET SESSION lock_wait_timeout = 1 /*M!100300 , max_statement_time = {wait} */")
 }
 

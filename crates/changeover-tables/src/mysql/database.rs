@@ -11,7 +11,7 @@ use super::exact::Flavour;
 use super::load::Load;
 use super::session::{Connector, MySession};
 use super::syntax::Mysql;
-use super::{catalog, own, rights, url};
+use super::{capturable, catalog, own, rights, url};
 use crate::catalog::Catalog;
 use crate::server::database::ServerDatabase;
 use crate::server::dialect::{Dialect, Statement};
@@ -124,8 +124,8 @@ impl Server for MysqlServer {
         let mut tables = catalog::tables(&mut session, self.flavour, &self.database).await?;
         rights::look(&mut session, &self.database, &mut tables).await?;
         let bytes = catalog::bytes(&mut session).await?;
-        let capturable = catalog::capturable(&mut session, self.flavour).await?;
-        let unseen = catalog::unseen(&mut session).await?;
+        let capturable = capturable::capturable(&mut session, self.flavour).await?;
+        let unseen = capturable::unseen(&mut session).await?;
         Box::new(session).release();
         Ok(Catalog {
             store: place.store.clone(),

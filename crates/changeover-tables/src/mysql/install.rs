@@ -25,9 +25,15 @@ const LIST: &str = "SELECT 'trigger', TRIGGER_NAME, CONCAT(EVENT_OBJECT_SCHEMA, 
     UNION ALL SELECT 'table', TABLE_NAME, '' FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() \
     AND LEFT(TABLE_NAME, 11) = 'changeover_' AND TABLE_NAME NOT IN (?, ?) ORDER BY 1 DESC, 2";
 
-/// Open transactions, the oldest first. Which tables they are at the server doesn't tell.
-const BLOCKERS: &str = "SELECT CONCAT('connection ', trx_mysql_thread_id, ', in its transaction since ', trx_started) \
-    FROM information_schema.INNODB_TRX WHERE trx_mysql_thread_id NOT IN (0, CONNECTION_ID()) ORDER BY trx_started LIMIT 5";
+/// Open transactions: those of sessions in this database, then others, the oldest first. Which tables they are at the server
+/// doesn't tell.
+const BLOCKERS: &str = "SELECT CONCAT('connection ', trx_mysql_thread_id, ' (', USER, ', in its transaction since ', trx_started, ')') \
+    FROM information_schema.INNODB_TRX JOIN information_schema.PROCESSLIST ON ID = trx_mysql_thread_id \
+    WHERE ID <> CONNECTION_ID() ORDER BY COALESCE(DB = DATABASE(), 0) DESC, trx_started LIMIT 5";
+
+/// For so long at most a lock is waited for behind which writers, or whoever uses a table, would wait for us. MariaDB counts a
+/// statement's time, which is more exact than the seconds of the locks' own time-outs.
+pub(super) const LONGEST: Duration = Duration::from_millis(500);
 
 fn schema_of(table: &TableInfo) -> Value {
     table.schema.as_ref().map_or(Value::Null, |schema| schema.as_str().into())
@@ -57,8 +63,12 @@ impl Installs for Mysql {
     }
 
     fn begin_change(&self, lock_wait: Duration) -> String {
-        let seconds = whole_seconds(lock_wait);
-        format!("SET SESSION innodb_lock_wait_timeout = {seconds}; START TRANSACTION READ WRITE")
+        let (seconds, wait) =
+            (whole_seconds(lock_wait.min(LONGEST)), lock_wait.min(LONGEST).as_secs_f64().max(0.001));
+        format!(
+            "SET SESSION innodb_lock_wait_timeout = {seconds} /*M!100300 , SESSION max_statement_time = {wait} */; \
+             START TRANSACTION READ WRITE"
+        )
     }
 
     fn defines_in_transactions(&self) -> bool {

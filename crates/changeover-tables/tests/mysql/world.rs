@@ -194,10 +194,12 @@ pub(super) async fn until(app: &mut App, what: &str) {
     tokio::time::timeout(Duration::from_secs(20), asked).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
-/// Waits until some session waits for a lock on a row, by a statement with these words in it.
+/// Waits until some session in this database waits for a lock on a row, by a statement with these words in it.
 pub(super) async fn until_waiting(app: &mut App, words: &str) {
     let waits = format!(
-        "SELECT COUNT(*) > 0 FROM information_schema.INNODB_TRX WHERE trx_state = 'LOCK WAIT' AND trx_query LIKE '%{words}%'"
+        "SELECT COUNT(*) > 0 FROM information_schema.INNODB_TRX JOIN information_schema.PROCESSLIST ON ID = trx_mysql_thread_id \
+         WHERE DB = DATABASE() AND trx_state = 'LOCK WAIT' AND trx_query LIKE '%{}%'",
+        words.replace('\'', "''")
     );
     until(app, &waits).await;
 }
