@@ -73,7 +73,8 @@ pub(super) async fn before_phase(
     match (into, mirror) {
         (Phase::Shadow, Mirror::Capture) => {
             capture(sides, Side::Old, bounds).await?;
-            shut_follower(sides, Side::New, epoch).await
+            shut_follower(sides, Side::New, epoch).await?;
+            complete_fence(sides, Side::New).await
         }
         (Phase::Shadow, Mirror::DualWrite) => capture(sides, Side::Old, bounds).await,
         // The journals of both sides: a share of the keys writes to either.
@@ -280,8 +281,18 @@ pub(super) async fn shut_follower(sides: &Sides, side: Side, epoch: Epoch) -> Re
         let opened_by_it = at.epoch > 0 && at.epoch >= epoch.0;
         if at.state == FenceState::Open && !opened_by_it {
             patiently(|| fence.set(FenceState::Shut, epoch.0)).await?;
-        } else if at.state != FenceState::Open {
-            // What a later move switches is put in place now, and not within its hold.
+        }
+    }
+    Ok(())
+}
+
+/// What a later move switches is put in place now, and not within its hold: a fence that an earlier move left shut may have lost
+/// it.
+async fn complete_fence(sides: &Sides, side: Side) -> Result<(), ControlError> {
+    for store in sides.of(side) {
+        let fence = fence_of(&**store)?;
+        let at = fence.look().await?;
+        if at.state == FenceState::Moved {
             patiently(|| fence.set(at.state, at.epoch)).await?;
         }
     }
