@@ -10,7 +10,8 @@
 //! connection, and takes out again before it commits: nobody else ever sees it. A variable of the session says only that it is
 //! worth a look, so that an application's write never asks that table.
 //!
-//! They run with the rights of who made them, and in the SQL mode of our sessions.
+//! They run with the rights of who made them, and in the SQL mode of our sessions; but each of their SELECTs has a LIMIT, or the
+//! application's `sql_select_limit` would be its. Without the row nobody knows who may write: it is refused, and logged.
 
 use changeover::store::capture::CaptureOptions;
 
@@ -58,7 +59,7 @@ fn this_side(inner: &Inner) -> String {
 fn look_at_mirror(inner: &Inner) -> String {
     format!(
         "IF @changeover_mirror IS NOT NULL THEN SELECT COUNT(*) INTO changeover_mine FROM {MIRROR} \
-         WHERE connection = CONNECTION_ID() AND migration = {}; END IF; ",
+         WHERE connection = CONNECTION_ID() AND migration = {} LIMIT 1; END IF; ",
         quoted(inner.migration.as_bytes())
     )
 }
@@ -140,10 +141,10 @@ impl Entry<'_> {
             "BEGIN DECLARE changeover_mine, changeover_full, changeover_free INT DEFAULT 0; \
              DECLARE changeover_logs INT DEFAULT 1; DECLARE changeover_bound, changeover_id, changeover_oldest BIGINT DEFAULT 0; \
              {mirror}IF changeover_mine = 0{condition} THEN \
-             SELECT logs, bound INTO changeover_logs, changeover_bound FROM {FENCE} WHERE {row} LOCK IN SHARE MODE; \
+             SELECT logs, bound INTO changeover_logs, changeover_bound FROM {FENCE} WHERE {row} LIMIT 1 LOCK IN SHARE MODE; \
              IF changeover_logs THEN IF changeover_bound > 0 THEN \
-             SELECT note = '1' INTO changeover_full FROM {META} WHERE {mark}; \
-             IF changeover_full THEN SELECT note = '1' INTO changeover_full FROM {META} WHERE {mark} LOCK IN SHARE MODE; END IF; \
+             SELECT note = '1' INTO changeover_full FROM {META} WHERE {mark} LIMIT 1; \
+             IF changeover_full THEN SELECT note = '1' INTO changeover_full FROM {META} WHERE {mark} LIMIT 1 LOCK IN SHARE MODE; END IF; \
              END IF; \
              IF NOT changeover_full THEN {inserts} SET changeover_id = LAST_INSERT_ID(); {bound}END IF; END IF; END IF; END",
             mirror = look_at_mirror(self.inner),
@@ -159,11 +160,11 @@ impl Entry<'_> {
         let log = Mysql.own(&self.log.name);
         format!(
             "IF changeover_bound > 0 AND changeover_id % GREATEST(1, changeover_bound DIV {LOOKS}) < @@auto_increment_increment THEN \
-             SELECT MIN(id) INTO changeover_oldest FROM {log} WHERE id > 0; \
+             SELECT MIN(id) INTO changeover_oldest FROM {log} WHERE id > 0 LIMIT 1; \
              IF changeover_id - changeover_oldest >= changeover_bound THEN \
              SELECT id INTO changeover_oldest FROM {log} WHERE id > 0 ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED; \
              IF changeover_id - changeover_oldest >= changeover_bound THEN \
-             SELECT COUNT(*) INTO changeover_free FROM {META} WHERE {mark} FOR UPDATE SKIP LOCKED; \
+             SELECT COUNT(*) INTO changeover_free FROM {META} WHERE {mark} LIMIT 1 FOR UPDATE SKIP LOCKED; \
              IF changeover_free THEN UPDATE {META} SET note = '1' WHERE {mark}; END IF; \
              END IF; END IF; END IF; "
         )
@@ -271,8 +272,8 @@ fn refusing(inner: &Inner, table: &SideTable, condition: Option<String>) -> Stri
     format!(
         "BEGIN DECLARE changeover_mine INT DEFAULT 0; DECLARE changeover_state VARCHAR(16); \
          {mirror}IF changeover_mine = 0{condition} THEN \
-         SELECT state INTO changeover_state FROM {FENCE} WHERE {row} LOCK IN SHARE MODE; \
-         IF changeover_state <> 'open' THEN SIGNAL SQLSTATE '40001' SET MESSAGE_TEXT = {message}; END IF; END IF; END",
+         SELECT state INTO changeover_state FROM {FENCE} WHERE {row} LIMIT 1 LOCK IN SHARE MODE; \
+         IF NOT (changeover_state <=> 'open') THEN SIGNAL SQLSTATE '40001' SET MESSAGE_TEXT = {message}; END IF; END IF; END",
         mirror = look_at_mirror(inner),
         condition = and(condition),
         row = this_side(inner),

@@ -82,7 +82,6 @@ async fn mappings_that_share_a_table_log_their_own_rows() {
     let both = ["eu", "us"].map(|region| {
         let mut one = mapping(region, "all_of_them");
         one.set.push(("region".to_owned(), SetExpr::Const(region.into())));
-        one.key = vec![("id".to_owned(), "id".to_owned())];
         one
     });
     let stores = world.stores(&both).await;

@@ -124,7 +124,6 @@ async fn a_fence_over_some_of_the_rows_lets_the_others_through() {
     let mut world = World::new(ITEMS, TABLE).await;
     let mut into = mapping("items", "items");
     into.set.push(("region".to_owned(), SetExpr::Const("eu".into())));
-    into.key = vec![("id".to_owned(), "id".to_owned())];
     let stores = world.stores(&[into]).await;
     stores.fence(Side::New).set(FenceState::Shut, 1).await.unwrap();
     let app = &mut world.new_app;
