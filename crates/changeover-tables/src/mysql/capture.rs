@@ -336,20 +336,23 @@ fn waits_for_tables(lock_wait: Duration) -> String {
     format!("SET SESSION lock_wait_timeout = 1 /*M!100300 , max_statement_time = {wait} */")
 }
 
-/// The statement that would make each of our triggers as it is, by the trigger's name.
-async fn there(session: &mut dyn Session) -> Result<HashMap<String, String>, DbError> {
+/// Each of our triggers as it is, by its name: the statement that would make it, without its body, and the body.
+async fn there(session: &mut dyn Session) -> Result<HashMap<String, (String, String)>, DbError> {
     let mut there = HashMap::new();
     for row in session.query(TRIGGERS, &[]).await? {
         let name = text(&row, 0)?;
         let on = format!("{}.{}", Mysql.name(&text(&row, 2)?), Mysql.name(&text(&row, 3)?));
-        let made = triggers::statement(&name, &text(&row, 1)?, &on, &text(&row, 4)?);
-        there.insert(name, made);
+        let made = triggers::statement(&name, &text(&row, 1)?, &on, "");
+        there.insert(name, (made, text(&row, 4)?));
     }
     Ok(there)
 }
 
-fn is_there(there: &HashMap<String, String>, thing: &Thing) -> bool {
-    there.get(&thing.name).is_some_and(|made| thing.make.first() == Some(made))
+fn is_there(there: &HashMap<String, (String, String)>, thing: &Thing) -> bool {
+    let wanted = thing.make.first().map(String::as_str).unwrap_or_default();
+    there.get(&thing.name).is_some_and(|(made, body)| {
+        wanted.starts_with(made) && triggers::number_of(wanted) == triggers::number_of(body)
+    })
 }
 
 /// Makes a trigger, giving way and trying again while somebody is in the way.

@@ -46,7 +46,16 @@ pub(super) fn full(inner: &Inner) -> String {
 
 fn thing(inner: &Inner, table: &SideTable, what: &str, when: &str, body: &str) -> Thing {
     let name = thing_name(what, &inner.migration, inner.info.side, Some(table.name().as_str()));
-    Thing { make: vec![statement(&name, when, &table.table, body)], on: table.table.clone(), name }
+    let plain =
+        Thing { make: vec![statement(&name, when, &table.table, body)], on: table.table.clone(), name };
+    let marked = body.replacen("BEGIN", &format!("BEGIN /* {} */", plain.digest()), 1);
+    Thing { make: vec![statement(&plain.name, when, &table.table, &marked)], ..plain }
+}
+
+/// The number that a trigger was made with, of its statement or its body: the server doesn't give every character of a body back.
+pub(super) fn number_of(sql: &str) -> Option<&str> {
+    let (_, rest) = sql.split_once("BEGIN /* ")?;
+    rest.split_once(" */").map(|(number, _)| number)
 }
 
 /// Which row of the fences' is this side's.
