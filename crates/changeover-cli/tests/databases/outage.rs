@@ -59,8 +59,8 @@ struct Outage {
 }
 
 impl Outage {
-    fn new(homes: Homes, of_old: Home, of_new: Home) -> Self {
-        let (old, new) = (Server::start(of_old), Server::start(of_new));
+    fn new(homes: Homes) -> Self {
+        let (old, new) = (Server::start(homes.of(Side::Old)), Server::start(homes.of(Side::New)));
         let world = World::on(
             homes,
             |_, side, name| {
@@ -138,31 +138,38 @@ fn restarted(outage: &Outage, ends: Ends, seed: u64) {
 
 #[test]
 fn servers_that_are_restarted_cost_no_write_and_no_move() {
-    restarted(&Outage::new(Homes::Postgres, Home::Postgres, Home::Postgres), Ends::AsAskedTo, 1);
+    restarted(&Outage::new(Homes::Postgres), Ends::AsAskedTo, 1);
 }
 
 #[test]
 fn a_mariadb_server_and_its_follower_that_are_restarted_cost_no_write_and_no_move() {
-    restarted(&Outage::new(Homes::MariaDbToPostgres, Home::MariaDb, Home::Postgres), Ends::AsAskedTo, 5);
+    restarted(&Outage::new(Homes::MariaDbToPostgres), Ends::AsAskedTo, 5);
 }
 
 #[test]
 fn a_mariadb_server_and_its_authority_that_crash_cost_no_write_and_no_move() {
-    restarted(&Outage::new(Homes::PostgresToMariaDb, Home::Postgres, Home::MariaDb), Ends::Killed, 6);
+    restarted(&Outage::new(Homes::PostgresToMariaDb), Ends::Killed, 6);
 }
 
 #[test]
 fn servers_that_crash_cost_no_write_and_no_move() {
-    restarted(&Outage::new(Homes::Postgres, Home::Postgres, Home::Postgres), Ends::Killed, 2);
+    restarted(&Outage::new(Homes::Postgres), Ends::Killed, 2);
 }
 
 /// The network between `changeover run` and the servers; the service has its own.
-fn network(fails: fn(&Relay), seed: u64) {
-    let server = Postgres::shared();
-    let relays = [(); 2].map(|()| Relay::start(("127.0.0.1", server.port())));
-    let world = World::on(Homes::Postgres, |_, side, name| {
+fn network(homes: Homes, fails: fn(&Relay), seed: u64) {
+    let (postgres, mariadb) = (Postgres::shared(), MariaDb::shared());
+    let ports = [Side::Old, Side::New].map(|side| match homes.of(side) {
+        Home::MariaDb => mariadb.port(),
+        _ => postgres.port(),
+    });
+    let relays = ports.map(|port| Relay::start(("127.0.0.1", port)));
+    let world = World::on(homes, |home, side, name| {
         let relay = &relays[usize::from(side == Side::New)];
-        Arc::new(PostgresTables::make(server, name).told(|url| relay.through(url)))
+        match home {
+            Home::MariaDb => Arc::new(MariaDbTables::make(mariadb, name).told(|url| relay.through(url))),
+            _ => Arc::new(PostgresTables::make(postgres, name).told(|url| relay.through(url))),
+        }
     });
     let mut drive = Drive::new(&world.place);
     let run = drive.run();
@@ -195,10 +202,20 @@ fn network(fails: fn(&Relay), seed: u64) {
 
 #[test]
 fn a_network_that_falls_silent_holds_nothing_up_for_good() {
-    network(Relay::stall, 3);
+    network(Homes::Postgres, Relay::stall, 3);
+}
+
+#[test]
+fn a_network_to_mariadb_that_falls_silent_holds_nothing_up_for_good() {
+    network(Homes::MariaDbToPostgres, Relay::stall, 7);
 }
 
 #[test]
 fn a_network_that_breaks_off_holds_nothing_up_for_good() {
-    network(Relay::drop_all, 4);
+    network(Homes::Postgres, Relay::drop_all, 4);
+}
+
+#[test]
+fn a_network_to_mariadb_that_breaks_off_holds_nothing_up_for_good() {
+    network(Homes::PostgresToMariaDb, Relay::drop_all, 8);
 }

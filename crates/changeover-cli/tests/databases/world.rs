@@ -52,6 +52,14 @@ impl Homes {
         }
     }
 
+    /// A side's.
+    pub const fn of(self, side: Side) -> Home {
+        match (self.kinds(), side) {
+            ((old, _), Side::Old) => old,
+            ((_, new), Side::New) => new,
+        }
+    }
+
     const fn in_one(self) -> bool {
         matches!(self, Self::OnePostgres | Self::OneMariaDb)
     }
