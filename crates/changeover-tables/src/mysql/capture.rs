@@ -15,7 +15,7 @@ use super::catalog::text;
 use super::codec::Mark;
 use super::dialect::fence_lock;
 use super::install::{LONGEST, whole_seconds};
-use super::syntax::{Mysql, quoted};
+use super::syntax::Mysql;
 use super::triggers::{self, full};
 use crate::catalog::ColumnInfo;
 use crate::server::dialect::{Dialect as _, Statement};
@@ -224,15 +224,21 @@ impl Captures for Mysql {
     /// Not by TRUNCATE, which would end the transaction, and have the numbers begin anew.
     fn empty_log(&self, inner: &Inner, log: &LogTable) -> String {
         format!(
-            "DELETE FROM {}; UPDATE {} SET note = '0' WHERE {}",
+            "DELETE FROM {}; UPDATE {} SET resets = resets + 1 WHERE {}",
             self.own(&log.name),
-            self.own(META),
-            mark(inner)
+            self.own(fence::TABLE),
+            triggers::this_side(inner)
         )
     }
 
     fn overflowed(&self, inner: &Inner, _log: &LogTable) -> String {
-        format!("SELECT CAST(note = '1' AS SIGNED) FROM {} WHERE {}", self.own(META), mark(inner))
+        format!(
+            "SELECT CAST((SELECT note FROM {} WHERE {}) = (SELECT resets FROM {} WHERE {}) AS SIGNED)",
+            self.own(META),
+            triggers::full_mark(inner),
+            self.own(fence::TABLE),
+            triggers::this_side(inner)
+        )
     }
 
     fn delete_entries(&self, log: &str, ids: &[i64]) -> Statement {
@@ -247,12 +253,6 @@ impl Captures for Mysql {
             params,
         )
     }
-}
-
-/// The row that says whether the log is full.
-fn mark(inner: &Inner) -> String {
-    let (migration, name) = (quoted(inner.migration.as_bytes()), quoted(full(inner).as_bytes()));
-    format!("migration = {migration} AND name = {name}")
 }
 
 /// Whether this side's row is there, and then whether it says that changes are logged.

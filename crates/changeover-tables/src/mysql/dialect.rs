@@ -233,7 +233,8 @@ impl Dialect for Mysql {
             "changeover_fence",
             &format!(
                 "{migration}, side VARCHAR(16) NOT NULL, state VARCHAR(16) NOT NULL, epoch BIGINT NOT NULL, \
-                 logs TINYINT NOT NULL DEFAULT 0, bound BIGINT NOT NULL DEFAULT 0, PRIMARY KEY (migration, side)"
+                 logs TINYINT NOT NULL DEFAULT 0, bound BIGINT NOT NULL DEFAULT 0, \
+                 resets BIGINT NOT NULL DEFAULT 1, PRIMARY KEY (migration, side)"
             ),
         ));
         sql.push_str(&table(

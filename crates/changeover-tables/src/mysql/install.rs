@@ -121,6 +121,7 @@ impl Installs for Mysql {
             return Ok(());
         }
         let mut other = inner.sessions.take().await?;
+        inner.make_own_tables(other.as_mut()).await?;
         let seconds = whole_seconds(inner.manners.lock_wait);
         // What the row lacks is made up, and nothing is asked of it.
         other

@@ -3,8 +3,9 @@
 //! Whatever defines a trigger commits by itself here, so they are made once, and what they do is decided by the fence's row,
 //! which each reads *with a lock*: a transaction whose snapshot is older than a move finds the row as it is now, and whoever has
 //! locked the row alone knows that no writer's transaction is open. The row is only written by whoever has locked it so. That the
-//! log is full is another row, which a writer may mark, and nobody waits for: it is looked at without a lock first, and believed
-//! only with one.
+//! log is full is another row, which a writer marks, and which all others read without a lock: with the number of times that the log
+//! has been emptied, which is in the fence's row, so that a snapshot from before the last time takes it for full no more. (A table
+//! has one kind of lock in all statements of a trigger, the strongest, and SKIP LOCKED isn't heard there.)
 //!
 //! The mirror's own writes are told by a row that its transaction has put into a table of ours under the number of its
 //! connection, and takes out again before it commits: nobody else ever sees it. A variable of the session says only that it is
@@ -34,6 +35,9 @@ const MESSAGE_MAX: usize = 128;
 /// So often the log's bound is looked at until it is reached.
 const LOOKS: u32 = 16;
 
+/// The error of a read in a snapshot that is older than the table: what such a transaction writes is logged all the same.
+const YOUNGER: u16 = 1412;
+
 /// The statement that makes a trigger, of its parts; the same as [`Thing::make`] has.
 pub(super) fn statement(name: &str, when: &str, on: &str, body: &str) -> String {
     format!("CREATE TRIGGER {} {when} ON {on} FOR EACH ROW {body}", Mysql.name(name))
@@ -59,7 +63,7 @@ pub(super) fn number_of(sql: &str) -> Option<&str> {
 }
 
 /// Which row of the fences' is this side's.
-fn this_side(inner: &Inner) -> String {
+pub(super) fn this_side(inner: &Inner) -> String {
     let (migration, side) = (quoted(inner.migration.as_bytes()), quoted(inner.info.side.name().as_bytes()));
     format!("migration = {migration} AND side = {side}")
 }
@@ -139,45 +143,45 @@ impl Entry<'_> {
 
     /// A trigger's body: logs by these statements, unless it is the mirror that writes, capture is off, or the log is full.
     fn body(&self, condition: Option<String>, inserts: &str) -> String {
-        let row = this_side(self.inner);
-        let mark = format!(
-            "migration = {} AND name = {}",
-            quoted(self.inner.migration.as_bytes()),
-            quoted(full(self.inner).as_bytes())
-        );
+        let mark = full_mark(self.inner);
         // Where the row was taken away by hand, everything is logged: that nothing is whole is found out.
         format!(
-            "BEGIN DECLARE changeover_mine, changeover_full, changeover_free INT DEFAULT 0; \
-             DECLARE changeover_logs INT DEFAULT 1; DECLARE changeover_bound, changeover_id, changeover_oldest BIGINT DEFAULT 0; \
+            "BEGIN DECLARE changeover_mine INT DEFAULT 0; DECLARE changeover_logs INT DEFAULT 1; \
+             DECLARE changeover_bound, changeover_resets, changeover_full, changeover_id, changeover_oldest, changeover_there \
+             BIGINT DEFAULT 0; DECLARE CONTINUE HANDLER FOR {YOUNGER} BEGIN END; \
              {mirror}IF changeover_mine = 0{condition} THEN \
-             SELECT logs, bound INTO changeover_logs, changeover_bound FROM {FENCE} WHERE {row} LIMIT 1 LOCK IN SHARE MODE; \
+             SELECT logs, bound, resets INTO changeover_logs, changeover_bound, changeover_resets FROM {FENCE} WHERE {row} \
+             LIMIT 1 LOCK IN SHARE MODE; \
              IF changeover_logs THEN IF changeover_bound > 0 THEN \
-             SELECT note = '1' INTO changeover_full FROM {META} WHERE {mark} LIMIT 1; \
-             IF changeover_full THEN SELECT note = '1' INTO changeover_full FROM {META} WHERE {mark} LIMIT 1 LOCK IN SHARE MODE; END IF; \
-             END IF; \
-             IF NOT changeover_full THEN {inserts} SET changeover_id = LAST_INSERT_ID(); {bound}END IF; END IF; END IF; END",
+             SELECT CAST(note AS SIGNED) INTO changeover_full FROM {META} WHERE {mark} LIMIT 1; END IF; \
+             IF changeover_bound = 0 OR changeover_full <> changeover_resets THEN {inserts} \
+             SET changeover_id = LAST_INSERT_ID(); {bound}END IF; END IF; END IF; END",
             mirror = look_at_mirror(self.inner),
             condition = and(condition),
+            row = this_side(self.inner),
             bound = self.keep_bound(&mark),
         )
     }
 
-    /// Keeps the log's bound, on the newest id less the oldest; looked at only now and then. Who reaches it leaves the mark,
-    /// unless another is at it: nobody waits, and what is logged meanwhile is over the bound by that much. An old snapshot may
-    /// still have entries that are gone: the oldest that there is now is the one that can be locked.
+    /// Keeps the log's bound, on the newest id less the oldest; looked at so seldom that writers don't meet there. Who reaches
+    /// it leaves the mark. An old snapshot has entries that are long gone: whether the oldest is there is asked with a lock.
     fn keep_bound(&self, mark: &str) -> String {
         let log = Mysql.own(&self.log.name);
         format!(
             "IF changeover_bound > 0 AND changeover_id % GREATEST(1, changeover_bound DIV {LOOKS}) < @@auto_increment_increment THEN \
              SELECT MIN(id) INTO changeover_oldest FROM {log} WHERE id > 0 LIMIT 1; \
              IF changeover_id - changeover_oldest >= changeover_bound THEN \
-             SELECT id INTO changeover_oldest FROM {log} WHERE id > 0 ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED; \
-             IF changeover_id - changeover_oldest >= changeover_bound THEN \
-             SELECT COUNT(*) INTO changeover_free FROM {META} WHERE {mark} LIMIT 1 FOR UPDATE SKIP LOCKED; \
-             IF changeover_free THEN UPDATE {META} SET note = '1' WHERE {mark}; END IF; \
-             END IF; END IF; END IF; "
+             SELECT COUNT(*) INTO changeover_there FROM {log} WHERE id = changeover_oldest LIMIT 1 LOCK IN SHARE MODE; \
+             IF changeover_there THEN UPDATE {META} SET note = changeover_resets WHERE {mark}; END IF; \
+             END IF; END IF; "
         )
     }
+}
+
+/// The row that says when a side's log was full: with how many it had been emptied by then.
+pub(super) fn full_mark(inner: &Inner) -> String {
+    let (migration, name) = (quoted(inner.migration.as_bytes()), quoted(full(inner).as_bytes()));
+    format!("migration = {migration} AND name = {name}")
 }
 
 /// The condition that an updated row is no longer where it was: another key, another slot, or another mapping's.

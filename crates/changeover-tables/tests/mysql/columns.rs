@@ -13,17 +13,14 @@ async fn a_key_that_changes_only_for_others_is_two_keys() {
     let stores = world.of("items").await;
     stores.capture().await;
     for (write, keys) in [
-        ("UPDATE items SET id = 'ABC' WHERE id = 'abc'", ["items(\"ABC\")", "items(\"abc\")"]),
-        ("UPDATE items SET id = 'e' WHERE id = 'é'", ["items(\"e\")", "items(\"é\")"]),
-        ("UPDATE items SET id = 'end ' WHERE id = 'end'", ["items(\"end \")", "items(\"end\")"]),
+        ("UPDATE items SET id = 'ABC' WHERE id = 'abc'", ["items('ABC')", "items('abc')"]),
+        ("UPDATE items SET id = 'e' WHERE id = 'é'", ["items('e')", "items('é')"]),
+        ("UPDATE items SET id = 'end ' WHERE id = 'end'", ["items('end ')", "items('end')"]),
     ] {
         world.old_app.run(write).await;
         let logged = stores.logged(Side::Old).await;
         assert_eq!(logged.len(), 2, "{write}: {logged:?}");
-        for key in keys {
-            let bare = key.replace('"', "");
-            assert!(logged.iter().any(|one| one == key || *one == bare), "{write}: {logged:?}");
-        }
+        assert!(keys.iter().all(|key| logged.contains(&(*key).to_owned())), "{write}: {logged:?}");
         stores.forget(Side::Old).await;
     }
     // The same value again is one.

@@ -194,11 +194,12 @@ pub(super) async fn until(app: &mut App, what: &str) {
     tokio::time::timeout(Duration::from_secs(20), asked).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
-/// Waits until some session in this database waits for a lock on a row, by a statement with these words in it.
+/// Waits until some other session in this database waits in a statement with these words in it. InnoDB's own list of those that wait
+/// for a lock is made anew only when nobody has read it for a while, so it is one that takes its time.
 pub(super) async fn until_waiting(app: &mut App, words: &str) {
     let waits = format!(
-        "SELECT COUNT(*) > 0 FROM information_schema.INNODB_TRX JOIN information_schema.PROCESSLIST ON ID = trx_mysql_thread_id \
-         WHERE DB = DATABASE() AND trx_state = 'LOCK WAIT' AND trx_query LIKE '%{}%'",
+        "SELECT COUNT(*) > 0 FROM information_schema.PROCESSLIST WHERE DB = DATABASE() AND ID <> CONNECTION_ID() \
+         AND TIME_MS > 50 AND COMMAND <> 'Sleep' AND INFO LIKE '%{}%'",
         words.replace('\'', "''")
     );
     until(app, &waits).await;

@@ -54,7 +54,7 @@ async fn what_an_application_is_told_of_its_writes_is_of_its_own_table() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_an_application_has_set_its_session_to_it_is_captured_and_refused() {
-    let mut world = World::same(ITEMS).await;
+    let world = World::same(ITEMS).await;
     let stores = world.of("items").await;
     stores.capture().await;
     for (n, settings) in [
@@ -88,27 +88,36 @@ async fn whatever_an_application_has_set_its_session_to_it_is_captured_and_refus
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn at_its_bound_the_log_makes_no_writer_wait_for_another() {
-    let world = World::same(ITEMS).await;
+async fn a_full_log_makes_no_writer_wait_for_another() {
+    let mut world = World::same(ITEMS).await;
     let stores = world.of("items").await;
-    stores.log(Side::Old).install(CaptureOptions { bound: 5, overflow: true }).await.unwrap();
+    stores.log(Side::Old).install(CaptureOptions { bound: 320, overflow: true }).await.unwrap();
     let mut open = Vec::new();
-    // Each comes to the bound, or is past it, while all the others haven't committed; and the mark is there with the first
-    // that has.
+    // Towards the bound, past it, and while it is full: each while all the others haven't ended.
     for n in 0..4 {
-        let mut app = world.app(Side::Old).await;
-        app.run("SET innodb_lock_wait_timeout = 1").await;
-        app.begin("REPEATABLE READ").await;
-        app.run(&format!("INSERT INTO items SELECT seq + {n} * 100, 'x' FROM seq_1_to_20")).await;
-        open.push(app);
+        if n == 2 {
+            world.old_app.run("INSERT INTO items SELECT seq + 10000, 'x' FROM seq_1_to_400").await;
+            assert!(stores.log(Side::Old).depth().await.unwrap().overflowed);
+        }
+        for isolation in super::world::ISOLATIONS {
+            let mut app = world.app(Side::Old).await;
+            app.run("SET innodb_lock_wait_timeout = 1").await;
+            app.begin(isolation).await;
+            app.run(&format!("INSERT INTO items VALUES ({}, 'x')", open.len())).await;
+            open.push(app);
+        }
+        // Nor those who look at the bound, as long as nobody has reached it.
+        for app in &mut open {
+            let name = format!("'round {n}'");
+            app.run(&format!("INSERT INTO items SELECT NULL, {name} FROM seq_1_to_5")).await;
+        }
     }
     for app in &mut open {
         app.run("COMMIT").await;
     }
     let full = stores.log(Side::Old).depth().await.unwrap();
-    assert!(full.overflowed && full.entries >= 5, "{full:?}");
     let mut app = world.app(Side::Old).await;
-    app.run("INSERT INTO items SELECT seq + 1000, 'x' FROM seq_1_to_20").await;
+    app.run("INSERT INTO items SELECT seq + 20000, 'x' FROM seq_1_to_20").await;
     assert_eq!(stores.log(Side::Old).depth().await.unwrap().entries, full.entries, "it logs no more");
 }
 
