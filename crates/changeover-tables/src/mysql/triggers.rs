@@ -5,7 +5,8 @@
 //! locked the row alone knows that no writer's transaction is open. The row is only written by whoever has locked it so. That the
 //! log is full is another row, which a writer marks, and which all others read without a lock: with the number of times that the log
 //! has been emptied, which is in the fence's row, so that a snapshot from before the last time takes it for full no more. (A table
-//! has one kind of lock in all statements of a trigger, the strongest, and SKIP LOCKED isn't heard there.)
+//! has one kind of lock in all statements of a trigger, the strongest, which a serializable transaction's plain reads take too; and
+//! SKIP LOCKED isn't heard there. So what marks is a trigger apart.)
 //!
 //! The mirror's own writes are told by a row that its transaction has put into a table of ours under the number of its
 //! connection, and takes out again before it commits: nobody else ever sees it. A variable of the session says only that it is
@@ -50,10 +51,13 @@ pub(super) fn full(inner: &Inner) -> String {
 
 fn thing(inner: &Inner, table: &SideTable, what: &str, when: &str, body: &str) -> Thing {
     let name = thing_name(what, &inner.migration, inner.info.side, Some(table.name().as_str()));
-    let plain =
-        Thing { make: vec![statement(&name, when, &table.table, body)], on: table.table.clone(), name };
+    of(name, when, &table.table, body)
+}
+
+fn of(name: String, when: &str, on: &str, body: &str) -> Thing {
+    let plain = Thing { make: vec![statement(&name, when, on, body)], on: on.to_owned(), name };
     let marked = body.replacen("BEGIN", &format!("BEGIN /* {} */", plain.digest()), 1);
-    Thing { make: vec![statement(&plain.name, when, &table.table, &marked)], ..plain }
+    Thing { make: vec![statement(&plain.name, when, on, &marked)], ..plain }
 }
 
 /// The number that a trigger was made with, of its statement or its body: the server doesn't give every character of a body back.
@@ -114,6 +118,7 @@ pub(super) fn capture(inner: &Inner, log: &LogTable, _options: CaptureOptions) -
             things.push(thing(inner, table, what, when, &entry.body(condition, &inserts)));
         }
     }
+    things.push(bound(inner, log));
     things
 }
 
@@ -147,8 +152,8 @@ impl Entry<'_> {
         // Where the row was taken away by hand, everything is logged: that nothing is whole is found out.
         format!(
             "BEGIN DECLARE changeover_mine INT DEFAULT 0; DECLARE changeover_logs INT DEFAULT 1; \
-             DECLARE changeover_bound, changeover_resets, changeover_full, changeover_id, changeover_oldest, changeover_there \
-             BIGINT DEFAULT 0; DECLARE CONTINUE HANDLER FOR {YOUNGER} BEGIN END; \
+             DECLARE changeover_bound, changeover_resets, changeover_full, changeover_id BIGINT DEFAULT 0; \
+             DECLARE CONTINUE HANDLER FOR {YOUNGER} BEGIN END; \
              {mirror}IF changeover_mine = 0{condition} THEN \
              SELECT logs, bound, resets INTO changeover_logs, changeover_bound, changeover_resets FROM {FENCE} WHERE {row} \
              LIMIT 1 LOCK IN SHARE MODE; \
@@ -159,23 +164,39 @@ impl Entry<'_> {
             mirror = look_at_mirror(self.inner),
             condition = and(condition),
             row = this_side(self.inner),
-            bound = self.keep_bound(&mark),
+            bound = self.keep_bound(),
         )
     }
 
-    /// Keeps the log's bound, on the newest id less the oldest; looked at so seldom that writers don't meet there. Who reaches
-    /// it leaves the mark. An old snapshot has entries that are long gone: whether the oldest is there is asked with a lock.
-    fn keep_bound(&self, mark: &str) -> String {
+    /// Now and then, so seldom that writers don't meet there, an entry is touched, and by that the bound is looked at.
+    fn keep_bound(&self) -> String {
         let log = Mysql.own(&self.log.name);
         format!(
             "IF changeover_bound > 0 AND changeover_id % GREATEST(1, changeover_bound DIV {LOOKS}) < @@auto_increment_increment THEN \
-             SELECT MIN(id) INTO changeover_oldest FROM {log} WHERE id > 0 LIMIT 1; \
-             IF changeover_id - changeover_oldest >= changeover_bound THEN \
-             SELECT COUNT(*) INTO changeover_there FROM {log} WHERE id = changeover_oldest LIMIT 1 LOCK IN SHARE MODE; \
-             IF changeover_there THEN UPDATE {META} SET note = changeover_resets WHERE {mark}; END IF; \
-             END IF; END IF; "
+             UPDATE {log} SET mapping = mapping WHERE id = changeover_id; END IF; "
         )
     }
+}
+
+/// Keeps the log's bound, on the newest id less the oldest: who reaches it leaves the mark. A trigger of the log's own, so that
+/// what logs only reads the mark, by which serializable writers share it. An old snapshot has entries that are long gone: whether
+/// the oldest is there is asked with a lock.
+fn bound(inner: &Inner, log: &LogTable) -> Thing {
+    let name = Mysql.own(&log.name);
+    let schema = inner.tables.first().and_then(|table| table.info.schema.as_ref());
+    let on = schema.map_or_else(|| name.clone(), |schema| format!("{}.{name}", Mysql.name(schema)));
+    let body = format!(
+        "BEGIN DECLARE changeover_bound, changeover_resets, changeover_oldest, changeover_there BIGINT DEFAULT 0; \
+         DECLARE CONTINUE HANDLER FOR {YOUNGER} BEGIN END; \
+         SELECT bound, resets INTO changeover_bound, changeover_resets FROM {FENCE} WHERE {row} LIMIT 1 LOCK IN SHARE MODE; \
+         SELECT MIN(id) INTO changeover_oldest FROM {name} WHERE id > 0 LIMIT 1; \
+         IF changeover_bound > 0 AND NEW.id - changeover_oldest >= changeover_bound THEN \
+         SELECT COUNT(*) INTO changeover_there FROM {name} WHERE id = changeover_oldest LIMIT 1 LOCK IN SHARE MODE; \
+         IF changeover_there THEN UPDATE {META} SET note = changeover_resets WHERE {mark}; END IF; END IF; END",
+        row = this_side(inner),
+        mark = full_mark(inner),
+    );
+    of(thing_name("bound", &inner.migration, inner.info.side, Some("log")), "AFTER UPDATE", &on, &body)
 }
 
 /// The row that says when a side's log was full: with how many it had been emptied by then.
