@@ -148,6 +148,13 @@ impl GuardedTx for ServerTx {
         applied.map_err(|error| self.error("writing rows", &error))
     }
 
+    async fn in_the_way(&mut self, changes: &[Change]) -> Result<Vec<Key>, StoreError> {
+        let inner = Arc::clone(&self.inner);
+        let found = async { Writer::new(&inner, open(&mut self.session)?).in_the_way(changes).await };
+        let found = found.await;
+        found.map_err(|error| self.error("looking for rows with the same unique values", &error))
+    }
+
     async fn load(
         &mut self,
         table: &TableName,

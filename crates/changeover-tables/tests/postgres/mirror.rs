@@ -1,8 +1,11 @@
 //! The mirror's own writes: what marks them, what they silence, and rows that stand in each other's way.
 
+use std::time::{Duration, Instant};
+
 use changeover::Side;
 use changeover::store::fence::FenceState;
 use changeover::store::guard::{Change, Scope};
+use changeover_testkit::Relay;
 
 use super::world::{CAPTURE, Stores, World, ask, key, mapping, refused, server, until};
 
@@ -257,4 +260,76 @@ async fn rows_that_exchange_a_null_which_only_one_may_have_converge() {
     world.old_app.batch_execute("UPDATE items SET mail = 'x' WHERE id = 2; UPDATE items SET mail = 'b' WHERE id = 1; UPDATE items SET mail = NULL WHERE id = 2").await.unwrap();
     stores.drain().await;
     stores.assert_equal().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_few_rows_that_are_refused_do_not_send_all_the_others_one_by_one() {
+    /// There and back takes twice as long.
+    const ONE_WAY: Duration = Duration::from_millis(10);
+    let table = "CREATE TABLE items (id bigint PRIMARY KEY, name text UNIQUE CHECK (name <> 'bad'))";
+    let world = World::new(ITEMS, table).await;
+    let relay = Relay::start(("127.0.0.1", server().await.port()));
+    let urls = [world.urls[0].clone(), relay.through(&world.urls[1])];
+    let stores = stores_of_items(&world, &urls).await;
+    // Some are there already, and two of those exchange their names.
+    let there = "INSERT INTO items SELECT n, 'item ' || n FROM generate_series(1, 200) n";
+    world.new_app.batch_execute(there).await.unwrap();
+    let name = |n: i64| match n {
+        7 => "item 8".to_owned(),
+        8 => "item 7".to_owned(),
+        100 | 301 | 500 => "bad".to_owned(),
+        _ => format!("item {n}"),
+    };
+    let change = |n: i64| Change {
+        key: key("items", n),
+        row: Some(changeover::Row(vec![n.into(), name(n).into()])),
+        back: None,
+    };
+    let changes: Vec<Change> = (1..=500).map(change).collect();
+    let keys: Vec<_> = changes.iter().map(|change| change.key.clone()).collect();
+    let mut tx = stores.guarded(Side::New).begin(Scope::Keys(&keys)).await.unwrap();
+    relay.delay(ONE_WAY);
+    let began = Instant::now();
+    let applied = tx.apply(&changes).await.unwrap();
+    let took = began.elapsed();
+    relay.pass();
+    tx.commit().await.unwrap();
+    let refused: Vec<String> = applied.refused.iter().map(|refusal| refusal.key.to_string()).collect();
+    assert_eq!(refused, ["items(100)", "items(301)", "items(500)"]);
+    let right =
+        "SELECT count(*) FROM items WHERE name = 'item ' || CASE id WHEN 7 THEN 8 WHEN 8 THEN 7 ELSE id END";
+    assert_eq!(ask(&world.new_app, right).await, ["498"], "498: the 100th keeps its name, two are missing");
+    // A row at a time would take three round trips for each of the 302 rows that change.
+    assert!(took < 600 * ONE_WAY, "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_holds_a_value_that_a_row_wants_is_told_without_a_write() {
+    let table = "CREATE TABLE items (id bigint PRIMARY KEY, name text UNIQUE)";
+    let world = World::new(ITEMS, table).await;
+    let stores = stores_of_items(&world, &world.urls).await;
+    world.new_app.batch_execute("INSERT INTO items VALUES (1, 'a'), (2, 'b'), (3, 'c')").await.unwrap();
+    let change = |id: i64, name: Option<&str>| Change {
+        key: key("items", id),
+        row: name.map(|name| changeover::Row(vec![id.into(), name.into()])),
+        back: None,
+    };
+    let mut tx = stores.guarded(Side::New).begin(Scope::Keys(&[key("items", 1)])).await.unwrap();
+    let cases = [
+        (change(1, Some("b")), vec![key("items", 2)]),
+        (change(4, Some("c")), vec![key("items", 3)]),
+        (change(1, Some("a")), vec![]),
+        (change(1, Some("free")), vec![]),
+        (change(1, None), vec![]),
+    ];
+    for (change, holders) in cases {
+        assert_eq!(tx.in_the_way(std::slice::from_ref(&change)).await.unwrap(), holders, "{change:?}");
+    }
+    tx.commit().await.unwrap();
+    assert_eq!(ask(&world.new_app, "SELECT string_agg(name, '' ORDER BY id) FROM items").await, ["abc"]);
+}
+
+/// One table of this name on both sides, by these URLs.
+async fn stores_of_items(world: &World, urls: &[String; 2]) -> Stores {
+    world.stores_as("move", &[mapping("items", "items")], urls).await
 }

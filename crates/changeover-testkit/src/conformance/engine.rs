@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use changeover::engine::{
-    Backfill, BackfillOptions, Coverage, Drain, DrainOptions, Verification, VerifyOptions, drain_under_lock,
+    Backfill, BackfillOptions, Coverage, Drain, DrainOptions, Fate, Verification, VerifyOptions,
+    drain_under_lock,
 };
 use changeover::store::fence::FenceState;
 use changeover_protocol::Side;
@@ -14,7 +15,8 @@ use super::{AppWrite, OPTIONS, Subject, cases, item};
 
 cases! {
     Guard:
-        a_copy_and_a_verification_agree;
+        a_copy_and_a_verification_agree,
+        a_ring_of_rows_that_pass_a_unique_value_on_is_levelled_when_one_of_them_is;
     All:
         a_table_moves_there_and_back_under_writers;
 }
@@ -45,6 +47,20 @@ async fn a_copy_and_a_verification_agree(subject: &Subject) {
     assert_eq!((report.tables[0].differing, report.tables[0].missing), (1, 1));
     // A second generation over what is there.
     let links = copy(subject, Side::New, 2).await;
+    assert_clean(&links, Side::Old).await;
+}
+
+async fn a_ring_of_rows_that_pass_a_unique_value_on_is_levelled_when_one_of_them_is(subject: &Subject) {
+    const ROWS: i64 = 30;
+    let items: Vec<_> = (0..ROWS).map(|n| item(n, "x")).collect();
+    subject.put(&items).await;
+    let links = copy(subject, Side::New, 1).await;
+    // By way of values that nobody has: each row takes the next one's.
+    let aside = (0..ROWS).map(|n| AppWrite::Put(item(n, "x").coded(&format!("aside-{n}"))));
+    let passed = (0..ROWS).map(|n| AppWrite::Put(item(n, "x").coded(&format!("code-{}", (n + 1) % ROWS))));
+    subject.app.write(Side::Old, &aside.chain(passed).collect::<Vec<_>>()).await.unwrap();
+    let synced = links.sync(Side::Old, &[item(0, "x").key()]).await.unwrap();
+    assert_eq!((&synced.fates[..], synced.joined), (&[Fate::Synced][..], 29), "{synced:?}");
     assert_clean(&links, Side::Old).await;
 }
 

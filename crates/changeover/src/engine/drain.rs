@@ -7,6 +7,7 @@
 
 mod held;
 mod locked;
+mod pace;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,6 +21,7 @@ use tokio::time::Instant;
 
 use self::held::Held;
 pub use self::locked::{UnderLock, drain_under_lock};
+use self::pace::Pace;
 use super::pair::Links;
 use super::sync::{Fate, Synced, refusal};
 use crate::error::StoreError;
@@ -31,7 +33,7 @@ use crate::value::Key;
 /// How a log is drained.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DrainOptions {
-    /// Entries in one claim.
+    /// Entries in one claim, at most: fewer where those take too long.
     pub batch: usize,
     /// Batches under way at once.
     pub workers: usize,
@@ -158,6 +160,7 @@ struct Shared {
     side: Side,
     options: DrainOptions,
     held: Mutex<Held>,
+    pace: Pace,
     totals: Mutex<(u64, u64)>,
 }
 
@@ -182,7 +185,8 @@ impl Drain {
         let (status, shown) = watch::channel(DrainStatus::default());
         let side = source.info().side;
         let held = Mutex::new(Held::new(&options));
-        let shared = Shared { links, source, side, options, held, totals: Mutex::default() };
+        let pace = Pace::new(options.batch);
+        let shared = Shared { links, source, side, options, held, pace, totals: Mutex::default() };
         let drain = Self { shared: Arc::new(shared), wish: wished, status, looked: None };
         Ok((drain, DrainHandle { wish: Arc::new(wish), status: shown }))
     }
@@ -227,7 +231,8 @@ impl Drain {
         let (mut tasks, mut after, mut progress) = (JoinSet::new(), i64::MIN, false);
         let mut failed = None;
         loop {
-            let claims = match log.claim(after, shared.options.batch).await {
+            let size = shared.pace.size();
+            let claims = match log.claim(after, size).await {
                 Ok(claims) => claims,
                 Err(error) => {
                     failed = Some(error);
@@ -236,15 +241,21 @@ impl Drain {
             };
             let Some(last) = claims.last() else { break };
             after = last.id;
-            let short = claims.len() < shared.options.batch;
+            let short = claims.len() < size;
             fault_point(FaultPoint::ClaimTaken).await?;
             let due = shared.held().due(claims, Instant::now());
             if !due.is_empty() {
                 let shared = Arc::clone(&self.shared);
                 let working = shared.links.work(shared.side);
                 tasks.spawn(async move {
+                    let (entries, began) = (due.len(), Instant::now());
                     let done = shared.carry_out(due).await;
                     drop(working);
+                    match &done {
+                        Ok(_) => shared.pace.took(entries, began.elapsed()),
+                        Err(StoreError::Busy { .. }) => shared.pace.gave_way(),
+                        Err(_) => {}
+                    }
                     done
                 });
             }

@@ -101,6 +101,13 @@ pub trait GuardedTx: Send {
     /// the store refuses is named in [`Applied::refused`], and the others are written.
     async fn apply(&mut self, changes: &[Change]) -> Result<Applied, StoreError>;
 
+    /// The keys of mapped rows that hold a unique value which these rows want, as far as that can be told without writing:
+    /// whoever begins again with those of [`Applied::joins`] learns who must join because of them. Any may be left out.
+    async fn in_the_way(&mut self, changes: &[Change]) -> Result<Vec<Key>, StoreError> {
+        let _ = changes;
+        Ok(Vec::new())
+    }
+
     /// Writes rows of a chunk, in the canonical image, by the fastest road that the store has. `replace`: rows with
     /// these keys may be there already.
     async fn load(

@@ -1,4 +1,5 @@
-//! The careful road: row by row, each within a savepoint of its own, so that the ones that are refused leave the others alone.
+//! The careful road: within savepoints, so that the rows that are refused leave the others alone. A set that is refused is cut in
+//! two until those rows are found: where there are few of them, most rows still go many at a time.
 //!
 //! Rows that want each other's unique values are taken out whole and put back with their new values, with every column that
 //! the mapping doesn't know as it was. Rows outside of the set that are in the way are asked to join it. Rows that can't be
@@ -7,9 +8,9 @@
 
 use std::collections::HashMap;
 
-use changeover::Key;
 use changeover::store::Refusal;
-use changeover::store::guard::Applied;
+use changeover::store::guard::{Applied, Change};
+use changeover::{Key, Value};
 
 use super::super::read::refusal;
 use super::super::session::{DbError, Trouble};
@@ -19,6 +20,13 @@ use super::{BACK, Intent, KEEP, SAVE, Step, Writer, written};
 const ROW: &str = "SAVEPOINT changeover_row";
 const ROW_BACK: &str = "ROLLBACK TO SAVEPOINT changeover_row";
 const ROW_KEEP: &str = "RELEASE SAVEPOINT changeover_row";
+
+/// A statement for the change at this place.
+struct Attempt {
+    at: usize,
+    sql: String,
+    params: Vec<Value>,
+}
 
 enum Round {
     Done(Applied),
@@ -53,26 +61,32 @@ impl Writer<'_> {
         let active: Vec<(usize, &Step<'_>)> =
             steps.iter().enumerate().filter(|(at, _)| !without.contains_key(at)).collect();
         let (mut blocked, mut bad) = (Vec::new(), Vec::new());
+        let (mut deletes, mut writes) = (Vec::new(), Vec::new());
         for (at, step) in &active {
             match &step.intent {
                 Intent::Nothing => applied.unchanged += 1,
                 Intent::Refuse(refusal) => applied.refused.push(refusal.clone()),
-                Intent::Delete => match self.attempt_delete(step).await? {
-                    Ok(deleted) => applied.deleted += deleted,
-                    Err(error) => bad.push((*at, self.refused(&step.change.key, &error))),
+                Intent::Delete => deletes.push(Attempt {
+                    at: *at,
+                    sql: super::delete_sql(step.table).to_owned(),
+                    params: step.own.clone(),
+                }),
+                Intent::Insert(_) | Intent::Update(_) => match written(step) {
+                    Some((sql, params)) => writes.push(Attempt { at: *at, sql, params }),
+                    None => applied.written += u64::from(matches!(step.intent, Intent::Update(_))),
                 },
-                Intent::Insert(_) | Intent::Update(_) => {}
             }
         }
-        for (at, step) in &active {
-            let Some((sql, params)) = written(step) else {
-                applied.written += u64::from(matches!(step.intent, Intent::Update(_)));
-                continue;
-            };
-            match self.attempt(&sql, &params).await? {
-                Ok(_) => applied.written += 1,
-                Err(error) if error.trouble == Trouble::Taken => blocked.push(*at),
-                Err(error) => applied.refused.push(self.refused(&step.change.key, &error)),
+        let (deleted, failed) = self.attempt_all(&deletes).await?;
+        applied.deleted += deleted;
+        bad.extend(failed.into_iter().map(|(at, error)| (at, self.refused(&steps[at].change.key, &error))));
+        let (_, failed) = self.attempt_all(&writes).await?;
+        applied.written += (writes.len() - failed.len()) as u64;
+        for (at, error) in failed {
+            if error.trouble == Trouble::Taken {
+                blocked.push(at);
+            } else {
+                applied.refused.push(self.refused(&steps[at].change.key, &error));
             }
         }
         if bad.is_empty()
@@ -86,12 +100,53 @@ impl Writer<'_> {
         Ok(if bad.is_empty() { Round::Done(applied) } else { Round::Without(bad) })
     }
 
+    /// What each would come to if they were made one after the other, each within a savepoint of its own: how many rows that
+    /// has changed, and which failed.
+    async fn attempt_all(&mut self, attempts: &[Attempt]) -> Result<(u64, Vec<(usize, DbError)>), DbError> {
+        let (mut changed, mut failed) = (0, Vec::new());
+        // The next is the last: what is cut in two is made from left to right.
+        let mut left = Vec::from([attempts]);
+        while let Some(some) = left.pop() {
+            match some {
+                [] => {}
+                [one] => match self.attempt(&one.sql, &one.params).await? {
+                    Ok(rows) => changed += rows,
+                    Err(error) => failed.push((one.at, error)),
+                },
+                many => match self.attempt_at_once(many).await? {
+                    Some(rows) => changed += rows,
+                    None => {
+                        let (first, last) = many.split_at(many.len() / 2);
+                        left.extend([last, first]);
+                    }
+                },
+            }
+        }
+        Ok((changed, failed))
+    }
+
+    /// All of them within one savepoint: nothing is done where a row is refused.
+    async fn attempt_at_once(&mut self, attempts: &[Attempt]) -> Result<Option<u64>, DbError> {
+        self.session.batch(ROW).await?;
+        let mut changed = 0;
+        for run in attempts.chunk_by(|a, b| a.sql == b.sql) {
+            let params: Vec<Vec<Value>> = run.iter().map(|attempt| attempt.params.clone()).collect();
+            match self.session.execute_many(&run[0].sql, &params).await {
+                Ok(rows) => changed += rows,
+                Err(error) if error.is_of_row() => {
+                    self.session.batch(ROW_BACK).await?;
+                    self.session.batch(ROW_KEEP).await?;
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.session.batch(ROW_KEEP).await?;
+        Ok(Some(changed))
+    }
+
     /// A statement within a savepoint of its own; the inner error is the row's.
-    async fn attempt(
-        &mut self,
-        sql: &str,
-        params: &[changeover::Value],
-    ) -> Result<Result<u64, DbError>, DbError> {
+    async fn attempt(&mut self, sql: &str, params: &[Value]) -> Result<Result<u64, DbError>, DbError> {
         self.session.batch(ROW).await?;
         match self.session.execute(sql, params).await {
             Ok(rows) => {
@@ -170,6 +225,25 @@ impl Writer<'_> {
             }
         }
         Ok((!bad.is_empty()).then_some(Round::Without(bad)))
+    }
+
+    /// Mapped rows that hold a unique value which one of these rows wants, without any of them being written.
+    pub(in super::super) async fn in_the_way(&mut self, changes: &[Change]) -> Result<Vec<Key>, DbError> {
+        let steps = self.plan(changes).await?;
+        let mut keys = Vec::new();
+        for step in &steps {
+            if !matches!(step.intent, Intent::Insert(_) | Intent::Update(_)) {
+                continue;
+            }
+            let wanted = self.wanted(step).await?;
+            for holder in holders(self, step, &wanted).await? {
+                match holder {
+                    Holder::Mapped(key) if !keys.contains(&key) => keys.push(key),
+                    Holder::Mapped(_) | Holder::Foreign(_) => {}
+                }
+            }
+        }
+        Ok(keys)
     }
 
     /// The row as it shall be, with the columns that the mapping doesn't know as they are.
