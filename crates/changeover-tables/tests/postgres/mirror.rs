@@ -300,7 +300,7 @@ async fn a_few_rows_that_are_refused_do_not_send_all_the_others_one_by_one() {
         "SELECT count(*) FROM items WHERE name = 'item ' || CASE id WHEN 7 THEN 8 WHEN 8 THEN 7 ELSE id END";
     assert_eq!(ask(&world.new_app, right).await, ["498"], "498: the 100th keeps its name, two are missing");
     // A row at a time would take three round trips for each of the 302 rows that change.
-    assert!(took < 600 * ONE_WAY, "{took:?}");
+    assert!(took < 1_200 * ONE_WAY, "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
