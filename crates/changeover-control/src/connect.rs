@@ -138,14 +138,7 @@ impl Connected {
         let mut owned = Vec::new();
         for (name, database) in &self.databases {
             let taken = database.own(migration, &self.worked_on(name), holder).await;
-            owned.push(taken.map_err(|error| match error {
-                StoreError::Busy { store, what, holder } => ControlError::Owned {
-                    what: format!("store {store}: {what}"),
-                    holder: holder.unwrap_or_else(|| "another run".to_owned()),
-                    remedy: "Two runs must not meet: end that one first".to_owned(),
-                },
-                other => other.into(),
-            })?);
+            owned.push(taken.map_err(|error| anothers(error, "Two runs must not meet: end that one first"))?);
         }
         Ok(owned)
     }
@@ -177,6 +170,18 @@ impl Connected {
             }
         }
         tables
+    }
+}
+
+/// That another has what is wanted.
+pub(crate) fn anothers(error: StoreError, remedy: &str) -> ControlError {
+    match error {
+        StoreError::Busy { store, what, holder } => ControlError::Owned {
+            what: format!("store {store}: {what}"),
+            holder: holder.unwrap_or_else(|| "another run".to_owned()),
+            remedy: remedy.to_owned(),
+        },
+        other => other.into(),
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use crate::api::{self, Api, Bound};
 use crate::clock::Clock;
 use crate::conductor::{Conducting, Conductor, Parts, Plan, Sides};
-use crate::connect::{Connected, Elsewhere, mirroring};
+use crate::connect::{Connected, Elsewhere, anothers, mirroring};
 use crate::error::ControlError;
 use crate::files::{self, FileLock, Taken};
 use crate::flag::FlagFile;
@@ -42,6 +42,9 @@ const TOLD_AFTER: Duration = Duration::from_secs(1);
 
 /// How long a port that is taken is tried for: whoever was killed gives it up in a moment.
 const PORT_WITHIN: Duration = Duration::from_secs(3);
+
+/// What to do when another has what was ours.
+const TAKEN_FROM_US: &str = "It took it while this run had lost its hold on the database: see which of the two shall go on, and on which machine";
 
 /// How long requests that are under way may take when the run ends.
 const ENDING: Duration = Duration::from_secs(2);
@@ -93,6 +96,8 @@ pub struct Run {
     /// Those that keep files in place.
     keeping: JoinSet<()>,
     connected: Connected,
+    /// Each ends when another has taken what this run works on.
+    losing: JoinSet<ControlError>,
     _owned: Vec<Box<dyn Owned>>,
     _state_lock: FileLock,
 }
@@ -124,6 +129,10 @@ impl Run {
         connected.check()?;
         rights::check(&connected)?;
         let owned = own(&connected, &plan.name, &holder).await?;
+        let mut losing = JoinSet::new();
+        for taken in owned.iter().map(|owned| owned.taken()) {
+            losing.spawn(async move { anothers(taken.await, TAKEN_FROM_US) });
+        }
         neighbours::check(&connected, &plan.name).await?;
         let sides = connected.sides(&plan.name).await?;
         check_fences(&sides)?;
@@ -158,6 +167,7 @@ impl Run {
             tasks,
             keeping,
             connected,
+            losing,
             _owned: owned,
             _state_lock: state_lock,
         })
@@ -187,8 +197,23 @@ impl Run {
         &self.conducting.conductor
     }
 
+    /// Waits until another has taken what this run works on, which it can once the run has lost the sessions that hold it. Then
+    /// nothing is done there any more, and the run has to end by [`Run::give_way`]. Cancel-safe.
+    pub async fn lost(&mut self) -> ControlError {
+        match self.losing.join_next().await {
+            Some(Ok(error)) => error,
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Ends because of [`Run::lost`].
+    pub async fn give_way(self, to: &ControlError) {
+        self.conductor().note(AuditKind::Failure, format!("the run ends: {to}")).await;
+        self.end().await;
+    }
+
     /// Stops in good order: requests end, the run file goes, what stays installed is said.
-    pub async fn stop(mut self) -> Farewell {
+    pub async fn stop(self) -> Farewell {
         let farewell = Farewell::of(self.conductor()).await;
         match tokio::time::timeout(ENDING, self.conductor().last_look()).await {
             Ok(Ok(())) => {}
@@ -196,6 +221,11 @@ impl Run {
             Err(_) => tracing::warn!("how far the logs have come isn't written down: a store doesn't answer"),
         }
         self.conductor().note(AuditKind::Run, "the run ends, because it was told to").await;
+        self.end().await;
+        farewell
+    }
+
+    async fn end(mut self) {
         self.ending.send_replace(true);
         self.keeping.shutdown().await;
         if let Err(error) = files::remove(&self.run_file) {
@@ -207,7 +237,6 @@ impl Run {
         }
         self.conducting.end().await;
         self.connected.close().await;
-        farewell
     }
 }
 

@@ -293,6 +293,8 @@ pub struct Catalog {
     pub capturable: Result<(), (String, String)>,
     /// What can be done to a captured table that nothing tells us of, as a sentence without its full stop, and what would.
     pub unseen: Option<(String, String)>,
+    /// Whether it takes writes, and is nobody's replica; if not, why, and what to do.
+    pub writable: Result<(), (String, String)>,
     /// Whether the mirror can silence other triggers while it writes; if not, why, and what would let it.
     pub silences: Result<(), (String, String)>,
     /// Whether foreign keys aren't asked while it writes.

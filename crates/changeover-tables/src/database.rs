@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -35,7 +36,12 @@ pub struct Probed {
 }
 
 /// The right to work on a migration's tables in one database, until it is dropped.
-pub trait Owned: fmt::Debug + Send + Sync {}
+pub trait Owned: fmt::Debug + Send + Sync {
+    /// Waits until somebody else has it: [`StoreError::Busy`] with the present holder. Most never do. A right that is held by a
+    /// session may be lost with it; then nothing is done in the database until it is taken again, or for good if somebody else was
+    /// faster.
+    fn taken(&self) -> Pin<Box<dyn Future<Output = StoreError> + Send>>;
+}
 
 /// A database, open.
 #[async_trait]

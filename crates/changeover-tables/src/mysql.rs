@@ -2,6 +2,7 @@
 //!
 //! They are one dialect: what differs is asked of the server, or written in comments that only one of them runs.
 
+mod attend;
 mod capturable;
 mod capture;
 mod catalog;

@@ -7,6 +7,7 @@ mod database;
 mod hashes;
 mod install;
 mod own;
+mod pooler;
 mod session;
 mod syntax;
 mod tls;

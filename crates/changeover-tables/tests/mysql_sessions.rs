@@ -17,6 +17,7 @@ use changeover_tables::database::{Database as _, SideStore};
 use changeover_tables::mapping::{SetExpr, TableMapping, TableRef};
 use changeover_tables::mysql::{Load, MysqlDatabase, MysqlOptions};
 use changeover_tables::plan::{Mirroring, plan};
+use changeover_testkit::relay::Relay;
 use changeover_testkit::servers::MariaDb;
 
 /// A server of one's own, which is waited for off the runtime.
@@ -274,4 +275,65 @@ async fn keys_of_several_columns_are_found_by_the_index() {
     let rows = read().await - before;
     // The counters' own statements read a few hundred.
     assert!(rows < 2_000, "{rows} rows were read for a hundred");
+}
+
+/// The bound of a statement of ours, in seconds, as the statement itself sees it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_statement_goes_on_for_ever_but_a_scan_takes_as_long_as_it_does() {
+    let server = Server::start().await;
+    let bound = [("a", "CAST(@@SESSION.max_statement_time AS INT)")];
+    let (old, _) = server.sides(PAIRS, Load::Fastest, 1, &bound).await;
+    server.sql("old_db", "INSERT INTO t VALUES (1, '')").await;
+    let key = [Key::new("t", Value::Int(1))];
+    for _ in 0..2 {
+        let read = old.read(&"t".into(), &key, Image::Canonical).await.unwrap();
+        assert_eq!(read.rows, [Some(row(1, "600"))], "before and after a scan, by the same session");
+        let range = KeyRange::default();
+        let mut scan = old.scan(&"t".into(), &range, Image::Canonical, BatchBudget::default()).await.unwrap();
+        let RowBatch { rows, .. } = scan.next().await.unwrap().unwrap();
+        assert_eq!(rows, [row(1, "0")]);
+        assert!(scan.next().await.unwrap().is_none());
+    }
+}
+
+/// The system would give the connection up after a quarter of an hour.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_that_falls_silent_in_the_midst_of_a_scan_is_noticed_and_never_the_end_of_the_rows() {
+    let server = Server::start().await;
+    server
+        .sql(
+            "",
+            &format!(
+                "CREATE DATABASE old_db; USE old_db; {PAIRS}; CREATE DATABASE new_db; USE new_db; {PAIRS}"
+            ),
+        )
+        .await;
+    server.sql("old_db", "INSERT INTO t SELECT seq, REPEAT('x', 20) FROM seq_1_to_1500000").await;
+    let relay = Relay::start(("127.0.0.1", server.0.port()));
+    let options = MysqlOptions { sessions: 4, ..MysqlOptions::default() };
+    let old = MysqlDatabase::open("old", &relay.through(&server.0.url("old_db")), options).await.unwrap();
+    let new = server.open("new", "new_db", Load::Fastest, 4).await;
+    let mapping = TableMapping::new(TableRef::new("old", "t"), TableRef::new("new", "t"));
+    let plan =
+        plan(&[mapping], &[old.catalog().await.unwrap(), new.catalog().await.unwrap()], Mirroring::CopyOnly);
+    let side = Arc::clone(&old).side("move", Side::Old, &plan).await.unwrap();
+    let budget = BatchBudget { rows: 10, bytes: 1 << 20 };
+    let mut scan = side.scan(&"t".into(), &KeyRange::default(), Image::Canonical, budget).await.unwrap();
+    scan.next().await.unwrap().unwrap();
+    relay.stall();
+    let noticed = tokio::time::timeout(Duration::from_secs(60), async {
+        loop {
+            match scan.next().await {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("a silent network was taken for the end of the data"),
+                Err(error) => return error,
+            }
+        }
+    });
+    let error = noticed.await.unwrap();
+    assert!(error.retryable() && error.to_string().contains("silent"), "{error}");
+    relay.pass();
+    let key = [Key::new("t", Value::Int(1))];
+    let again = tokio::time::timeout(Duration::from_secs(30), side.read(&"t".into(), &key, Image::Canonical));
+    assert_eq!(again.await.unwrap().unwrap().rows.len(), 1);
 }

@@ -8,7 +8,7 @@
 use changeover_testkit::servers::find;
 
 fn main() {
-    for found in [find::postgres(), find::mariadb(), find::mysql()] {
+    for found in [find::postgres(), find::mariadb(), find::pooler(), find::mysql()] {
         match found {
             Ok(binaries) => eprintln!("{}: {}", binaries.server.display(), binaries.version),
             Err(missing) => eprintln!("{missing}"),

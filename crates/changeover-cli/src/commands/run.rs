@@ -164,7 +164,7 @@ async fn work_until_stopped(args: RunArgs, watchdog: &Watchdog, terminal: &Termi
         clock: Clock::system(),
         ..RunOptions::new(spec)
     };
-    let run = tokio::select! {
+    let mut run = tokio::select! {
         run = Run::start(options) => run?,
         // Told to stop before it was up: nothing was begun that has to be ended.
         _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
@@ -191,7 +191,14 @@ async fn work_until_stopped(args: RunArgs, watchdog: &Watchdog, terminal: &Termi
         terminal.say("Where it stands: changeover status. Ctrl-C stops it.");
     }
     // The parent's end is a stop as well.
-    let _ = stopped.wait_for(|stopped| *stopped).await;
+    let lost = tokio::select! {
+        _ = stopped.wait_for(|stopped| *stopped) => None,
+        lost = run.lost() => Some(lost),
+    };
+    if let Some(lost) = lost {
+        run.give_way(&lost).await;
+        return Err(lost.into());
+    }
     let farewell = run.stop().await;
     if terminal.json {
         let ended = json!({ "event": "stopped", "migration": name, "lines": farewell.lines });

@@ -28,6 +28,7 @@ mod life;
 mod odd;
 mod outage;
 mod pgbench;
+mod owner;
 mod refused;
 mod several;
 mod sources;

@@ -88,3 +88,38 @@ pub(super) async fn unseen(session: &mut MySession) -> Result<Option<(String, St
     };
     Ok(Some((format!("{what}{why}: only a full verification would find it"), remedy.to_owned())))
 }
+
+/// Whether the server is the one that decides; if not, why, and what to do. A replica applies the changes of another, for which no
+/// trigger fires.
+pub(super) async fn writable(
+    session: &mut MySession,
+    flavour: Flavour,
+) -> Result<Result<(), (String, String)>, DbError> {
+    let name_it = || "name the server that is written to in the store's URL".to_owned();
+    let rows = session.query("SELECT @@global.read_only", &[]).await?;
+    let off = |value: &Value| matches!(value.plain().as_deref(), Some("0" | "OFF"));
+    if rows.first().and_then(|row| row.first()).is_some_and(|value| !off(value)) {
+        let why = "read_only is on: it is a replica, or somebody has said that nobody shall write there";
+        let remedy = format!("{}; or, if this is it: SET GLOBAL read_only = OFF", name_it());
+        return Ok(Err((why.to_owned(), remedy)));
+    }
+    if applies(session, flavour).await? {
+        return Ok(Err(("it is a replica, which applies what another server does".to_owned(), name_it())));
+    }
+    Ok(Ok(()))
+}
+
+/// Whether it applies the changes of another server. Who may not ask isn't told.
+async fn applies(session: &mut MySession, flavour: Flavour) -> Result<bool, DbError> {
+    let sql = if flavour.mariadb {
+        "SELECT CAST(VARIABLE_VALUE AS SIGNED) FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'SLAVES_RUNNING'"
+    } else {
+        "SELECT COUNT(*) FROM performance_schema.replication_applier_status WHERE SERVICE_STATE = 'ON' \
+         AND CHANNEL_NAME <> 'group_replication_applier'"
+    };
+    match session.query(sql, &[]).await {
+        Ok(rows) => Ok(rows.first().and_then(|row| number(row, 0)).unwrap_or_default() > 0),
+        Err(error) if matches!(error.trouble, Trouble::Rights | Trouble::Schema) => Ok(false),
+        Err(error) => Err(error),
+    }
+}

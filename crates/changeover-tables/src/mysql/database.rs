@@ -15,7 +15,7 @@ use super::{capturable, catalog, own, rights, url};
 use crate::catalog::Catalog;
 use crate::server::database::ServerDatabase;
 use crate::server::dialect::{Dialect, Statement};
-use crate::server::own::{Held, Wanted};
+use crate::server::own::{Former, Held, Wanted};
 use crate::server::pool::SessionPool;
 use crate::server::session::{DbError, Place, Session, Trouble};
 use crate::server::store::{Inner, Manners, Server};
@@ -126,6 +126,7 @@ impl Server for MysqlServer {
         let bytes = catalog::bytes(&mut session).await?;
         let capturable = capturable::capturable(&mut session, self.flavour).await?;
         let unseen = capturable::unseen(&mut session).await?;
+        let writable = capturable::writable(&mut session, self.flavour).await?;
         Box::new(session).release();
         Ok(Catalog {
             store: place.store.clone(),
@@ -135,6 +136,7 @@ impl Server for MysqlServer {
             tables,
             capturable,
             unseen,
+            writable,
             ignores_foreign_keys: true,
             silences: Err((
                 "MariaDB and MySQL can't silence a trigger for one session".to_owned(),
@@ -146,8 +148,16 @@ impl Server for MysqlServer {
         })
     }
 
-    async fn own(&self, session: &mut dyn Session, wanted: Wanted<'_>) -> Result<Option<Held>, DbError> {
+    async fn own(&self, session: &mut dyn Session, wanted: &Wanted) -> Result<Option<Held>, DbError> {
         own::take(session, &self.database, wanted).await
+    }
+
+    async fn identify(&self, session: &mut dyn Session) -> Result<Former, DbError> {
+        own::identify(session).await
+    }
+
+    async fn end(&self, session: &mut dyn Session, former: &Former) -> Result<(), DbError> {
+        own::end(session, former).await
     }
 
     /// By when the server says that they were last written, to the second.

@@ -112,7 +112,8 @@ impl Dialect for Mysql {
     }
 
     fn begin_snapshot(&self) -> &'static str {
-        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"
+        "SET @changeover_mirror = NULL /*!80000 , SESSION max_execution_time = 0 */ \
+         /*M!100300 , SESSION max_statement_time = 0 */; SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"
     }
 
     /// What is set here outlives the transaction, and is taken back before the session is used again; the mark itself doesn't.

@@ -6,8 +6,8 @@
 use changeover::Value;
 
 use crate::database::Scope;
-use crate::server::own::{Held, Wanted};
-use crate::server::session::{DbError, Session};
+use crate::server::own::{Former, Held, Wanted};
+use crate::server::session::{DbError, Session, Trouble};
 use crate::shape::tag;
 
 /// How many migrations may work on rows of one table.
@@ -17,9 +17,9 @@ const PLACES: usize = 8;
 pub(super) async fn take(
     session: &mut dyn Session,
     database: &str,
-    wanted: Wanted<'_>,
+    wanted: &Wanted,
 ) -> Result<Option<Held>, DbError> {
-    for (what, choice) in locks(database, wanted.migration, wanted.tables) {
+    for (what, choice) in locks(database, &wanted.migration, &wanted.tables) {
         let mut taken = None;
         for name in &choice {
             taken = take_one(session, name).await?;
@@ -32,6 +32,31 @@ pub(super) async fn take(
         }
     }
     Ok(None)
+}
+
+/// Its number, which another may have after a restart of the server, with a lock by a name that nobody else has.
+pub(super) async fn identify(session: &mut dyn Session) -> Result<Former, DbError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| DbError::ours(Trouble::Other, error.to_string()))?;
+    let mark = format!("changeover:{:032x}", u128::from_ne_bytes(bytes));
+    let rows = session.query("SELECT CONNECTION_ID(), GET_LOCK(?, 0)", &[mark.as_str().into()]).await?;
+    let number = rows.first().and_then(|row| row.first()).and_then(Value::plain).and_then(|n| n.parse().ok());
+    let unknown = || DbError::ours(Trouble::Other, "the server doesn't say which session this is");
+    Ok(Former { number: number.ok_or_else(unknown)?, mark })
+}
+
+/// Ends a session of our own user.
+pub(super) async fn end(session: &mut dyn Session, former: &Former) -> Result<(), DbError> {
+    let rows = session.query("SELECT IS_USED_LOCK(?)", &[former.mark.as_str().into()]).await?;
+    let holder = rows.first().and_then(|row| row.first()).and_then(Value::plain);
+    if holder.is_none_or(|holder| holder != former.number.to_string()) {
+        return Ok(());
+    }
+    match session.batch(&format!("KILL {}", former.number)).await {
+        // It has gone meanwhile.
+        Err(error) if error.code.starts_with("1094") => Ok(()),
+        other => other,
+    }
 }
 
 /// What is to be locked: each for people, and the names of which one must be had.

@@ -15,6 +15,7 @@ use mysql_async::consts::StatusFlags;
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{BinaryProtocol, Conn, InfileData, Opts, OptsBuilder, Params, QueryResult};
 
+use super::attend::Attendant;
 use super::codec::{Codec, param};
 use super::errors::{ends_transaction, meaning};
 use super::load::{self, Load};
@@ -26,24 +27,27 @@ use crate::server::session::{Answer, DbError, Session, Trouble};
 const PREPARED: usize = 200;
 
 /// What every session is set to. Rows with dates that are no days (zero, or 31 February) are read and written as they are; all
-/// else that a column can't hold is an error. Ids of 0 are kept.
+/// else that a column can't hold is an error. Ids of 0 are kept. No statement goes on for ever (on MySQL: no SELECT, it bounds no
+/// others): what takes long, as a scan, lifts the bound for its session, until that is used again.
 const SETTINGS: &str = "SET NAMES utf8mb4 COLLATE utf8mb4_bin; \
     SET SESSION sql_mode = 'STRICT_ALL_TABLES,ALLOW_INVALID_DATES,ERROR_FOR_DIVISION_BY_ZERO,NO_AUTO_VALUE_ON_ZERO,\
 NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', autocommit = 1, completion_type = 'NO_CHAIN', sql_safe_updates = 0, \
     sql_select_limit = DEFAULT, sql_auto_is_null = 0, sql_notes = 1, unique_checks = 1, wait_timeout = 28800, net_read_timeout = 600, \
     net_write_timeout = 3600, innodb_lock_wait_timeout = 10, lock_wait_timeout = 10 \
-    /*!80000 , max_execution_time = 0, information_schema_stats_expiry = 0 */ \
-    /*M!100300 , max_statement_time = 0, idle_transaction_timeout = 0, idle_write_transaction_timeout = 300 */; \
+    /*!80000 , max_execution_time = 600000, information_schema_stats_expiry = 0 */ \
+    /*M!100300 , max_statement_time = 600, idle_transaction_timeout = 0, idle_write_transaction_timeout = 300 */; \
     SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; SET SESSION TRANSACTION READ WRITE";
 
 /// What makes a session clean that is to be used again: nothing open, and nothing left of the mirror's mark.
 const CLEAN: &str = "ROLLBACK; SET @changeover_mirror = NULL, SESSION foreign_key_checks = DEFAULT, \
     SESSION innodb_lock_wait_timeout = 10, SESSION lock_wait_timeout = 10, SESSION wait_timeout = 28800 \
-    /*M!100300 , SESSION max_statement_time = 0, SESSION idle_transaction_timeout = 0, SESSION idle_write_transaction_timeout = 300 */";
+    /*!80000 , SESSION max_execution_time = 600000 */ \
+    /*M!100300 , SESSION max_statement_time = 600, SESSION idle_transaction_timeout = 0, SESSION idle_write_transaction_timeout = 300 */";
 
 /// A connection.
 pub(crate) struct Connection {
     conn: Conn,
+    attendant: Attendant,
     /// The server is at work for it, as far as we know.
     busy: bool,
     /// The server has ended its transaction: whatever comes next would be on its own.
@@ -80,7 +84,7 @@ impl Manager for Connector {
         let said: Option<(u8, u8, usize)> = conn.query_first(asked).await.map_err(|error| meaning(&error))?;
         let (files, bulk, packet) = said.unwrap_or((0, 0, 1 << 20));
         let means = Means { load: self.load, bulk: bulk == 1, files: files == 1, packet };
-        Ok(Connection { conn, busy: false, lost: false, means })
+        Ok(Connection { attendant: Attendant::of(&conn), conn, busy: false, lost: false, means })
     }
 
     async fn recycle(&self, connection: &mut Connection, _: &Metrics) -> RecycleResult<DbError> {
@@ -164,11 +168,8 @@ impl MySession {
     ) -> Result<MyAnswer<'_>, DbError> {
         let connection = self.at_work()?;
         let params = if params.is_empty() { Params::Empty } else { Params::Positional(params) };
-        let ran = connection
-            .conn
-            .exec_iter(sql, params)
-            .await
-            .map(|result| result.columns_ref().iter().map(Codec::of).collect());
+        let ran = connection.attendant.attend(connection.conn.exec_iter(sql, params)).await;
+        let ran = ran.map(|result| result.columns_ref().iter().map(Codec::of).collect());
         match ran {
             Ok(columns) => Ok(MyAnswer { connection, columns }),
             Err(error) => Err(connection.failed(&error)),
@@ -187,7 +188,7 @@ impl MySession {
     /// Statements by the text protocol, and what to do with the connection between them and its rest.
     pub(super) async fn text(&mut self, sql: &str) -> Result<&mut Conn, DbError> {
         let connection = self.at_work()?;
-        match connection.conn.query_drop(sql).await {
+        match connection.attendant.attend(connection.conn.query_drop(sql)).await {
             Ok(()) => {
                 connection.busy = false;
                 Ok(&mut connection.conn)
@@ -209,7 +210,7 @@ impl MySession {
         rows: Vec<Vec<mysql_async::Value>>,
     ) -> Result<u64, DbError> {
         let connection = self.at_work()?;
-        match connection.conn.exec_batch(sql, rows).await {
+        match connection.attendant.attend(connection.conn.exec_batch(sql, rows)).await {
             Ok(()) => {
                 connection.busy = false;
                 Ok(connection.conn.affected_rows())
@@ -226,7 +227,7 @@ impl MySession {
             let file = file.lock().unwrap_or_else(PoisonError::into_inner).take();
             Ok(file.unwrap_or_else(|| stream::empty().boxed()))
         });
-        match connection.conn.query_drop(sql).await {
+        match connection.attendant.attend(connection.conn.query_drop(sql)).await {
             Ok(()) => {
                 connection.busy = false;
                 Ok((connection.conn.affected_rows(), connection.conn.get_warnings()))
@@ -297,6 +298,10 @@ impl Session for MySession {
         load::load(self, table, columns, rows).await
     }
 
+    fn is_new(&self) -> bool {
+        self.connection.as_ref().is_some_and(|object| Object::metrics(object).recycle_count == 0)
+    }
+
     fn release(mut self: Box<Self>) {
         // Into the pool, which doesn't give it out again unless it was at rest.
         drop(self.connection.take());
@@ -314,7 +319,7 @@ impl MyAnswer<'_> {
     pub(super) async fn finish(self) -> Result<u64, DbError> {
         let changed = self.connection.conn.affected_rows();
         let result = QueryResult::<'_, '_, BinaryProtocol>::new(&mut self.connection.conn);
-        match result.drop_result().await {
+        match self.connection.attendant.attend(result.drop_result()).await {
             Ok(()) => {
                 self.connection.busy = false;
                 Ok(changed)
@@ -328,7 +333,7 @@ impl MyAnswer<'_> {
 impl Answer for MyAnswer<'_> {
     async fn next(&mut self, into: &mut Vec<Value>) -> Result<bool, DbError> {
         let mut result = QueryResult::<'_, '_, BinaryProtocol>::new(&mut self.connection.conn);
-        match result.next().await {
+        match self.connection.attendant.attend(result.next()).await {
             Ok(Some(row)) => {
                 into.resize(self.columns.len(), Value::Null);
                 for ((codec, raw), value) in self.columns.iter().zip(row.unwrap_raw()).zip(into) {

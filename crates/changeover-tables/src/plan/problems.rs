@@ -22,6 +22,9 @@ pub(super) fn look(
         [(Side::Old, &table.old_info, catalogs.0), (Side::New, &table.new_info, catalogs.1)]
     {
         what_it_is(side, info, notes);
+        if side == Side::New || mirroring == Mirroring::Capture {
+            writable(side, catalog, notes);
+        }
         rights(side, info, mirroring, notes);
         if catalog.kind == "sqlite" {
             collations(side, info, notes);
@@ -92,6 +95,17 @@ fn collations(side: Side, info: &TableInfo, notes: &mut Notes) {
                 info.name
             ),
             "only the application can compare such texts: move to BINARY, NOCASE or RTRIM first",
+        );
+    }
+}
+
+/// A replica isn't what decides, and its writes would be lost, or nobody's.
+fn writable(side: Side, catalog: &Catalog, notes: &mut Notes) {
+    if let Err((why, remedy)) = &catalog.writable {
+        notes.error(
+            None,
+            format!("the {} side's database {} can't be written: {why}", word(side), catalog.place),
+            remedy,
         );
     }
 }

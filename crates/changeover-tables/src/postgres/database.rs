@@ -10,11 +10,11 @@ use tokio_postgres::Config;
 
 use super::session::Connector;
 use super::syntax::Postgres;
-use super::{catalog, own, url};
+use super::{catalog, own, pooler, url};
 use crate::catalog::{Catalog, Engine};
 use crate::server::database::ServerDatabase;
 use crate::server::dialect::{Dialect, Statement};
-use crate::server::own::{Held, Wanted};
+use crate::server::own::{Former, Held, Wanted};
 use crate::server::pool::SessionPool;
 use crate::server::session::{DbError, Place, Session};
 use crate::server::store::{Inner, Manners, Server};
@@ -59,6 +59,14 @@ impl PostgresDatabase {
         let place = Place { store, server: "PostgreSQL", at: place_of(&target.config) };
         let told = |error: DbError| not_let_in(&place, doing, &error);
         let sessions = SessionPool::new(Connector::new(target), options.sessions).map_err(told)?;
+        if pooler::is_between(&sessions).await.map_err(told)? {
+            return Err(place.refused(
+                doing,
+                format!("at {} there is a pooler that gives each transaction another session of the server's", place.at),
+                "Name the server itself in the store's URL, or a pooler in session mode: a session's locks and settings would be \
+                 others'. The application may go on by its pooler",
+            ));
+        }
         let mut session = sessions.connect().await.map_err(told)?;
         let silent = may_silence(&mut session).await.map_err(told)?;
         let identifier = running_at(&mut session).await.map_err(told)?;
@@ -92,6 +100,27 @@ fn place_of(config: &Config) -> String {
     let port = config.get_ports().first().copied().unwrap_or(5432);
     let database = config.get_dbname().or_else(|| config.get_user()).unwrap_or("?");
     format!("{host}:{port}/{database}")
+}
+
+/// Whether the server is the one that decides: a standby replays what another one does, and a default that only reads is
+/// somebody's word, which our sessions don't go past.
+async fn writable(session: &mut dyn Session) -> Result<Result<(), (String, String)>, DbError> {
+    let sql = "SELECT pg_catalog.pg_is_in_recovery(), reset_val = 'on' FROM pg_catalog.pg_settings \
+               WHERE name = 'default_transaction_read_only'";
+    let rows = session.query(sql, &[]).await?;
+    Ok(match rows.first().map(Vec::as_slice) {
+        Some([Value::Bool(true), _]) => Err((
+            "it is a standby, which replays what its primary does".to_owned(),
+            "name the primary in the store's URL".to_owned(),
+        )),
+        Some([_, Value::Bool(true)]) => Err((
+            "default_transaction_read_only is on: somebody has said that nobody shall write there".to_owned(),
+            "name the server that is written to; or, if this is it, take the setting back where it was made (ALTER SYSTEM, \
+             ALTER DATABASE, ALTER ROLE … RESET default_transaction_read_only)"
+                .to_owned(),
+        )),
+        _ => Ok(()),
+    })
 }
 
 /// Why the mirror's writes set others' triggers off, and what mends that.
@@ -151,6 +180,7 @@ impl Server for PostgresServer {
         let sql = "SELECT pg_encoding_to_char(encoding) = 'UTF8', pg_database_size(oid), current_user::text \
                    FROM pg_catalog.pg_database WHERE datname = current_database()";
         let rows = session.query(sql, &[]).await?;
+        let writable = writable(&mut session).await?;
         Box::new(session).release();
         let (utf8, bytes, role) = match rows.first().map(Vec::as_slice) {
             Some([Value::Bool(utf8), Value::Int(bytes), Value::Text(role)]) => (*utf8, *bytes, role.clone()),
@@ -164,6 +194,7 @@ impl Server for PostgresServer {
             tables,
             capturable: Ok(()),
             unseen: None,
+            writable,
             ignores_foreign_keys: manners.silent,
             silences: if manners.silent { Ok(()) } else { Err(may_not_silence(&role)) },
             utf8_order: utf8,
@@ -171,8 +202,16 @@ impl Server for PostgresServer {
         })
     }
 
-    async fn own(&self, session: &mut dyn Session, wanted: Wanted<'_>) -> Result<Option<Held>, DbError> {
+    async fn own(&self, session: &mut dyn Session, wanted: &Wanted) -> Result<Option<Held>, DbError> {
         own::take(session, wanted).await
+    }
+
+    async fn identify(&self, session: &mut dyn Session) -> Result<Former, DbError> {
+        own::identify(session).await
+    }
+
+    async fn end(&self, session: &mut dyn Session, former: &Former) -> Result<(), DbError> {
+        own::end(session, former).await
     }
 
     /// By what the server has counted of them. A session tells what it has done at the latest a minute after.

@@ -7,8 +7,8 @@ use changeover::Value;
 
 use super::syntax::{class, text};
 use crate::database::Scope;
-use crate::server::own::{Held, Wanted};
-use crate::server::session::{DbError, Session};
+use crate::server::own::{Former, Held, Wanted};
+use crate::server::session::{DbError, Session, Trouble};
 use crate::shape::tag;
 
 /// The longest name that a session can have.
@@ -28,16 +28,34 @@ struct Lock {
 }
 
 /// Takes them all, or says which isn't to be had.
-pub(super) async fn take(session: &mut dyn Session, wanted: Wanted<'_>) -> Result<Option<Held>, DbError> {
+pub(super) async fn take(session: &mut dyn Session, wanted: &Wanted) -> Result<Option<Held>, DbError> {
     let name: String = wanted.holder.chars().filter(char::is_ascii).take(NAME_MAX).collect();
     let set = format!("SET application_name = {}; SET idle_session_timeout = 0", text(&name));
     session.batch(&set).await?;
-    for lock in locks(wanted.migration, wanted.tables) {
+    for lock in locks(&wanted.migration, &wanted.tables) {
         if let Some(holder) = lock.take(session).await? {
             return Ok(Some(Held { what: lock.what, holder }));
         }
     }
     Ok(None)
+}
+
+/// Its process, and when that began.
+pub(super) async fn identify(session: &mut dyn Session) -> Result<Former, DbError> {
+    let sql =
+        "SELECT pid::int8, backend_start::text FROM pg_catalog.pg_stat_activity WHERE pid = pg_backend_pid()";
+    let rows = session.query(sql, &[]).await?;
+    match rows.first().map(Vec::as_slice) {
+        Some([Value::Int(number), Value::Text(mark)]) => Ok(Former { number: *number, mark: mark.clone() }),
+        _ => Err(DbError::ours(Trouble::Other, "the server doesn't say which session this is")),
+    }
+}
+
+/// Ends a session of our own role.
+pub(super) async fn end(session: &mut dyn Session, former: &Former) -> Result<(), DbError> {
+    let sql = "SELECT pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity \
+               WHERE pid::int8 = $1 AND backend_start::text = $2";
+    session.query(sql, &[Value::Int(former.number), former.mark.as_str().into()]).await.map(drop)
 }
 
 fn locks(migration: &str, tables: &[(String, Scope)]) -> Vec<Lock> {

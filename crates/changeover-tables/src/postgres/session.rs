@@ -28,12 +28,14 @@ const PREPARED: usize = 200;
 /// How much of a COPY is sent at once.
 const PIECE: usize = 256 << 10;
 
-/// What every session is set to: values have one form, and no policy leaves rows out without a word.
+/// What every session is set to: values have one form, and no policy leaves rows out without a word. No statement goes on for
+/// ever: what takes long (a scan, a look at all rows) lifts the bound for its transaction. The server, too, sees when we are gone.
 const SETTINGS: &str = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'iso_8601'; \
     SET extra_float_digits = 1; SET bytea_output = 'hex'; SET xmloption = 'content'; SET standard_conforming_strings = on; \
-    SET row_security = off; SET jit = off; SET statement_timeout = 0; SET lock_timeout = '10s'; \
+    SET row_security = off; SET jit = off; SET statement_timeout = '10min'; SET lock_timeout = '10s'; \
     SET idle_in_transaction_session_timeout = '5min'; SET default_transaction_isolation = 'read committed'; \
-    SET default_transaction_read_only = off; SET default_transaction_deferrable = off; SET client_min_messages = warning";
+    SET default_transaction_read_only = off; SET default_transaction_deferrable = off; SET client_min_messages = warning; \
+    SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3; SET tcp_user_timeout = '60s'";
 
 /// A connection, with what it has prepared.
 pub(crate) struct Connection {
@@ -92,7 +94,9 @@ impl Manager for Connector {
 impl Connector {
     pub(super) fn new(target: Target) -> Self {
         let Target { mut config, tls } = target;
+        // A network that falls silent is noticed within a minute, whether we wait for it or send.
         config.connect_timeout(CONNECT).keepalives(true).keepalives_idle(Duration::from_secs(30));
+        config.keepalives_interval(Duration::from_secs(10)).keepalives_retries(3);
         config.tcp_user_timeout(Duration::from_secs(60));
         Self { config, tls }
     }
@@ -260,6 +264,10 @@ impl Session for PgSession {
         }
         sink.send(writer.finish()).await.map_err(|error| meaning(&error))?;
         sink.as_mut().finish().await.map_err(|error| meaning(&error))
+    }
+
+    fn is_new(&self) -> bool {
+        self.connection.as_ref().is_some_and(|object| Object::metrics(object).recycle_count == 0)
     }
 
     fn release(mut self: Box<Self>) {

@@ -174,7 +174,7 @@ impl Dialect for Postgres {
     }
 
     fn begin_snapshot(&self) -> &'static str {
-        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0"
     }
 
     fn begin_mirror(&self, migration: &str, lock_wait: Duration, silent: bool) -> String {

@@ -7,10 +7,10 @@ use async_trait::async_trait;
 use changeover::{Side, StoreError, Value};
 
 use super::dialect::Statement;
-use super::own::{Ownership, Wanted};
+use super::own::{Rightful, Wanted};
 use super::session::{DbError, Place, Session, Sessions};
 use super::store::{Inner, Manners, Server, ServerStore};
-use super::{probe, remove};
+use super::{own, probe, remove};
 use crate::catalog::Catalog;
 use crate::database::{Database, Owned, Probed, Scope, SideStore, Watch};
 use crate::installed::Installed;
@@ -20,7 +20,7 @@ use crate::plan::Plan;
 #[derive(Debug)]
 pub struct ServerDatabase<K> {
     kind: Arc<K>,
-    sessions: Arc<dyn Sessions>,
+    sessions: Arc<Rightful>,
     place: Place,
     manners: Manners,
     identifier: String,
@@ -33,6 +33,7 @@ impl<K> ServerDatabase<K> {
         (place, manners): (Place, Manners),
         identifier: String,
     ) -> Arc<Self> {
+        let sessions = Rightful::new(sessions);
         Arc::new(Self { kind: Arc::new(kind), sessions, place, manners, identifier })
     }
 
@@ -93,7 +94,8 @@ impl<K: Server + 'static> Database for ServerDatabase<K> {
         plan: &Plan,
     ) -> Result<Arc<dyn SideStore>, StoreError> {
         let kind: Arc<dyn Server> = Arc::<K>::clone(&self.kind);
-        let towards = (Arc::clone(&self.sessions), self.place.clone(), self.manners);
+        let sessions: Arc<dyn Sessions> = Arc::<Rightful>::clone(&self.sessions);
+        let towards = (sessions, self.place.clone(), self.manners);
         let inner = Inner::new(kind.dialect(), towards, migration, side, plan);
         Ok(Arc::new(ServerStore::new(inner, kind)))
     }
@@ -104,9 +106,10 @@ impl<K: Server + 'static> Database for ServerDatabase<K> {
         tables: &[(String, Scope)],
         holder: &str,
     ) -> Result<Box<dyn Owned>, StoreError> {
-        let session = self.session("locking the migration").await?;
-        let wanted = Wanted { migration, tables, holder };
-        Ok(Box::new(Ownership::take(self.kind.as_ref(), session, &self.place, wanted).await?))
+        let wanted =
+            Wanted { migration: migration.to_owned(), tables: tables.to_vec(), holder: holder.to_owned() };
+        let kind: Arc<dyn Server> = Arc::<K>::clone(&self.kind);
+        Ok(Box::new(own::take(kind, &self.sessions, &self.place, wanted).await?))
     }
 
     async fn installed(&self) -> Result<Vec<Installed>, StoreError> {
@@ -144,7 +147,8 @@ impl<K: Server + 'static> Database for ServerDatabase<K> {
     }
 
     async fn watch(&self, tables: &[(Option<String>, String)]) -> Result<Box<dyn Watch>, StoreError> {
-        let (sessions, place) = (Arc::clone(&self.sessions), self.place.clone());
+        let sessions: Arc<dyn Sessions> = Arc::<Rightful>::clone(&self.sessions);
+        let place = self.place.clone();
         let look = self.kind.writes_to(tables);
         let mut watch = ServerWatch { sessions, place, look, before: Vec::new() };
         watch.before = watch.look().await?;

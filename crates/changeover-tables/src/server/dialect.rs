@@ -71,7 +71,7 @@ pub(crate) trait Dialect: Syntax + Installs {
     /// Itself, as what the SQL of a side is made with.
     fn syntax(&self) -> &'static dyn Syntax;
 
-    /// Begins a transaction that only reads, and sees one state in all its statements.
+    /// Begins a transaction that only reads, and sees one state in all its statements, which may take as long as they do.
     fn begin_snapshot(&self) -> &'static str;
 
     /// Begins a transaction that writes as the mirror does: each statement sees what is committed, the mark is set for it alone,

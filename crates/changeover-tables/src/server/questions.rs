@@ -98,7 +98,12 @@ impl Duplicates for ServerStore {
         let mut session = self.inner.session(doing).await?;
         let mut found = Vec::new();
         for index in plan.new_info.unique.iter().filter(|index| index.partial.is_none()) {
-            match duplicates(session.as_mut(), table, plan, &index.parts, examples).await {
+            // A look at all rows takes as long as it does.
+            let begun = session.batch(self.inner.dialect.begin_snapshot()).await;
+            begun.map_err(|error| self.inner.place.error(doing, &error))?;
+            let looked = duplicates(session.as_mut(), table, plan, &index.parts, examples).await;
+            let ended = session.batch("ROLLBACK").await;
+            match looked.and_then(|found| ended.map(|()| found)) {
                 Ok(trouble) => found.extend(trouble),
                 // An expression that fails over a row is that row's trouble, and told with the rows.
                 Err(error) if error.trouble == Cause::Row => {}

@@ -34,6 +34,9 @@ pub(crate) trait Session: Send {
     /// these columns.
     async fn load(&mut self, table: &str, columns: &[&ColumnInfo], rows: &[Row]) -> Result<u64, DbError>;
 
+    /// Whether its connection was made for it, and by nobody used before.
+    fn is_new(&self) -> bool;
+
     /// Gives the session back, with no transaction open.
     fn release(self: Box<Self>);
 }

@@ -21,7 +21,7 @@ use tokio::sync::Mutex;
 use super::claims::Log;
 use super::dialect::{Dialect, Statement};
 use super::install::Captures;
-use super::own::{Held, Wanted};
+use super::own::{Former, Held, Wanted};
 use super::read::image_of;
 use super::scan::Scan;
 use super::session::{DbError, Place, Session, Sessions, Trouble};
@@ -162,7 +162,13 @@ pub(crate) trait Server: Send + Sync + std::fmt::Debug {
     async fn catalog(&self, place: &Place, manners: Manners) -> Result<Catalog, DbError>;
 
     /// Takes the locks of whoever wants to work on some tables, for as long as the session lasts. `None`: it has all of them.
-    async fn own(&self, session: &mut dyn Session, wanted: Wanted<'_>) -> Result<Option<Held>, DbError>;
+    async fn own(&self, session: &mut dyn Session, wanted: &Wanted) -> Result<Option<Held>, DbError>;
+
+    /// What tells this session from all others.
+    async fn identify(&self, session: &mut dyn Session) -> Result<Former, DbError>;
+
+    /// Ends the session that was this one, if the server has it still.
+    async fn end(&self, session: &mut dyn Session, former: &Former) -> Result<(), DbError>;
 
     /// What tells whether somebody wrote to these tables: a statement whose answer is another one then.
     fn writes_to(&self, tables: &[(Option<String>, String)]) -> Statement;

@@ -36,6 +36,7 @@ pub(super) fn read(connection: &Connection, store: &str, place: &str) -> rusqlit
         tables,
         unseen: None,
         capturable: capturable(&text("journal_mode")?),
+        writable: Ok(()),
         silences: Ok(()),
         ignores_foreign_keys: true,
         utf8_order: text("encoding")? == "UTF-8",

@@ -1,6 +1,7 @@
 //! A SQLite file as a [`Database`], and its sides as [`SideStore`]s.
 
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -17,7 +18,12 @@ use crate::database::{Database, Owned, Scope, SideStore, Watch};
 use crate::installed::Installed;
 use crate::plan::{Finding, Plan, TablePlan};
 
-impl Owned for Ownership {}
+impl Owned for Ownership {
+    /// The operating system keeps the files' locks for as long as the process lasts.
+    fn taken(&self) -> Pin<Box<dyn Future<Output = StoreError> + Send>> {
+        Box::pin(std::future::pending())
+    }
+}
 
 #[async_trait]
 impl Database for SqliteDatabase {

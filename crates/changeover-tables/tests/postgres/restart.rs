@@ -1,9 +1,10 @@
 //! Servers that restart or die, and connections that break off: errors that may be tried again, and never the end of the data.
 
-use changeover::Side;
 use changeover::store::fence::FenceState;
 use changeover::store::guard::{Change, Scope};
 use changeover::store::{BatchBudget, Image, KeyRange, RowStream};
+use changeover::{Row, Side};
+use changeover_tables::mapping::SetExpr;
 use changeover_testkit::relay::{Direction, Relay};
 use changeover_testkit::servers::Postgres;
 
@@ -167,4 +168,27 @@ async fn a_lost_reply_to_a_commit_is_an_error_and_the_store_tells_what_came_of_i
     relay.pass();
     until(&world.new_app, "SELECT count(*) = 1 FROM changeover.changeover_fence").await;
     assert_eq!(stores.fence(Side::New).look().await.unwrap().epoch, 7);
+}
+
+/// The bound of a statement of ours, as the statement itself sees it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_statement_goes_on_for_ever_but_a_scan_takes_as_long_as_it_does() {
+    let world = World::same(
+        "CREATE TABLE items (id bigint PRIMARY KEY, name text); INSERT INTO items VALUES (1, '')",
+    )
+    .await;
+    let mut bound = mapping("items", "items");
+    bound.set.push(("name".into(), SetExpr::Sql("current_setting('statement_timeout')".into())));
+    let stores = world.stores(&[bound]).await;
+    let table = "items".into();
+    let name = |row: &Row| row.0[1].clone();
+    for _ in 0..2 {
+        let read = stores.old.read(&table, &[key("items", 1)], Image::Canonical).await.unwrap();
+        assert_eq!(read.rows[0].as_ref().map(name), Some("10min".into()), "before and after a scan");
+        let budget = BatchBudget::default();
+        let mut scan = stores.old.scan(&table, &KeyRange::default(), Image::Canonical, budget).await.unwrap();
+        let batch = scan.next().await.unwrap().unwrap();
+        assert_eq!(batch.rows.first().map(name), Some("0".into()));
+        assert!(scan.next().await.unwrap().is_none());
+    }
 }

@@ -54,7 +54,7 @@ impl fmt::Display for Missing {
 /// Those of the servers that the tests can't do without and that aren't here. MySQL isn't among them: Debian has none.
 #[must_use]
 pub fn missing() -> Vec<Missing> {
-    [postgres(), mariadb()].into_iter().filter_map(Result::err).collect()
+    [postgres(), mariadb(), pooler()].into_iter().filter_map(Result::err).collect()
 }
 
 /// PostgreSQL: that of `PATH`, or else the newest.
@@ -92,6 +92,24 @@ pub fn mariadb() -> Result<Binaries, Missing> {
         client: &["mariadb", "mysql"],
     };
     wanted.find(&["/usr/local/mariadb/bin".into(), "/usr/local/mariadb/scripts".into()])
+}
+
+/// PgBouncer, a pooler for PostgreSQL.
+///
+/// # Errors
+/// If there is none.
+pub fn pooler() -> Result<Binaries, Missing> {
+    let wanted = Wanted {
+        kind: "PgBouncer",
+        packages: &["pgbouncer"],
+        variable: "CHANGEOVER_PGBOUNCER",
+        server: &["pgbouncer"],
+        is: |_| true,
+        // It has neither: nothing is set up, and PostgreSQL's client is its own.
+        setup: &["pgbouncer"],
+        client: &["pgbouncer"],
+    };
+    wanted.find(&[])
 }
 
 /// A real MySQL: Debian's `mysqld` is MariaDB.

@@ -83,6 +83,27 @@ impl Postgres {
         Self { instance, binaries }
     }
 
+    /// A standby of it: a server of its own that replays what this one does, and takes no writes.
+    ///
+    /// # Panics
+    /// If it can't be made, or doesn't start.
+    #[must_use]
+    pub fn standby(&self) -> Self {
+        let (binaries, account) = (self.binaries.clone(), self.instance.account);
+        let folder = instance::folder(account);
+        let data = folder.path().join("data").display().to_string();
+        let command = [binaries.server.display().to_string(), "-D".to_owned(), data.clone()];
+        let mut supervisor = Supervisor::new(account, folder.path(), &command);
+        let copier = binaries.setup.with_file_name("pg_basebackup").display().to_string();
+        let from = format!("host=127.0.0.1 port={} user={}", self.port(), Self::SUPERUSER);
+        let copy =
+            [&copier, "-D", &data, "-d", &from, "-R", "-X", "stream", "--checkpoint=fast", "--no-sync"];
+        supervisor.run(&copy.map(str::to_owned));
+        let mut instance = Instance::new(folder, account, supervisor);
+        instance.start_on_free_port(|instance| configure(instance, &[]), |i| answers(i, &binaries));
+        Self { instance, binaries }
+    }
+
     /// Its port on 127.0.0.1.
     #[must_use]
     pub fn port(&self) -> u16 {
