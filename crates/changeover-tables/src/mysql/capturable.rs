@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use changeover::Value;
 
-use super::catalog::text;
+use super::catalog::{number, text};
 use super::exact::Flavour;
 use super::session::MySession;
 use crate::server::session::{DbError, Session, Trouble};

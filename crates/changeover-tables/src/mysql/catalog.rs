@@ -384,7 +384,7 @@ fn part(table: &TableInfo, row: &[Value]) -> Result<IndexPart, DbError> {
     })
 }
 
-fn number(row: &[Value], at: usize) -> Option<u64> {
+pub(super) fn number(row: &[Value], at: usize) -> Option<u64> {
     match row.get(at) {
         Some(Value::Int(n)) => u64::try_from(*n).ok(),
         Some(Value::Uint(n)) => Some(*n),
