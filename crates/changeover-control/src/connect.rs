@@ -11,7 +11,7 @@ use changeover::{Side, StoreError, TableName};
 use changeover_api::Spec;
 use changeover_api::spec::StoreUrl;
 use changeover_tables::catalog::{Catalog, TableInfo};
-use changeover_tables::database::{Database, Owned, Scope, SideStore};
+use changeover_tables::database::{Database, Owned, Roads, Scope, SideStore};
 use changeover_tables::mapping::{TableMapping, TableRef};
 use changeover_tables::mysql::{MysqlDatabase, MysqlOptions};
 use changeover_tables::plan::{Finding, Mirroring, Plan, Severity};
@@ -324,6 +324,10 @@ impl Keeper for StoreKeeper {
             .filter(|thing| ours(&thing.name))
             .map(|thing| format!("{} {}", thing.kind, thing.name))
             .collect())
+    }
+
+    async fn roads(&self) -> Result<Roads, StoreError> {
+        self.database.roads().await
     }
 
     async fn columns(&self) -> Result<Tables, StoreError> {

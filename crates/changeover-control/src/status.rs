@@ -7,7 +7,7 @@ use changeover::engine::backfill::TableProgress;
 use changeover_api::Spec;
 use changeover_api::wire::{
     Alert, BackfillStatus, ComparisonStatus, GateStatus, Ghost, Installed, InstanceStatus, LogStatus, Moving,
-    Next, RollbackStatus, Status, StatusSource, TableBackfill, Trouble, VerificationResult,
+    Next, RoadStatus, RollbackStatus, Status, StatusSource, TableBackfill, Trouble, VerificationResult,
     VerificationStatus,
 };
 use changeover_protocol::gate::{self, Evidence, Stuck, Verdict};
@@ -15,6 +15,7 @@ use changeover_protocol::moves::{
     Mirror, RollbackFacts, RollbackKind, RollbackSafety, WayBack, rollback_safety,
 };
 use changeover_protocol::{Control, Millis, Phase, Slot};
+use changeover_tables::database::Roads;
 
 use crate::barrier;
 use crate::clock::Clock;
@@ -44,6 +45,7 @@ struct Facts<'f> {
     outdated: Option<String>,
     paused: bool,
     installed: Vec<Installed>,
+    roads: Vec<RoadStatus>,
 }
 
 /// The status of a run.
@@ -70,6 +72,12 @@ pub(crate) async fn of_run(conductor: &Conductor) -> Result<Status, ControlError
             }
         }
     }
+    let mut roads = Vec::new();
+    for (side, keeper) in &conductor.sides.keepers {
+        if let Ok(Roads { reads, writes, because }) = keeper.roads().await {
+            roads.push(RoadStatus { side: *side, store: keeper.store().to_owned(), reads, writes, because });
+        }
+    }
     let flag = conductor.flag().await;
     // A store that is out of reach is a trouble of its own here as well.
     let outdated = conductor.plan_outdated().await.unwrap_or_default();
@@ -89,6 +97,7 @@ pub(crate) async fn of_run(conductor: &Conductor) -> Result<Status, ControlError
         outdated,
         progress,
         installed,
+        roads,
     }))
 }
 
@@ -126,6 +135,7 @@ pub async fn of_file(spec: Spec, path: &Path) -> Result<Option<Status>, ControlE
         progress: Progress { stopped, copy, ..Progress::default() },
         paused: state.setting("paused").await?.is_some(),
         installed: Vec::new(),
+        roads: Vec::new(),
     })))
 }
 
@@ -213,6 +223,7 @@ fn assemble(facts: Facts<'_>) -> Status {
             .collect(),
         alerts: alerts(&facts),
         installed: facts.installed,
+        roads: facts.roads,
     }
 }
 

@@ -43,6 +43,17 @@ pub trait Owned: fmt::Debug + Send + Sync {
     fn taken(&self) -> Pin<Box<dyn Future<Output = StoreError> + Send>>;
 }
 
+/// By which roads a database is read and written, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Roads {
+    /// How rows come out.
+    pub reads: String,
+    /// How many rows at once go in.
+    pub writes: String,
+    /// Why not faster, where there is a faster one that the server doesn't allow.
+    pub because: Option<String>,
+}
+
 /// A database, open.
 #[async_trait]
 pub trait Database: fmt::Debug + Send + Sync + 'static {
@@ -80,6 +91,12 @@ pub trait Database: fmt::Debug + Send + Sync + 'static {
     async fn probe(&self) -> Result<Vec<Probed>, StoreError> {
         Ok(Vec::new())
     }
+
+    /// By which roads it is read and written.
+    ///
+    /// # Errors
+    /// If it can't be reached.
+    async fn roads(&self) -> Result<Roads, StoreError>;
 
     /// Those mappings of a plan whose table on that side is here, as a store.
     ///

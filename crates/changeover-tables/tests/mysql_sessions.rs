@@ -334,6 +334,22 @@ async fn a_network_that_falls_silent_in_the_midst_of_a_scan_is_noticed_and_never
     assert!(error.retryable() && error.to_string().contains("silent"), "{error}");
     relay.pass();
     let key = [Key::new("t", Value::Int(1))];
-    let again = tokio::time::timeout(Duration::from_secs(30), side.read(&"t".into(), &key, Image::Canonical));
+    let table = "t".into();
+    let again = tokio::time::timeout(Duration::from_secs(30), side.read(&table, &key, Image::Canonical));
     assert_eq!(again.await.unwrap().unwrap().rows.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_road_by_which_rows_go_is_told_and_why_it_is_not_a_faster_one() {
+    let server = Server::start().await;
+    server.sql("", "CREATE DATABASE here").await;
+    let road = async |load| {
+        let roads = server.open("here", "here", load, 1).await.roads().await.unwrap();
+        format!("{} ({})", roads.writes, roads.because.unwrap_or_default())
+    };
+    assert!(road(Load::Fastest).await.starts_with("bulk statements"), "{}", road(Load::Fastest).await);
+    assert_eq!(road(Load::File).await, "LOAD DATA LOCAL ()");
+    server.sql("", "SET GLOBAL local_infile = OFF").await;
+    let told = road(Load::File).await;
+    assert!(told.starts_with("INSERTs") && told.contains("local_infile is off"), "{told}");
 }

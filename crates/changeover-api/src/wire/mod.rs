@@ -56,7 +56,7 @@ pub use self::operator::{
 };
 pub use self::status::{
     Alert, BackfillStatus, ComparisonStatus, GateStatus, Ghost, Installed, InstanceStatus, LogStatus, Moving,
-    Next, RollbackStatus, Status, StatusSource, TableBackfill, Trouble, VerificationResult,
+    Next, RoadStatus, RollbackStatus, Status, StatusSource, TableBackfill, Trouble, VerificationResult,
     VerificationStatus,
 };
 pub use self::target::{Assignment, Target};

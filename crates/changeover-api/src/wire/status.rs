@@ -55,6 +55,9 @@ pub struct Status {
     pub comparisons: Vec<ComparisonStatus>,
     /// What is installed in the databases.
     pub installed: Vec<Installed>,
+    /// By which roads each side is read and written.
+    #[serde(default)]
+    pub roads: Vec<RoadStatus>,
     /// Parts of the run that fail, and go on trying.
     #[serde(default)]
     pub troubles: Vec<Trouble>,
@@ -334,6 +337,22 @@ pub struct Installed {
     pub store: String,
     /// What: a table, a trigger, by its name.
     pub what: String,
+}
+
+/// By which roads a side's database is read and written, many rows at once; each for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoadStatus {
+    /// The side.
+    pub side: Side,
+    /// The store's name.
+    pub store: String,
+    /// How rows come out.
+    pub reads: String,
+    /// How they go in.
+    pub writes: String,
+    /// Why not by a faster road, where there is one that the server doesn't allow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
 }
 
 /// A part of the run that fails.

@@ -28,6 +28,11 @@ pub(crate) fn work(status: &Status, terminal: &Terminal) -> Facts {
         let name = format!("log ({} side)", log.side);
         facts.add(name, if log.overflowed || is_half_full { paint.warn(text) } else { text });
     }
+    for road in &status.roads {
+        let because = road.because.as_ref().map(|why| format!(", because {why}")).unwrap_or_default();
+        let text = format!("{}: read by {}; written by {}{because}", road.store, road.reads, road.writes);
+        facts.add(format!("road ({} side)", road.side), text);
+    }
     if status.paused {
         facts.add("paused", "backfill and verification rest; the mirror goes on. On: changeover resume");
     }

@@ -30,6 +30,8 @@ fn a_run_that_lost_its_tables_to_another_machines_run_ends_and_says_to_whom() {
     let one = machine(&relay.through(&old.url()), &relay.through(&new.url()));
     let other = machine(&old.url(), &new.url());
     let mut first = one.run();
+    let roads = &one.json(&["status"], 0)["roads"];
+    assert_eq!((&roads[0]["side"], &roads[0]["writes"]), (&"old".into(), &"binary COPY".into()), "{roads}");
     other.start(&[], &[]).wait().code().map_or_else(|| panic!("killed"), |code| assert_eq!(code, 1));
     assert!(other.read("run.err").contains("is taken by"), "{}", other.read("run.err"));
 

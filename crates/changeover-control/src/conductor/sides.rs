@@ -8,6 +8,7 @@ use changeover::store::Store;
 use changeover::{Side, StoreError, TableName};
 use changeover_protocol::moves::Mirror;
 use changeover_protocol::{Control, SlotRange};
+use changeover_tables::database::Roads;
 
 use super::install::patiently;
 use crate::columns::{Columns, Tables};
@@ -20,6 +21,9 @@ pub(crate) trait Keeper: Send + Sync + 'static {
 
     /// What this migration has installed: each by its kind and name.
     async fn installed(&self) -> Result<Vec<String>, StoreError>;
+
+    /// By which roads its database is read and written.
+    async fn roads(&self) -> Result<Roads, StoreError>;
 
     /// The columns that its tables have now; a table that is gone is left out.
     async fn columns(&self) -> Result<Tables, StoreError>;

@@ -44,6 +44,21 @@ const BYTES: usize = 1 << 20;
 /// How much of a file is sent at once.
 const PIECE: usize = 256 << 10;
 
+impl Means {
+    /// By which road many rows go in, and why not by a faster one.
+    pub(super) const fn road(&self) -> (&'static str, Option<&'static str>) {
+        match (self.load, self.bulk, self.files) {
+            (Load::Fastest, true, _) => ("bulk statements: one for many rows of parameters", None),
+            (Load::Fastest | Load::File, _, true) => ("LOAD DATA LOCAL", None),
+            (Load::Fastest | Load::File, _, false) => (
+                "INSERTs of many rows each",
+                Some("the server's local_infile is off, so it takes no LOAD DATA LOCAL"),
+            ),
+            (Load::Statements, ..) => ("INSERTs of many rows each", Some("no other statements are wanted")),
+        }
+    }
+}
+
 /// Rows by the fastest road.
 pub(super) async fn load(
     session: &mut MySession,

@@ -20,6 +20,7 @@ use super::codec::{Codec, param};
 use super::errors::{ends_transaction, meaning};
 use super::load::{self, Load};
 use crate::catalog::ColumnInfo;
+use crate::database::Roads;
 use crate::server::pool::{CONNECT, Connects};
 use crate::server::session::{Answer, DbError, Session, Trouble};
 
@@ -296,6 +297,15 @@ impl Session for MySession {
 
     async fn load(&mut self, table: &str, columns: &[&ColumnInfo], rows: &[Row]) -> Result<u64, DbError> {
         load::load(self, table, columns, rows).await
+    }
+
+    fn roads(&self) -> Roads {
+        let (writes, because) = match self.means() {
+            Ok(means) => means.road(),
+            Err(_) => ("nothing", None),
+        };
+        let reads = "a stream of rows in binary".to_owned();
+        Roads { reads, writes: writes.to_owned(), because: because.map(str::to_owned) }
     }
 
     fn is_new(&self) -> bool {

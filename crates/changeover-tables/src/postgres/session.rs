@@ -19,6 +19,7 @@ use super::codec::{Codec, CopyWriter, Param, Raw, decode_into};
 use super::tls::Tls;
 use super::url::Target;
 use crate::catalog::ColumnInfo;
+use crate::database::Roads;
 use crate::server::pool::{CONNECT, Connects};
 use crate::server::session::{Answer, DbError, Session, Trouble};
 
@@ -264,6 +265,14 @@ impl Session for PgSession {
         }
         sink.send(writer.finish()).await.map_err(|error| meaning(&error))?;
         sink.as_mut().finish().await.map_err(|error| meaning(&error))
+    }
+
+    fn roads(&self) -> Roads {
+        Roads {
+            reads: "a stream of rows in binary".to_owned(),
+            writes: "binary COPY".to_owned(),
+            because: None,
+        }
     }
 
     fn is_new(&self) -> bool {

@@ -12,7 +12,7 @@ use super::session::{DbError, Place, Session, Sessions};
 use super::store::{Inner, Manners, Server, ServerStore};
 use super::{own, probe, remove};
 use crate::catalog::Catalog;
-use crate::database::{Database, Owned, Probed, Scope, SideStore, Watch};
+use crate::database::{Database, Owned, Probed, Roads, Scope, SideStore, Watch};
 use crate::installed::Installed;
 use crate::plan::Plan;
 
@@ -85,6 +85,13 @@ impl<K: Server + 'static> Database for ServerDatabase<K> {
         let mut session = self.session(doing).await?;
         let tried = probe::run(session.as_mut(), &self.kind.dialect().probe()).await;
         self.given_back(doing, session, tried)
+    }
+
+    async fn roads(&self) -> Result<Roads, StoreError> {
+        let session = self.session("looking how it is read and written").await?;
+        let roads = session.roads();
+        session.release();
+        Ok(roads)
     }
 
     async fn side(

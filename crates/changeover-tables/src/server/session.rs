@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use changeover::{Row, StoreError, Value};
 
 use crate::catalog::ColumnInfo;
+use crate::database::Roads;
 
 /// One connection, for one user at a time.
 #[async_trait]
@@ -33,6 +34,9 @@ pub(crate) trait Session: Send {
     /// Puts rows into a table by the fastest road that the server has, all or none: so many values for each row, in the order of
     /// these columns.
     async fn load(&mut self, table: &str, columns: &[&ColumnInfo], rows: &[Row]) -> Result<u64, DbError>;
+
+    /// By which roads rows come out and go in, many at once.
+    fn roads(&self) -> Roads;
 
     /// Whether its connection was made for it, and by nobody used before.
     fn is_new(&self) -> bool;

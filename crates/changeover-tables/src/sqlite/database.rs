@@ -14,7 +14,7 @@ use super::own::Ownership;
 use super::pool::{Session, SqliteDatabase};
 use super::store::SqliteStore;
 use crate::catalog::Catalog;
-use crate::database::{Database, Owned, Scope, SideStore, Watch};
+use crate::database::{Database, Owned, Roads, Scope, SideStore, Watch};
 use crate::installed::Installed;
 use crate::plan::{Finding, Plan, TablePlan};
 
@@ -58,6 +58,14 @@ impl Database for SqliteDatabase {
             made
         })
         .await
+    }
+
+    async fn roads(&self) -> Result<Roads, StoreError> {
+        Ok(Roads {
+            reads: "within this process, a row at a time".to_owned(),
+            writes: "within this process, by prepared statements, many rows in a transaction".to_owned(),
+            because: None,
+        })
     }
 
     async fn side(

@@ -155,7 +155,7 @@ async fn a_lost_reply_to_a_commit_is_an_error_and_the_store_tells_what_came_of_i
     let stores = world.stores_as("move", &[mapping("items", "items")], &urls).await;
     let keys = [key("items", 1)];
     let mut tx = stores.guarded(Side::New).begin(Scope::Keys(&keys)).await.unwrap();
-    let row = Some(changeover::Row(vec![1.into(), "a".into()]));
+    let row = Some(Row(vec![1.into(), "a".into()]));
     tx.apply(&[Change { key: keys[0].clone(), row, back: None }]).await.unwrap();
     relay.drop_after(Direction::ToClient, 0);
     assert!(tx.commit().await.unwrap_err().retryable());

@@ -17,6 +17,7 @@ use changeover_api::Spec;
 use changeover_protocol::gate::{self, Gate, Limits};
 use changeover_protocol::moves::Mirror;
 use changeover_protocol::{Control, Phase, Side, Step};
+use changeover_tables::database::Roads;
 use changeover_testkit::memory::{Mapping, MemoryStore, MemoryTable, Sabotage, Weather};
 use changeover_testkit::random::Random;
 use changeover_testkit::simulation::{KEYS, TABLE, row};
@@ -262,6 +263,10 @@ impl Keeper for Kept {
         let captured = CaptureLog::installed(&self.1).await?.then(|| "a log".to_owned());
         let fenced = (Fence::look(&self.1).await?.epoch > 0).then(|| "a fence".to_owned());
         Ok(captured.into_iter().chain(fenced).collect())
+    }
+
+    async fn roads(&self) -> Result<Roads, StoreError> {
+        Ok(Roads { reads: "memory".to_owned(), writes: "memory".to_owned(), because: None })
     }
 
     async fn columns(&self) -> Result<Tables, StoreError> {
