@@ -23,6 +23,7 @@ mod pool;
 #[path = "../faults/reach.rs"]
 mod reach;
 
+mod dual;
 mod kill;
 mod life;
 mod odd;

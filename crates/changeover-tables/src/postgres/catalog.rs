@@ -115,8 +115,13 @@ const RIGHTS: &str = "SELECT c.oid::int8, pg_catalog.pg_get_userbyid(c.relowner)
     has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE'), \
     pg_catalog.pg_has_role(c.relowner, 'USAGE'), coalesce((SELECT has_schema_privilege(n.oid, 'CREATE') AND \
     has_schema_privilege(n.oid, 'USAGE') FROM pg_catalog.pg_namespace n WHERE n.nspname = 'changeover'), \
-    has_database_privilege(current_database(), 'CREATE')), pg_catalog.row_security_active(c.oid) \
-    FROM pg_catalog.pg_class c WHERE c.relkind IN ('r', 'p') AND c.oid = ANY ($1::oid[])";
+    has_database_privilege(current_database(), 'CREATE')), pg_catalog.row_security_active(c.oid), \
+    s.read, s.raise FROM pg_catalog.pg_class c CROSS JOIN LATERAL ( \
+    SELECT string_agg(q.oid::regclass::text, ', ') FILTER (WHERE NOT has_sequence_privilege(q.oid, 'SELECT')) AS read, \
+    string_agg(q.oid::regclass::text, ', ') FILTER (WHERE NOT has_sequence_privilege(q.oid, 'UPDATE')) AS raise \
+    FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_class q ON q.oid = d.objid AND q.relkind = 'S' \
+    WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid \
+    AND d.deptype IN ('a', 'i')) AS s WHERE c.relkind IN ('r', 'p') AND c.oid = ANY ($1::oid[])";
 
 /// What a table is, in one line that changes when anything of it does: by its number too, so that one that was made again is
 /// another. A column's row in the catalogue is of the transaction that last changed it: so `ALTER … TYPE … USING` shows where the
@@ -397,6 +402,13 @@ async fn rights(
                 "row-level security shows the role {role} some rows of {name} only: the others would be lost"
             );
             lacks(Need::Read, what, format!("ALTER ROLE {to} BYPASSRLS"));
+        }
+        for (at, need, right) in [(10, Need::Read, "SELECT"), (11, Need::Write, "UPDATE")] {
+            if let Some(counters) = optional(&row, at)? {
+                let what =
+                    format!("the role {role} has no {right} on {counters}, which gives {name} its numbers");
+                lacks(need, what, format!("GRANT {right} ON SEQUENCE {counters} TO {to}"));
+            }
         }
         if !may(6) {
             let grant = format!("GRANT INSERT, UPDATE, DELETE ON {name} TO {to}");
