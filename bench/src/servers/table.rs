@@ -17,7 +17,7 @@ const WIDE: &str = "CREATE TABLE wide (
   note text, data bytea, ref uuid NOT NULL, tags text[] NOT NULL, counts int[])";
 
 const FILL_WIDE: &str = "INSERT INTO wide SELECT n,
-  jsonb_build_object('id', n, 'state', (ARRAY['booked', 'flown', 'cancelled'])[n % 3 + 1], 'price', n % 90000 / 100.0,
+  jsonb_build_object('id', n, 'state', (ARRAY['booked', 'flown', 'cancelled'])[(n % 3)::int + 1], 'price', n % 90000 / 100.0,
     'seats', jsonb_build_array(n % 30, n % 7), 'passenger', jsonb_build_object('name', md5(n::text), 'vip', n % 2 = 0)),
   timestamptz '2020-01-01 00:00:00Z' + n * interval '1.000001 seconds',
   (n * 7919 % 1000000007)::numeric / 1000000,
@@ -26,7 +26,7 @@ const FILL_WIDE: &str = "INSERT INTO wide SELECT n,
   md5((n + 3)::text)::uuid,
   ARRAY['north', md5((n % 100)::text), 'window ' || n % 30],
   CASE WHEN n % 10 > 2 THEN ARRAY[n % 11, n % 101, n % 1009, n % 10007, n]::int[] END
-  FROM generate_series(1, $rows) n";
+  FROM generate_series(1::bigint, $rows) n";
 
 impl Table {
     /// Its name, on both sides.

@@ -28,5 +28,6 @@ pub(crate) mod store;
 mod strain;
 pub(crate) mod tls;
 mod trial;
+mod unread;
 pub(crate) mod url;
 mod write;

@@ -11,6 +11,7 @@ use crate::catalog::{ALWAYS_IDENTITY, Domain, Generated, TableInfo};
 use crate::fit::Target;
 use crate::plan::{ColumnPlan, KeyPlan, Route, Source, TablePlan};
 use crate::syntax::{Syntax, expression};
+use crate::types::Exact;
 
 /// One mapping on one side.
 #[derive(Debug)]
@@ -58,6 +59,9 @@ pub(crate) struct SideTable {
     pub(crate) rules: RowRules,
     /// The column whose values a counter gives out, where it goes to or comes from the other side's counter.
     pub(crate) counter: Option<String>,
+    /// This side's columns in the order of the canonical image, where each is a column of the same type on both sides and no rule
+    /// can refuse or change a value: such rows may pass unread.
+    pub(crate) unread: Option<Vec<String>>,
     /// The column by which rows are put into slots, if it isn't the key: this side's, and the new side's.
     pub(crate) route: Option<(String, Target)>,
 }
@@ -69,6 +73,18 @@ pub(crate) struct Statements {
     pub(crate) insert: OnceLock<String>,
     pub(crate) update: OnceLock<String>,
     pub(crate) delete: OnceLock<String>,
+    pub(crate) merge: OnceLock<Option<Merge>>,
+}
+
+/// The statements that put rows into a table where some of them may be already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Merge {
+    /// Makes the temporary table, if this transaction hasn't yet, and empties it.
+    pub(crate) stage: String,
+    /// Its name, as it stands in a statement.
+    pub(crate) staged: String,
+    /// Puts its rows into the table: writes those that are missing and those that differ in any bit, and no others.
+    pub(crate) put: String,
 }
 
 /// One column of the key on this side.
@@ -88,6 +104,8 @@ pub(crate) struct KeyColumn {
     pub(crate) canonical: Domain,
     /// Whether it may be NULL.
     pub(crate) nullable: bool,
+    /// Whether every value of it is its own canonical form.
+    pub(crate) canonical_as_it_is: bool,
 }
 
 /// The SQL of an image, and how its columns are made of what the database answers.
@@ -165,6 +183,7 @@ impl SideTable {
             statements: Statements::default(),
             // The plan has kept only rules over these columns, as they are spelled.
             rules: RowRules::new(&columns, plan.rules.clone()).unwrap_or_default(),
+            unread: unread(plan, side),
             route: route(plan, side),
             counter: counter(plan, side),
             shape: TableShape {
@@ -216,6 +235,12 @@ impl SideTable {
     /// The key's columns as a select list, in the spec's order.
     pub(crate) fn key_list(&self) -> String {
         self.key.iter().map(|part| part.read.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// A comparison of the key with literals (in the order of this side's index).
+    pub(crate) fn compare_literals(&self, operator: &str, literals: &[String]) -> String {
+        let columns: Vec<String> = self.order.iter().map(|&at| self.key[at].collated.clone()).collect();
+        self.syntax.compare_rows(&columns, operator, literals)
     }
 
     /// A comparison of the key with parameters from this number on (in the order of this side's index): those that
@@ -302,6 +327,7 @@ fn key_columns(syntax: &dyn Syntax, plan: &TablePlan, side: Side) -> Vec<KeyColu
             read: column.map_or_else(|| syntax.name(own_name), |c| syntax.read(c)),
             name: own_name.clone(),
             collation,
+            canonical_as_it_is: holds_as_they_are(&canonical, column.map_or(&Domain::Any, |c| &c.domain)),
             own: column.map_or(Domain::Any, |c| c.domain.clone()),
             canonical,
             nullable: column.is_some_and(|c| !c.not_null),
@@ -384,8 +410,22 @@ fn alike(plan: &TablePlan, side: Side) -> Option<Vec<String>> {
 /// A column of the same kind holds its values as the target would.
 fn converts(source: &Source, from: &TableInfo, target: &Target) -> bool {
     match source {
-        Source::Column(name) => from.column(name).map(|c| &c.domain) != Some(&target.domain),
+        Source::Column(name) => {
+            from.column(name).is_none_or(|column| !holds_as_they_are(&target.domain, &column.domain))
+        }
         Source::Sql(_) | Source::Const(_) => true,
+    }
+}
+
+/// Whether every value of a column, as it is, is what the other would give back.
+pub(crate) fn holds_as_they_are(to: &Domain, from: &Domain) -> bool {
+    let (Domain::Exact(to), Domain::Exact(from)) = (to, from) else { return to == from };
+    match (&to.of, &from.of) {
+        // The servers' numbers of the same or of a smaller width; a YEAR may be 0, which is outside of its bounds.
+        (Exact::Int { min, max }, Exact::Int { min: least, max: most }) if from.of != Exact::YEAR => {
+            min <= least && most <= max
+        }
+        _ => to == from,
     }
 }
 
@@ -419,6 +459,28 @@ fn route(plan: &TablePlan, side: Side) -> Option<(String, Target)> {
     }
 }
 
+/// The columns of rows that may pass unread. The declared types have to be the same, not only what they hold: a database fits
+/// what it takes to the type by its own rules, and rounds, cuts or pads it in silence.
+fn unread(plan: &TablePlan, side: Side) -> Option<Vec<String>> {
+    // A row whose key has a NULL in it is in no range, and is refused by name.
+    if plan.key.iter().any(|part| plan.old_info.column(&part.old).is_none_or(|column| !column.not_null)) {
+        return None;
+    }
+    let columns = plan.columns.iter().map(|column| {
+        let Source::Column(old) = &column.source else { return None };
+        let (old, new) = (plan.old_info.column(old)?, plan.new_info.column(&column.target.column)?);
+        let same = matches!(old.domain, Domain::Exact(_))
+            && old.domain == new.domain
+            && old.declared == new.declared
+            && !old.as_text
+            && !new.as_text
+            && new.generated == Generated::No;
+        let here = if side == Side::Old { old } else { new };
+        same.then(|| here.name.clone())
+    });
+    columns.collect()
+}
+
 /// Ids that the authority has given out must not be given out again by the other side, even if their rows are gone.
 fn counter(plan: &TablePlan, side: Side) -> Option<String> {
     let new = plan.new_info.counter.as_ref()?;
@@ -436,4 +498,28 @@ fn counter(plan: &TablePlan, side: Side) -> Option<String> {
 pub(crate) fn tag(name: &str) -> i64 {
     let hash = name.bytes().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
     i64::from(hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::types::ExactType;
+
+    fn int(engine: &'static str, min: i64, max: u64) -> Domain {
+        Domain::Exact(Arc::new(ExactType { engine, of: Exact::Int { min, max } }))
+    }
+
+    #[test]
+    fn integers_are_taken_as_they_are_only_where_all_of_them_fit() {
+        let (small, large) = (int("mysql", -128, 127), int("postgres", i64::MIN, i64::MAX.unsigned_abs()));
+        assert!(holds_as_they_are(&large, &small) && !holds_as_they_are(&small, &large));
+        assert!(!holds_as_they_are(&large, &int("mysql", 0, u64::MAX)));
+        assert!(
+            !holds_as_they_are(&large, &Domain::Integer) && holds_as_they_are(&Domain::Text, &Domain::Text)
+        );
+        let year = Domain::Exact(Arc::new(ExactType { engine: "mysql", of: Exact::YEAR }));
+        assert!(!holds_as_they_are(&large, &year) && holds_as_they_are(&year, &year));
+    }
 }

@@ -8,6 +8,9 @@
 )]
 
 mod postgres {
+    #[allow(dead_code, reason = "the codec's own tests use all of it")]
+    #[path = "../../src/postgres/codec/tests/server/edges.rs"]
+    mod edges;
     mod world;
 
     mod columns;
@@ -16,8 +19,10 @@ mod postgres {
     mod fence;
     mod keys;
     mod mirror;
+    mod over;
     mod restart;
     mod snapshots;
+    mod unread;
     mod unseen;
     mod writers;
 }

@@ -2,7 +2,8 @@
 //!
 //! It is batch-first: keys and rows come in sets. What not every store can do is a *capability*, asked for
 //! by a method that answers `None` by default: guarded transactions ([`guard`]), conditional puts
-//! ([`conditional`]), a capture log ([`capture`]), a fence ([`fence`]), digests of its rows ([`digest`]).
+//! ([`conditional`]), a capture log ([`capture`]), a fence ([`fence`]), digests of its rows ([`digest`]), rows
+//! that pass unread ([`unread`]).
 //!
 //! # The contract
 //!
@@ -25,6 +26,7 @@ pub mod fence;
 pub mod guard;
 pub mod strain;
 mod stream;
+pub mod unread;
 
 use async_trait::async_trait;
 use changeover_protocol::Side;
@@ -151,8 +153,9 @@ pub trait Store: Send + Sync + 'static {
         budget: BatchBudget,
     ) -> Result<RowStream, StoreError>;
 
-    /// The key that is `rows` rows after `after` in the store's own order; `None` where fewer are left, so that
-    /// what is left, to the end of the key space, is one chunk.
+    /// The key that is `rows` rows after `after` in the store's own order, or one a little before it, which needn't be a row's:
+    /// never are there more rows up to it. `None` where fewer are left, so that what is left, to the end of the key space, is
+    /// one chunk.
     async fn cut(&self, table: &TableName, after: Option<&Key>, rows: u64)
     -> Result<Option<Key>, StoreError>;
 
@@ -193,6 +196,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Digests of runs of rows, by which those that are the same needn't be read.
     fn digests(&self) -> Option<&dyn digest::Digests> {
+        None
+    }
+
+    /// Rows as the database itself lays them out, for another of its kind.
+    fn unread(&self) -> Option<&dyn unread::Unread> {
         None
     }
 }

@@ -22,7 +22,7 @@ use changeover::Value;
 use changeover::value::Opaque;
 use tokio_postgres::types::IsNull;
 
-pub(super) use self::copy::{BrokenCopy, CopyReader, CopyRow, CopyWriter};
+pub(super) use self::copy::{BrokenCopy, CopyFrame, CopyWriter};
 pub(super) use self::exact::exact;
 pub(super) use self::wire::{Param, Raw};
 

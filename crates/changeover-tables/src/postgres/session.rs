@@ -21,7 +21,7 @@ use super::url::Target;
 use crate::catalog::ColumnInfo;
 use crate::database::Roads;
 use crate::server::pool::{CONNECT, Connects};
-use crate::server::session::{Answer, DbError, Session, Trouble};
+use crate::server::session::{Answer, DbError, Session, Trouble, UnreadSession};
 
 /// How many statements a session keeps prepared.
 const PREPARED: usize = 200;
@@ -252,8 +252,9 @@ impl Session for PgSession {
         let names = names.join(", ");
         // For the columns' types, which a COPY doesn't tell.
         let prepared = self.prepared(&format!("SELECT {names} FROM {table} LIMIT 0")).await?;
-        let sql = format!("COPY {table} ({names}) FROM STDIN (FORMAT binary)");
-        let sink = self.connection()?.client.copy_in(&sql).await.map_err(|error| meaning(&error))?;
+        let copy = self.prepared(&format!("COPY {table} ({names}) FROM STDIN (FORMAT binary)")).await?;
+        let sink = self.connection()?.client.copy_in(&copy.statement).await;
+        let sink = sink.map_err(|error| meaning(&error))?;
         let mut sink: Pin<Box<tokio_postgres::CopyInSink<Bytes>>> = Box::pin(sink);
         let mut writer = CopyWriter::new();
         for row in rows {
@@ -277,6 +278,10 @@ impl Session for PgSession {
 
     fn is_new(&self) -> bool {
         self.connection.as_ref().is_some_and(|object| Object::metrics(object).recycle_count == 0)
+    }
+
+    fn unread(&mut self) -> Option<&mut dyn UnreadSession> {
+        Some(self)
     }
 
     fn release(mut self: Box<Self>) {

@@ -8,11 +8,12 @@ use changeover::value::Array;
 use changeover::{TableName, Value};
 
 use super::catalog::OF_THE_TYPE;
+use super::merge;
 use crate::catalog::{ColumnInfo, Domain, TableInfo};
 use crate::server::dialect::{Dialect, Script, Statement, Step};
 use crate::server::digest::Hashes;
 use crate::server::install::Captures;
-use crate::shape::{SideTable, tag};
+use crate::shape::{Merge, SideTable, tag};
 use crate::syntax::Syntax;
 use crate::types::Exact;
 
@@ -163,6 +164,14 @@ impl Dialect for Postgres {
 
     fn hashes(&self) -> Option<&'static dyn Hashes> {
         Some(&Postgres)
+    }
+
+    fn passes_unread(&self) -> bool {
+        true
+    }
+
+    fn merge(&self, table: &SideTable) -> Option<Merge> {
+        merge::of(table)
     }
 
     fn server(&self) -> &'static str {

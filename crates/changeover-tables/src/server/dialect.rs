@@ -8,7 +8,7 @@ use changeover::store::guard::Scope;
 use super::digest::Hashes;
 use super::install::{Captures, Installs};
 use crate::catalog::{ColumnInfo, TableInfo};
-use crate::shape::SideTable;
+use crate::shape::{Merge, SideTable};
 use crate::syntax::Syntax;
 
 /// A statement with its parameters.
@@ -65,6 +65,11 @@ pub(crate) trait Dialect: Syntax + Installs {
         None
     }
 
+    /// Whether its sessions have rows that pass unread.
+    fn passes_unread(&self) -> bool {
+        false
+    }
+
     /// For people.
     fn server(&self) -> &'static str;
 
@@ -109,6 +114,13 @@ pub(crate) trait Dialect: Syntax + Installs {
 
     /// Whether one of our own tables is there: a statement that answers a row if it is.
     fn own_exists(&self, table: &str) -> Statement;
+
+    /// How rows that may be there already are put into a table all at once, by way of a temporary one; `None` where it can't be
+    /// done so that what comes of it is what comes of a look at each.
+    fn merge(&self, table: &SideTable) -> Option<Merge> {
+        let _ = table;
+        None
+    }
 
     /// Puts a row into one of our own tables, or in the place of the one with the same first columns, of which there are so
     /// many.

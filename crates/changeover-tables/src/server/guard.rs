@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use changeover::store::fence::FenceAt;
 use changeover::store::guard::{Applied, Change, Chunk, Guarded, GuardedTx, Scope};
+use changeover::store::unread::{UnreadLoad, UnreadStream};
 use changeover::store::{RowBatch, Rows};
 use changeover::value::code::encode;
 use changeover::{Key, Side, StoreError, TableName};
@@ -12,7 +13,7 @@ use changeover::{Key, Side, StoreError, TableName};
 use super::session::{DbError, Session, Trouble};
 use super::store::{Inner, Manners, ServerStore};
 use super::write::{self, Writer};
-use super::{chunks, fence, point};
+use super::{chunks, fence, point, unread};
 
 /// Into so many parts the keys are put, each with a lock of its own.
 const STRIPES: i64 = 1_024;
@@ -175,6 +176,21 @@ impl GuardedTx for ServerTx {
             async { write::load(&inner, open(&mut self.session)?, table, batch.rows, replace).await };
         let loaded = loaded.await;
         loaded.map_err(|error| self.error(doing, &error))
+    }
+
+    async fn load_unread(
+        &mut self,
+        table: &TableName,
+        stream: UnreadStream,
+    ) -> Result<UnreadLoad, StoreError> {
+        let inner = Arc::clone(&self.inner);
+        let table = inner.table(table)?;
+        let Some(columns) = table.unread.as_deref().filter(|_| table.side == Side::New) else {
+            return Ok(UnreadLoad::Careful);
+        };
+        let loaded = async { unread::load(open(&mut self.session)?, table, columns, stream).await };
+        let loaded = loaded.await;
+        loaded.map_err(|error| self.error("loading rows", &error))?
     }
 
     async fn delete(&mut self, table: &TableName, keys: &[Key]) -> Result<u64, StoreError> {

@@ -13,9 +13,76 @@ use crate::catalog::Domain;
 use crate::shape::SideTable;
 use crate::types::Exact;
 
+/// So many cuts are made by arithmetic before the rows are counted again.
+const RECKONED: u32 = 15;
+
+/// What is known of the integers that a table's key is made of, from the last cut for which its rows were counted.
+///
+/// To count rows the server walks them all, for each chunk once more than it is read. Where at least every second integer is a
+/// key, a bound is reckoned instead: there can't be more rows up to it than integers, and hardly fewer than half as many.
+#[derive(Debug, Default)]
+pub(super) struct Density {
+    /// The bound that was given last.
+    upto: Option<i64>,
+    /// How many more may be reckoned from there.
+    left: u32,
+}
+
+impl Density {
+    /// The bound so many integers after this one, if it is to be reckoned.
+    fn reckon(&self, table: &SideTable, after: Option<&Key>, rows: u64) -> Option<i64> {
+        let (after, max) = integer(table, after?)?;
+        let bound = after.checked_add(i64::try_from(rows).ok()?)?;
+        (self.left > 0 && self.upto == Some(after) && u64::try_from(bound).ok()? < max).then_some(bound)
+    }
+
+    /// Takes a bound for which rows were counted.
+    fn counted(&mut self, table: &SideTable, after: Option<&Key>, upto: Option<&Key>, rows: u64) {
+        let ends = after.zip(upto).and_then(|(a, b)| Some((integer(table, a)?.0, integer(table, b)?.0)));
+        let dense = ends.filter(|(after, upto)| upto.abs_diff(*after) <= rows.saturating_mul(2));
+        *self = Self { upto: dense.map(|(_, upto)| upto), left: RECKONED };
+    }
+}
+
+/// A key that is one integer, the same on both sides, and the greatest that this side can have.
+fn integer(table: &SideTable, key: &Key) -> Option<(i64, u64)> {
+    let ([column], [Value::Int(value)]) = (&table.key[..], key.values()) else { return None };
+    match &column.own {
+        Domain::Exact(exact) if column.canonical_as_it_is => match exact.of {
+            Exact::Int { max, .. } => Some((*value, max)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The key that is so many rows after another, or about so many where that can be reckoned.
+pub(super) async fn cut_about(
+    session: &mut dyn Session,
+    table: &SideTable,
+    density: &mut Density,
+    after: Option<&Key>,
+    rows: u64,
+) -> Result<Option<Key>, DbError> {
+    if let Some(bound) = density.reckon(table, after, rows) {
+        let key = Key::composite(table.name().clone(), vec![Value::Int(bound)]);
+        // Behind the last chunk there is nothing: it has no end.
+        let mut sql = range_sql(table, "1", true, false, table.side == Side::New);
+        sql.push_str(" LIMIT 1");
+        if !session.query(&sql, &range_params(table, Some(&[Value::Int(bound)]), None)).await?.is_empty() {
+            density.upto = Some(bound);
+            density.left -= 1;
+            return Ok(Some(key));
+        }
+    }
+    let upto = cut(session, table, after, rows).await?;
+    density.counted(table, after, upto.as_ref(), rows);
+    Ok(upto)
+}
+
 /// The key that is so many rows after another. The old side's `where` isn't asked: it may fail, or leave out nearly all, and a
 /// chunk is measured by what is read.
-pub(super) async fn cut(
+async fn cut(
     session: &mut dyn Session,
     table: &SideTable,
     after: Option<&Key>,

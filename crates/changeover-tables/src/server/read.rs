@@ -91,7 +91,7 @@ pub(super) fn canonical_key(table: &SideTable, raw: &[Value]) -> Result<Vec<Valu
 
 /// A value of the key in the new column's type, if the way back leads to the same value again.
 fn canonical(column: &KeyColumn, raw: &Value) -> Option<Value> {
-    if column.own == column.canonical {
+    if column.canonical_as_it_is {
         return Some(raw.clone());
     }
     let there = fit(raw.clone(), &column.canonical, &Allowed::default()).ok()?;

@@ -278,13 +278,16 @@ pub(super) fn range_sql(table: &SideTable, select: &str, after: bool, upto: bool
 
 /// The condition of [`range_sql`].
 pub(super) fn range_condition(table: &SideTable, after: bool, upto: bool, scoped: bool) -> String {
+    let after_that = 1 + if after { table.key.len() } else { 0 };
+    let ends = [after.then(|| table.compare(">", 1)), upto.then(|| table.compare("<=", after_that))];
+    condition_of(table, ends, scoped)
+}
+
+/// The same, with the comparisons at its ends as SQL.
+pub(super) fn condition_of(table: &SideTable, ends: [Option<String>; 2], scoped: bool) -> String {
     let mut sql = "true".to_owned();
-    if after {
-        sql.push_str(&format!(" AND {}", table.compare(">", 1)));
-    }
-    if upto {
-        let from = 1 + if after { table.key.len() } else { 0 };
-        sql.push_str(&format!(" AND {}", table.compare("<=", from)));
+    for end in ends.into_iter().flatten() {
+        sql.push_str(&format!(" AND {end}"));
     }
     sql.push_str(&table.and_key_not_null());
     if scoped {

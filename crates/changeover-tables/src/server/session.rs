@@ -5,6 +5,7 @@
 //! [`Session::release`].
 
 use async_trait::async_trait;
+use changeover::store::unread::{UnreadSender, UnreadStream};
 use changeover::{Row, StoreError, Value};
 
 use crate::catalog::ColumnInfo;
@@ -41,6 +42,11 @@ pub(crate) trait Session: Send {
     /// Whether its connection was made for it, and by nobody used before.
     fn is_new(&self) -> bool;
 
+    /// Itself, where its server's rows can pass unread.
+    fn unread(&mut self) -> Option<&mut dyn UnreadSession> {
+        None
+    }
+
     /// Gives the session back, with no transaction open.
     fn release(self: Box<Self>);
 }
@@ -50,6 +56,45 @@ pub(crate) trait Session: Send {
 pub(crate) trait Answer: Send {
     /// The next row, into values whose memory may be used; `false` at the end.
     async fn next(&mut self, into: &mut Vec<Value>) -> Result<bool, DbError>;
+}
+
+/// A session whose server gives and takes rows in one form of its own, that nobody on the way has to understand.
+#[async_trait]
+pub(crate) trait UnreadSession: Send {
+    /// What the values of these columns are in that form; `None` where it isn't the same on every server of the kind.
+    async fn layout(&mut self, table: &str, columns: &[String]) -> Result<Option<String>, DbError>;
+
+    /// Values as literals that mean the same when they are compared with the columns that they are of.
+    async fn literals(&mut self, values: &[(&ColumnInfo, &Value)]) -> Result<Vec<String>, DbError>;
+
+    /// Sends the answer of a query with so many columns to its end; that end isn't said.
+    async fn unload(&mut self, query: &str, columns: usize, to: &UnreadSender) -> Result<(), DbError>;
+
+    /// Puts all of a stream's rows into these columns of a table.
+    async fn load_unread(
+        &mut self,
+        table: &str,
+        columns: &[String],
+        from: &mut UnreadStream,
+    ) -> Result<Loading, DbError>;
+}
+
+/// What came of putting a stream's rows into a table.
+#[derive(Debug)]
+pub(crate) enum Loading {
+    /// Its end was reached.
+    Ended {
+        /// How many rows the stream had.
+        rows: u64,
+        /// How many bytes.
+        bytes: u64,
+        /// How many rows the server has put in.
+        written: u64,
+    },
+    /// The stream says that a row can't pass this way.
+    Careful,
+    /// It broke off.
+    Broken(StoreError),
 }
 
 /// Where sessions come from.
@@ -105,6 +150,11 @@ impl DbError {
     /// Its words with its code.
     pub(crate) fn cause(&self) -> String {
         if self.code.is_empty() { self.message.clone() } else { format!("{} ({})", self.message, self.code) }
+    }
+
+    /// Whether it may pass by itself, or has ended the transaction.
+    pub(crate) const fn is_passing(&self) -> bool {
+        matches!(self.trouble, Trouble::Gone | Trouble::Locked | Trouble::Again)
     }
 
     /// Whether a row was refused, and the rest may go on.

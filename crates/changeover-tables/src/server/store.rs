@@ -1,5 +1,6 @@
 //! One side of a migration in a database behind a server, as the engine sees it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use changeover::store::digest::Digests;
 use changeover::store::fence::Fence;
 use changeover::store::guard::Guarded;
 use changeover::store::strain::Strain;
+use changeover::store::unread::Unread;
 use changeover::store::{
     BatchBudget, Identity, Image, KeyRange, RowStream, Rows, Store, StoreInfo, TableShape,
 };
@@ -187,6 +189,8 @@ pub(crate) struct ServerStore {
     pub(crate) inner: Arc<Inner>,
     server: Arc<dyn Server>,
     shapes: Vec<TableShape>,
+    /// Of each table that was cut.
+    densities: Mutex<HashMap<TableName, locate::Density>>,
     /// What the log looked like when it was last looked at for changes: its newest entry, and how many there were.
     pub(super) seen: (AtomicI64, AtomicI64),
 }
@@ -194,7 +198,8 @@ pub(crate) struct ServerStore {
 impl ServerStore {
     pub(crate) fn new(inner: Inner, server: Arc<dyn Server>) -> Self {
         let shapes = inner.tables.iter().map(|table| table.shape.clone()).collect();
-        Self { inner: Arc::new(inner), server, shapes, seen: (AtomicI64::new(-1), AtomicI64::new(-1)) }
+        let seen = (AtomicI64::new(-1), AtomicI64::new(-1));
+        Self { inner: Arc::new(inner), server, shapes, densities: Mutex::default(), seen }
     }
 }
 
@@ -264,7 +269,11 @@ impl Store for ServerStore {
         let doing = "cutting a chunk";
         let table = self.inner.table(table)?;
         let mut session = self.inner.session(doing).await?;
-        let cut = locate::cut(session.as_mut(), table, after, rows).await;
+        // Whoever else cuts meanwhile counts.
+        let known = self.densities.lock().await.remove(table.name());
+        let mut density = known.unwrap_or_default();
+        let cut = locate::cut_about(session.as_mut(), table, &mut density, after, rows).await;
+        self.densities.lock().await.insert(table.name().clone(), density);
         self.inner.given_back(doing, session, cut)
     }
 
@@ -312,5 +321,9 @@ impl Store for ServerStore {
 
     fn digests(&self) -> Option<&dyn Digests> {
         self.inner.dialect.hashes().map(|_| self as &dyn Digests)
+    }
+
+    fn unread(&self) -> Option<&dyn Unread> {
+        self.inner.dialect.passes_unread().then_some(self as &dyn Unread)
     }
 }

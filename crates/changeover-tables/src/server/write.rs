@@ -18,7 +18,7 @@ use super::read::{own_key, refusal};
 use super::session::{DbError, Session};
 use super::store::Inner;
 use crate::catalog::{ALWAYS_IDENTITY, ColumnInfo, Generated};
-use crate::shape::SideTable;
+use crate::shape::{Merge, SideTable};
 
 const SAVE: &str = "SAVEPOINT changeover_set";
 const BACK: &str = "ROLLBACK TO SAVEPOINT changeover_set";
@@ -365,27 +365,51 @@ pub(super) async fn load(
     if rows.is_empty() {
         return Ok(Applied::default());
     }
-    if !replace {
-        let columns: Vec<&ColumnInfo> =
-            table.written.iter().filter_map(|column| table.info.column(column)).collect();
+    let columns: Vec<&ColumnInfo> =
+        table.written.iter().filter_map(|column| table.info.column(column)).collect();
+    let merge = table.statements.merge.get_or_init(|| inner.dialect.merge(table)).as_ref();
+    // What travels as text is cast on its way out of the temporary table.
+    let direct = !replace && !(merge.is_some() && columns.iter().any(|column| column.as_text));
+    let tried = if direct {
         session.batch(SAVE).await?;
-        match session.load(&table.table, &columns, &rows).await {
-            Ok(written) => {
-                session.batch(KEEP).await?;
-                return Ok(Applied { written, ..Applied::default() });
-            }
-            Err(error) if error.is_of_row() => {
-                session.batch(BACK).await?;
-                session.batch(KEEP).await?;
-            }
-            Err(error) => return Err(error),
+        Some(session.load(&table.table, &columns, &rows).await)
+    } else if let Some(merge) = merge {
+        session.batch(SAVE).await?;
+        Some(put_over(session, merge, &columns, &rows).await)
+    } else {
+        None
+    };
+    match tried {
+        Some(Ok(written)) => {
+            session.batch(KEEP).await?;
+            // A trigger of the table's own may have left rows out.
+            let unchanged = if direct { 0 } else { (rows.len() as u64).saturating_sub(written) };
+            return Ok(Applied { written, unchanged, ..Applied::default() });
         }
+        Some(Err(error)) if error.is_of_row() || (!direct && !error.is_passing()) => {
+            session.batch(BACK).await?;
+            session.batch(KEEP).await?;
+        }
+        Some(Err(error)) => return Err(error),
+        None => {}
     }
     let changes: Vec<Change> = rows
         .into_iter()
         .map(|row| Change { key: table.shape.key_of(&row), row: Some(row), back: None })
         .collect();
     Writer::new(inner, session).apply(&changes).await
+}
+
+/// Puts rows in by way of the temporary table; how many were written.
+async fn put_over(
+    session: &mut dyn Session,
+    merge: &Merge,
+    columns: &[&ColumnInfo],
+    rows: &[Row],
+) -> Result<u64, DbError> {
+    session.batch(&merge.stage).await?;
+    session.load(&merge.staged, columns, rows).await?;
+    session.execute(&merge.put, &[]).await
 }
 
 /// The columns of a table that aren't computed.

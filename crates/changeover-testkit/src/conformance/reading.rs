@@ -17,6 +17,7 @@ cases! {
         a_range_excludes_its_first_key_and_includes_its_last,
         a_stream_that_is_dropped_holds_nothing,
         cuts_partition_the_key_space_and_locate_agrees,
+        cuts_of_dense_keys_are_as_good_behind_a_gap,
         a_cut_past_the_end_is_none,
         the_identity_is_stable,
         a_table_that_is_not_there_is_an_error,
@@ -139,6 +140,17 @@ async fn a_stream_that_is_dropped_holds_nothing(subject: &Subject) {
 async fn cuts_partition_the_key_space_and_locate_agrees(subject: &Subject) {
     let items: Vec<_> = (0..40).map(|n| item(n * 7 - 100, "x")).collect();
     subject.put(&items).await;
+    partitioned(subject, 40).await;
+}
+
+/// Dense keys, over which a store may reckon, then a gap wider than all of them, and dense ones again.
+async fn cuts_of_dense_keys_are_as_good_behind_a_gap(subject: &Subject) {
+    let items: Vec<_> = (0..90).chain(10_000..10_050).map(|id| item(id, "x")).collect();
+    subject.put(&items).await;
+    partitioned(subject, 140).await;
+}
+
+async fn partitioned(subject: &Subject, rows_in_all: usize) {
     let (mut bounds, mut after) = (Vec::new(), None);
     while let Some(upto) = subject.old.cut(&table(), after.as_ref(), 6).await.unwrap() {
         bounds.push(upto.clone());
@@ -156,7 +168,7 @@ async fn cuts_partition_the_key_space_and_locate_agrees(subject: &Subject) {
         let located = subject.old.locate(&table(), &keys, &bounds).await.unwrap();
         assert!(located.iter().all(|&at| at == chunk), "chunk {chunk}: {located:?}");
     }
-    assert_eq!(seen, 40);
+    assert_eq!(seen, rows_in_all);
     // A key that has no row has its place too.
     let places = subject.old.locate(&table(), &[key(i64::MIN), key(i64::MAX)], &bounds).await.unwrap();
     let mut ends = places.clone();

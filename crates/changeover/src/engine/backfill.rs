@@ -10,6 +10,7 @@ mod chunk;
 mod extras;
 mod pace;
 mod progress;
+mod unread;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -52,6 +53,8 @@ pub struct BackfillOptions {
     /// How rows are read so that no change is missed. `None`: from the log's protection where the authority's log is
     /// installed, else under the guard of the whole range. A copy while nobody writes may say `Logged`.
     pub reading: Option<Reading>,
+    /// Whether rows may pass unread between two stores that lay them out alike.
+    pub unread: bool,
     /// How many failures in a row, each of which might pass, end it.
     pub failures_max: u32,
     /// How many refused rows are kept by name; all are counted.
@@ -69,6 +72,7 @@ impl Default for BackfillOptions {
             response_max: Some(Duration::from_millis(50)),
             limits: StrainLimits::default(),
             reading: None,
+            unread: true,
             failures_max: 20,
             refusals_kept: 1_000,
         }
@@ -84,6 +88,8 @@ impl BackfillOptions {
             // Where the follower has rows already, a chunk's keys are kept until it is done.
             chunk_rows_max: 250_000,
             chunk_bytes_max: 64 << 20,
+            // Each batch costs the follower some round trips.
+            batch: BatchBudget { rows: 8_000, bytes: 2 << 20 },
             response_max: None,
             limits: StrainLimits::none(),
             reading: Some(Reading::Logged),
@@ -223,13 +229,14 @@ impl Backfill {
         self.reporter.resume(&chunks);
         chunks.iter().for_each(|chunk| copier.note(chunk));
         let mut course = Course::after(&chunks);
-        // Read under the guard, a chunk may hold rows that somebody has synced before it was begun.
-        copier.replace = reading == Reading::Guarded || self.has_rows(link, &chunks).await?;
-        for chunk in chunks.into_iter().filter(|chunk| chunk.state == ChunkState::Begun) {
-            let chunk = Chunk { rows: 0, ..chunk };
+        copier.passes_unread = self.options.unread && copier.can_pass_unread().await?;
+        for chunk in chunks.iter().filter(|chunk| chunk.state == ChunkState::Begun) {
+            let chunk = Chunk { rows: 0, ..chunk.clone() };
             let copied = copier.copy_again(&chunk).await?;
             self.reporter.copied(copied);
         }
+        // Read under the guard, a chunk may hold rows that somebody has synced before it was begun.
+        copier.replace = reading == Reading::Guarded || self.has_rows(link, &chunks).await?;
         let mut pace = Pace::new(&self.options);
         match reading {
             Reading::Guarded => self.guarded(&mut copier, &mut course, &mut pace).await,
@@ -248,13 +255,13 @@ impl Backfill {
         Ok(if logged { Reading::Logged } else { Reading::Guarded })
     }
 
-    /// Whether the follower may have rows where this run writes. Read exactly, not estimated: what isn't looked for isn't
-    /// deleted either.
+    /// Whether the follower may have rows behind these chunks, which are all done. Read exactly, not estimated: what isn't looked
+    /// for isn't deleted either.
     async fn has_rows(&self, link: &Link, chunks: &[Chunk]) -> Result<bool, StoreError> {
         let after = match chunks.last() {
             None => None,
             // The ranges mean the same on the follower only where both order keys alike.
-            Some(last) if link.ordered_alike() && last.state == ChunkState::Done => last.upto.clone(),
+            Some(last) if link.ordered_alike() => last.upto.clone(),
             Some(_) => return Ok(true),
         };
         let range = KeyRange { after, upto: None };

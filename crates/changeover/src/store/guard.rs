@@ -5,6 +5,7 @@
 
 use async_trait::async_trait;
 
+use super::unread::{UnreadLoad, UnreadStream};
 use super::{Refusal, RowBatch, Rows};
 use crate::error::StoreError;
 use crate::value::{Key, Row, TableName};
@@ -116,6 +117,20 @@ pub trait GuardedTx: Send {
         batch: RowBatch,
         replace: bool,
     ) -> Result<Applied, StoreError>;
+
+    /// Writes all rows of a chunk as another store with an equal [`layout`](super::unread::Unread::layout) sends them, where
+    /// nothing can be there yet. All or none: where a row isn't taken, or can't be had this way, nothing of the stream is written,
+    /// the transaction goes on, and the caller reads the chunk again for [`GuardedTx::load`], which names the row.
+    ///
+    /// # Errors
+    /// What the store or the stream meets, as of one that breaks off. Nothing is known of the transaction then: it is dropped.
+    async fn load_unread(
+        &mut self,
+        _table: &TableName,
+        _stream: UnreadStream,
+    ) -> Result<UnreadLoad, StoreError> {
+        Ok(UnreadLoad::Careful)
+    }
 
     /// Deletes the rows of the mapping whose keys are in this list. For what the authority lacks.
     async fn delete(&mut self, table: &TableName, keys: &[Key]) -> Result<u64, StoreError>;

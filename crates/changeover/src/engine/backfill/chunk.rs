@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::BackfillOptions;
 use super::pace::Pace;
+use super::unread::Rows;
 use crate::engine::marks::Marks;
 use crate::engine::pair::{Covered, Link, Links};
 use crate::engine::sync::{Fate, Judge, read_all};
@@ -46,7 +47,7 @@ pub(super) struct Copied {
 /// A chunk that is marked, and whose rows are on their way.
 pub(super) struct Begun {
     chunk: Chunk,
-    stream: RowStream,
+    rows: Rows,
 }
 
 /// Copies the chunks of one table.
@@ -60,6 +61,8 @@ pub(super) struct Copier<'a> {
     pub(super) budget: BatchBudget,
     /// Whether the follower may have rows already.
     pub(super) replace: bool,
+    /// Whether rows pass unread where nothing can be there yet.
+    pub(super) passes_unread: bool,
     /// Where ranges can't be asked of the follower: its keys that may lie in the last chunk, see `extras`.
     pub(super) tail: Vec<Key>,
     generation: u64,
@@ -69,10 +72,10 @@ pub(super) struct Copier<'a> {
 
 /// What was read and loaded so far.
 #[derive(Default)]
-struct Loaded {
-    copied: Copied,
-    seen: HashSet<Key>,
-    joins: Vec<Key>,
+pub(super) struct Loaded {
+    pub(super) copied: Copied,
+    pub(super) seen: HashSet<Key>,
+    pub(super) joins: Vec<Key>,
 }
 
 impl<'a> Copier<'a> {
@@ -105,6 +108,7 @@ impl<'a> Copier<'a> {
             follower,
             budget: options.batch,
             replace: true,
+            passes_unread: false,
             tail: Vec::new(),
             generation,
             reading,
@@ -158,9 +162,8 @@ impl<'a> Copier<'a> {
 
     /// Begins to read a chunk that is marked.
     pub(super) async fn open(&self, chunk: Chunk) -> Result<Begun, StoreError> {
-        let range = KeyRange { after: chunk.after.clone(), upto: chunk.upto.clone() };
-        let stream = self.authority.scan(&chunk.table, &range, Image::Canonical, self.budget).await?;
-        Ok(Begun { chunk, stream })
+        let rows = self.rows_of(&chunk, self.replace).await?;
+        Ok(Begun { chunk, rows })
     }
 
     /// Writes a chunk whose rows are on their way; plans the one after the next meanwhile, and marks it begun in the same
@@ -171,8 +174,8 @@ impl<'a> Copier<'a> {
         plan: Option<((u64, Option<Key>), u64)>,
     ) -> Result<(Copied, Option<Chunk>), StoreError> {
         let started = Instant::now();
-        let Begun { chunk, mut stream } = begun;
-        let first = stream.next().await?;
+        let Begun { chunk, mut rows } = begun;
+        rows.begun().await?;
         fault_point(FaultPoint::ChunkRead).await?;
         let mut tx = self.follower.begin(Scope::Chunk(&chunk)).await?;
         if let Some(rows) = self.already_done(tx.as_mut(), &chunk).await? {
@@ -184,7 +187,7 @@ impl<'a> Copier<'a> {
                 None => Ok(None),
             }
         };
-        let (loaded, next) = tokio::join!(self.load(tx.as_mut(), &chunk, first, stream, self.replace), next);
+        let (loaded, next) = tokio::join!(self.load_rows(tx.as_mut(), &chunk, rows, self.replace), next);
         let (loaded, next) = (loaded?, next?);
         if !loaded.joins.is_empty() {
             drop(tx);
@@ -212,14 +215,13 @@ impl<'a> Copier<'a> {
     }
 
     async fn copy_alone(&mut self, chunk: &Chunk, started: Instant) -> Result<Copied, StoreError> {
-        let range = KeyRange { after: chunk.after.clone(), upto: chunk.upto.clone() };
         for _ in 0..JOIN_TRIES {
             let guard = match self.reading {
                 Reading::Guarded => Some(self.follower.begin(Scope::Chunk(chunk)).await?),
                 Reading::Logged => None,
             };
-            let mut stream = self.authority.scan(&chunk.table, &range, Image::Canonical, self.budget).await?;
-            let first = stream.next().await?;
+            let mut rows = self.rows_of(chunk, self.replace).await?;
+            rows.begun().await?;
             fault_point(FaultPoint::ChunkRead).await?;
             let mut tx = match guard {
                 Some(tx) => tx,
@@ -228,7 +230,7 @@ impl<'a> Copier<'a> {
             if let Some(rows) = self.already_done(tx.as_mut(), chunk).await? {
                 return Ok(Copied { rows, last: chunk.upto.is_none(), ..Copied::default() });
             }
-            let loaded = self.load(tx.as_mut(), chunk, first, stream, self.replace).await?;
+            let loaded = self.load_rows(tx.as_mut(), chunk, rows, self.replace).await?;
             if loaded.joins.is_empty() {
                 return self.finish(tx, chunk.clone(), loaded, None, started).await;
             }
@@ -265,7 +267,7 @@ impl<'a> Copier<'a> {
         }
     }
 
-    async fn load(
+    pub(super) async fn load(
         &self,
         tx: &mut dyn GuardedTx,
         chunk: &Chunk,

@@ -5,7 +5,7 @@ pub(in crate::postgres) mod edges;
 use std::collections::BTreeMap;
 use std::pin::pin;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use changeover::Value;
 use changeover::value::{Date, Instant, Timestamp};
 use changeover_testkit::servers::postgres::Postgres;
@@ -102,19 +102,29 @@ async fn copied_out(
     codecs: &[Codec],
     each: &mut impl FnMut(&[Value]),
 ) {
-    let mut reader = CopyReader::new(codecs.len());
     let mut values = vec![Value::Null; codecs.len()];
     let mut pieces = pin!(client.copy_out(statement).await.unwrap());
+    let (mut frame, mut all, mut rows) = (CopyFrame::new(codecs.len()), Vec::new(), 0);
     while let Some(piece) = pieces.next().await {
-        reader.push(&piece.unwrap());
-        while let Some(row) = reader.next_row().unwrap() {
-            for ((codec, field), value) in codecs.iter().zip(row.fields()).zip(&mut values) {
-                decode_into(codec, field, value).unwrap();
-            }
-            each(&values);
-        }
+        let piece = piece.unwrap();
+        rows += frame.pass(&piece).unwrap();
+        all.extend_from_slice(&piece);
     }
-    reader.finish().unwrap();
+    frame.finish().unwrap();
+    // Behind the header: the number of a row's fields, and each with its length before it.
+    let mut rest = &all[19..];
+    for _ in 0..rows {
+        rest.advance(2);
+        for (codec, value) in codecs.iter().zip(&mut values) {
+            let field = usize::try_from(rest.get_i32()).ok().map(|length| {
+                let (field, behind) = rest.split_at(length);
+                rest = behind;
+                field
+            });
+            decode_into(codec, field, value).unwrap();
+        }
+        each(&values);
+    }
 }
 
 async fn copied_in(client: &Client, table: &str, writer: CopyWriter) {
