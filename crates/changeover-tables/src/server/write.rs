@@ -369,7 +369,8 @@ pub(super) async fn load(
         table.written.iter().filter_map(|column| table.info.column(column)).collect();
     let merge = table.statements.merge.get_or_init(|| inner.dialect.merge(table)).as_ref();
     // What travels as text is cast on its way out of the temporary table.
-    let direct = !replace && !(merge.is_some() && columns.iter().any(|column| column.as_text));
+    let is_cast = merge.is_some() && columns.iter().any(|column| column.as_text);
+    let direct = !(replace || is_cast);
     let tried = if direct {
         session.batch(SAVE).await?;
         Some(session.load(&table.table, &columns, &rows).await)
