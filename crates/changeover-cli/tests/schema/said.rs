@@ -27,10 +27,7 @@ fn exact_pairs_are_nothing_to_be_told_and_others_by_their_values() {
     let plain = "CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin";
     pair.new.sql(
         &pair.place,
-        &format!(
-            "CREATE TABLE thing ({}, da date, ts datetime(6), big int, short varchar(5)) {plain}",
-            alike.replace("time(3)", "time(3)")
-        ),
+        &format!("CREATE TABLE thing ({alike}, da date, ts datetime(6), big int, short varchar(5)) {plain}"),
     );
     pair.spec(TABLE);
     let found = found(&pair, 0);
