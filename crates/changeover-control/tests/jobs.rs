@@ -90,7 +90,7 @@ async fn a_check_tells_the_plan_and_a_missing_table_and_changes_nothing() {
     world.open("new.db").execute_batch("DROP TABLE booking").unwrap();
     let report = jobs::check(&world.spec(), jobs::Ask::default(), &mut |_| {}).await.unwrap();
     assert!(!report.is_clean());
-    assert!(report.missing[0].1.contains("CREATE TABLE"), "{:?}", report.missing);
+    assert!(report.missing[0].proposed.sql.contains("CREATE TABLE"), "{:?}", report.missing);
     assert!(world.installed("old.db").is_empty() && world.installed("new.db").is_empty());
 }
 

@@ -9,6 +9,10 @@ use crate::support::Place;
 
 const TABLE: &str = "CREATE TABLE things (id bigint PRIMARY KEY)";
 
+fn database(server: &Postgres, name: &str) -> Box<dyn Database> {
+    Box::new(PostgresTables::make(server, name))
+}
+
 /// A machine's folder, with a spec that names these databases.
 fn machine(old: &str, new: &str) -> Place {
     let place = Place::empty();
@@ -24,7 +28,7 @@ fn machine(old: &str, new: &str) -> Place {
 fn a_run_that_lost_its_tables_to_another_machines_run_ends_and_says_to_whom() {
     let server = Postgres::shared();
     let relay = Relay::start(("127.0.0.1", server.port()));
-    let (old, new) = (PostgresTables::make(server, "old"), PostgresTables::make(server, "new"));
+    let [old, new] = ["old", "new"].map(|name| database(server, name));
     old.sql(TABLE);
     new.sql(TABLE);
     let one = machine(&relay.through(&old.url()), &relay.through(&new.url()));
@@ -49,7 +53,7 @@ fn a_run_that_lost_its_tables_to_another_machines_run_ends_and_says_to_whom() {
 #[test]
 fn a_standby_is_refused_as_either_side() {
     let server = Postgres::start(&[]);
-    let (old, new) = (PostgresTables::make(&server, "old"), PostgresTables::make(&server, "new"));
+    let [old, new] = ["old", "new"].map(|name| database(&server, name));
     old.sql(TABLE);
     new.sql(TABLE);
     let standby = server.standby();

@@ -89,7 +89,7 @@ const KINDS: [&str; 14] = [
 async fn a_key_of_any_kind_is_located_where_the_server_has_it() {
     let world = World::same(TABLES).await;
     for name in KINDS {
-        hold(&world, name).await;
+        Box::pin(hold(&world, name)).await;
     }
 }
 
@@ -99,7 +99,7 @@ async fn texts_of_a_database_with_a_language_are_located_where_its_language_has_
     let icu = "TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US' LC_COLLATE 'C' LC_CTYPE 'C.UTF-8'";
     let world = World::with(icu, TABLES, TABLES).await;
     for name in ["plain", "bytes", "ci", "fixed", "coded", "pair"] {
-        hold(&world, name).await;
+        Box::pin(hold(&world, name)).await;
     }
 }
 

@@ -12,6 +12,7 @@ use changeover::store::guard::{Chunk, ChunkState, Scope};
 use changeover::store::unread::{UnreadLoad, UnreadNext};
 use changeover::store::{KeyRange, Refusal, Store};
 use changeover::{StoreError, TableName};
+use changeover_tables::database::SideStore;
 use changeover_testkit::relay::{Direction, Relay};
 
 use super::edges::{EDGES, TYPES};
@@ -28,7 +29,8 @@ fn options(unread: bool) -> BackfillOptions {
 
 fn links(stores: &Stores) -> Arc<Links> {
     let pairs = stores.old.tables().iter().map(|shape| {
-        let (old, new): (Arc<dyn Store>, Arc<dyn Store>) = (stores.old.clone(), stores.new.clone());
+        let (old, new): (Arc<dyn Store>, Arc<dyn Store>) =
+            (Arc::<dyn SideStore>::clone(&stores.old), Arc::<dyn SideStore>::clone(&stores.new));
         Pair { table: shape.table.clone(), old, new, rules: Vec::new() }
     });
     Arc::new(Links::new(pairs.collect()).unwrap())
@@ -56,7 +58,8 @@ async fn every_value_of_every_type_is_the_same_whether_somebody_read_it_on_the_w
     let (mut old, mut new) = (TYPES.to_owned(), TYPES.to_owned());
     for (n, (ty, values)) in EDGES.iter().enumerate() {
         let table = format!("CREATE TABLE t{n} (id int PRIMARY KEY, v {ty});");
-        (old.push_str(&table), new.push_str(&table));
+        old.push_str(&table);
+        new.push_str(&table);
         old.push_str(&format!("INSERT INTO t{n} VALUES (0, NULL);"));
         for (id, value) in values.iter().enumerate() {
             old.push_str(&format!("INSERT INTO t{n} VALUES ({id} + 1, ({value})::{ty});"));
@@ -205,7 +208,7 @@ fn first_chunk() -> Chunk {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_that_breaks_on_either_side_never_ends_as_done() {
     let world = World::new(FILLED, NARROW).await;
-    let (stores, relays) = relayed(&world).await;
+    let (stores, relays) = Box::pin(relayed(&world)).await;
     let [old, new] = [&stores.old, &stores.new];
     let broken = [(0, Direction::ToClient), (1, Direction::ToServer)];
     for (side, direction) in broken {
