@@ -51,11 +51,12 @@ async fn a_standby_may_be_read_from_for_a_copy_and_is_neither_side_of_a_migratio
     .await;
     let (old, new) =
         (postgres("old", &standby.url(&database)).await, postgres("new", &standby.url(&database)).await);
-    let sound = postgres("new", &primary.url(&database)).await;
+    let (source, sound) =
+        (postgres("old", &primary.url(&database)).await, postgres("new", &primary.url(&database)).await);
     let told = said(&*old, &*sound, Mirroring::Capture).await;
     assert!(told.contains("the old side") && told.contains("standby") && told.contains("primary"), "{told}");
     assert_eq!(said(&*old, &*sound, Mirroring::CopyOnly).await, "");
-    let told = said(&*sound, &*new, Mirroring::CopyOnly).await;
+    let told = said(&*source, &*new, Mirroring::CopyOnly).await;
     assert!(told.contains("the new side") && told.contains("standby"), "{told}");
 }
 
@@ -87,7 +88,8 @@ async fn a_mariadb_that_is_read_only_or_applies_anothers_changes_is_no_side() {
     let (old, new) = (mariadb("old", &replica.url("here")).await, mariadb("new", &primary.url("here")).await);
     let told = said(&*old, &*new, Mirroring::Capture).await;
     assert!(told.contains("read_only is on"), "{told}");
-    assert_eq!(said(&*new, &*new, Mirroring::Capture).await, "", "the primary is one");
+    let primary_as_old = mariadb("old", &primary.url("here")).await;
+    assert_eq!(said(&*primary_as_old, &*new, Mirroring::Capture).await, "", "the primary is one");
 
     let follow = format!(
         "SET GLOBAL read_only = OFF; CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {}, MASTER_USER = 'root', \
