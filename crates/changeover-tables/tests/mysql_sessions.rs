@@ -154,7 +154,7 @@ async fn the_mirrors_mark_is_gone_with_its_transaction() {
     let key = [Key::new("t", Value::Int(1))];
     let mut tx = old.guarded().unwrap().begin(Scope::Keys(&key)).await.unwrap();
     let within = tx.read(&"t".into(), &key).await.unwrap();
-    assert_eq!(within.rows, [Some(row(1, "moveOFF"))], "it is there within the transaction");
+    assert_eq!(within.rows, [Some(row(1, "1OFF"))], "it is there within the transaction");
     tx.commit().await.unwrap();
     let after = old.read(&"t".into(), &key, Image::Canonical).await.unwrap();
     assert_eq!(after.rows, [Some(row(1, "noneON"))]);
