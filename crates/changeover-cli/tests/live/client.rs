@@ -238,12 +238,13 @@ impl Client {
         Operation::Exchange { table, rows }
     }
 
-    /// To the next mapping that shares the old table, if there is one.
+    /// To the next mapping that shares the old table, if there is one that one transaction reaches on the new side, too.
     fn hand(&mut self, table: usize, key: Vec<Value>) -> Operation {
-        let here = self.shapes[table].old;
+        let here = &self.shapes[table];
         let shares = |to: &usize| {
-            let there = self.shapes[*to].old;
-            *to != table && (there.db, there.table) == (here.db, here.table)
+            let there = &self.shapes[*to];
+            let one_table = (there.old.db, there.old.table) == (here.old.db, here.old.table);
+            *to != table && one_table && there.new.db == here.new.db
         };
         match (0..self.shapes.len()).find(shares) {
             Some(to) => Operation::Hand { from: table, to, key },

@@ -150,7 +150,10 @@ fn replace(shape: &Shape, open: &mut Open<'_>, row: &Row) -> Result<(), Missed> 
         let mut which = sql.is_the_row(shape, at, &row.key);
         if let Some(unique) = shape.unique() {
             let value = sql.put(&values[unique], shape.kinds[unique]);
-            which = format!("({which}) OR {} = {value}", at.values[unique]);
+            // What shares the table with other mappings may have their unique values, too.
+            let fixed: String =
+                at.fixed.iter().map(|(column, value)| format!(" AND {column} = {value}")).collect();
+            which = format!("({which}) OR ({} = {value}{fixed})", at.values[unique]);
         }
         open.db.execute(&format!("DELETE FROM {} WHERE {which}", at.table), &sql.parameters)?;
     }
