@@ -102,7 +102,10 @@ fn without_the_right_to_a_temporary_table_it_is_said_that_nothing_was_tried() {
     let user = MariaDb::shared().create_user("reader", "secret");
     MariaDb::shared().sql(
         "",
-        &format!("GRANT SELECT, INSERT, UPDATE, DELETE, CREATE ON {}.* TO {user}@'%'", pair.new.name),
+        &format!(
+            "GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, ALTER ON {}.* TO {user}@'%'",
+            pair.new.name
+        ),
     );
     let url = MariaDb::shared().url_as(&user, "secret", &pair.new.name);
     pair.spec(TABLE);

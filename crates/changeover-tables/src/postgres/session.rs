@@ -270,7 +270,7 @@ impl Session for PgSession {
 
     fn roads(&self) -> Roads {
         Roads {
-            reads: "a stream of rows in binary".to_owned(),
+            reads: "a stream of rows in binary, or binary COPY where both sides store them alike".to_owned(),
             writes: "binary COPY".to_owned(),
             because: None,
         }

@@ -159,6 +159,18 @@ impl Duplicates for SqliteStore {
     }
 }
 
+/// The collation of SQLite's that takes no two texts for one which the other doesn't: its own, and for those of another database that
+/// fold cases its own that does.
+fn known(collation: &str) -> &'static str {
+    let folds =
+        |name: &str| name.eq_ignore_ascii_case("NOCASE") || name.to_ascii_lowercase().ends_with("_ci");
+    match collation {
+        name if folds(name) => "NOCASE",
+        name if name.eq_ignore_ascii_case("RTRIM") => "RTRIM",
+        _ => "BINARY",
+    }
+}
+
 /// Rows whose canonical values are the same in a unique index of the new table. SQLite sorts them, on disk if need be.
 fn duplicates(
     connection: &Connection,
@@ -179,7 +191,7 @@ fn duplicates(
             Source::Sql(sql) => expression(sql),
             Source::Const(value) => literal(value),
         };
-        columns.push(format!("{sql} COLLATE {}", name(collation)));
+        columns.push(format!("{sql} COLLATE {}", known(collation)));
         names.push(column.as_str());
     }
     let not_null: String = columns.iter().map(|c| format!(" AND ({c}) IS NOT NULL")).collect();
