@@ -226,7 +226,8 @@ async fn the_plan_is_told_in_plain_words() {
     // A table that isn't there yet is proposed, and the proposal does.
     let pair = Pair::new(T, "");
     let missing = pair.plan(&[m.clone()]).await;
-    let proposed = missing.findings[0].remedy.split_once('\n').unwrap().1.to_owned();
+    assert!(missing.findings[0].remedy.contains("--create-tables"), "{:#?}", missing.findings);
+    let proposed = pair.proposed(&m).await;
     pair.new_app.execute_batch(&proposed).unwrap();
     let plan = pair.plan(&[m]).await;
     assert!(plan.is_sound(), "{proposed}\n{:#?}", plan.findings);

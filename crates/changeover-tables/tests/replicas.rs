@@ -117,6 +117,7 @@ async fn a_pooler_is_taken_for_the_server_where_a_session_stays_one_and_refused_
     .await;
     for (mode, is_let_in) in [("session", true), ("transaction", false)] {
         let pooler = off_the_runtime(move || Pooler::start(server, mode)).await;
+        let mut named = 0;
         // Whatever of its sessions it happens to give.
         for _ in 0..5 {
             let opened =
@@ -128,9 +129,13 @@ async fn a_pooler_is_taken_for_the_server_where_a_session_stays_one_and_refused_
                 }
                 Err(error) => {
                     let told = error.to_string();
-                    assert!(!is_let_in && told.contains("pooler") && !error.retryable(), "{mode}: {told}");
+                    // It may itself end a connection of which it lost its place in the talk.
+                    let is_ended = told.contains("connection closed");
+                    assert!(!is_let_in && (is_ended || told.contains("pooler")), "{mode}: {told}");
+                    named += usize::from(!is_ended && !error.retryable());
                 }
             }
         }
+        assert!(is_let_in || named > 0, "{mode}: it is told by its name");
     }
 }

@@ -36,7 +36,8 @@ const MESSAGE_MAX: usize = 128;
 /// So often the log's bound is looked at until it is reached.
 const LOOKS: u32 = 16;
 
-/// The error of a read in a snapshot that is older than the table: what such a transaction writes is logged all the same.
+/// The error of a read in a snapshot that is older than the table. Who can't read the fence's row for that is refused, and may try
+/// again; for the rest, what such a transaction writes is logged.
 const YOUNGER: u16 = 1412;
 
 /// The statement that makes a trigger, of its parts; the same as [`Thing::make`] has.
@@ -305,7 +306,7 @@ fn in_scope(table: &SideTable, row: &str) -> String {
 fn refusing(inner: &Inner, table: &SideTable, condition: Option<String>) -> String {
     format!(
         "BEGIN DECLARE changeover_mine INT DEFAULT 0; DECLARE changeover_state VARCHAR(16); \
-         {mirror}IF changeover_mine = 0{condition} THEN \
+         DECLARE CONTINUE HANDLER FOR {YOUNGER} BEGIN END; {mirror}IF changeover_mine = 0{condition} THEN \
          SELECT state INTO changeover_state FROM {FENCE} WHERE {row} LIMIT 1 LOCK IN SHARE MODE; \
          IF NOT (changeover_state <=> 'open') THEN SIGNAL SQLSTATE '40001' SET MESSAGE_TEXT = {message}; END IF; END IF; END",
         mirror = look_at_mirror(inner),

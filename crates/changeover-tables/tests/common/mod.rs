@@ -11,8 +11,10 @@ use changeover::store::fence::Fence;
 use changeover::store::guard::{Applied, Change, Guarded, Scope};
 use changeover::store::{BatchBudget, Image, KeyRange, Refusal, RowBatch, Store};
 use changeover::{Key, Row, Side, TableName, Value};
+use changeover_tables::catalog::Engine;
 use changeover_tables::mapping::{KeyColumn, SetExpr, TableMapping, TableRef};
 use changeover_tables::plan::{Mirroring, Plan, plan};
+use changeover_tables::proposal::proposed_table;
 use changeover_tables::sqlite::{SqliteDatabase, SqliteOptions, SqliteStore};
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -62,6 +64,14 @@ impl Pair {
         let old = SqliteDatabase::open("old", self.old_path(), SqliteOptions::default()).await.unwrap();
         let new = SqliteDatabase::open("new", self.new_path(), SqliteOptions::default()).await.unwrap();
         plan(mappings, &[old.catalog().await.unwrap(), new.catalog().await.unwrap()], Mirroring::Capture)
+    }
+
+    /// The CREATE TABLE that is proposed for a mapping's new table.
+    pub async fn proposed(&self, mapping: &TableMapping) -> String {
+        let old = SqliteDatabase::open("old", self.old_path(), SqliteOptions::default()).await.unwrap();
+        let catalog = old.catalog().await.unwrap();
+        let table = catalog.table(None, &mapping.old.table).unwrap();
+        proposed_table(mapping, (Engine::Sqlite, table), Engine::Sqlite).sql
     }
 
     pub async fn stores(&self, mappings: &[TableMapping]) -> Stores {

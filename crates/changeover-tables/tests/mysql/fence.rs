@@ -49,7 +49,8 @@ async fn a_lock_leaves_readers_free_and_waits_for_no_longer_than_it_said_and_nam
     let lock = stores.fence(Side::Old).lock(WAIT, STALL).await.unwrap();
     assert_eq!(look.ask("SELECT COUNT(*) FROM items").await, ["2"]);
     let writer = tokio::spawn(async move { other.run("INSERT INTO items VALUES (3, 'c')").await });
-    until_waiting(&mut look, "INSERT INTO items").await;
+    // What the server shows of it is what its trigger is at.
+    until_waiting(&mut look, "LOCK IN SHARE MODE").await;
     drop(lock);
     writer.await.unwrap();
     assert_eq!(stores.logged(Side::Old).await, ["items(1)", "items(2)", "items(3)"]);
@@ -73,7 +74,8 @@ async fn writers_that_wait_for_each_other_around_the_lock_are_not_ended_for_it()
         let waits = tokio::spawn(async move {
             second.run("START TRANSACTION; UPDATE items SET name = 'y' WHERE id = 2; COMMIT").await;
         });
-        until_waiting(look, "UPDATE items SET name = 'y'").await;
+        // What the server shows of it is what its trigger is at.
+        until_waiting(look, "LOCK IN SHARE MODE").await;
         first.run("UPDATE items SET name = 'x' WHERE id = 2; COMMIT").await;
         waits.await.unwrap();
     });

@@ -103,7 +103,7 @@ async fn a_full_log_makes_no_writer_wait_for_another() {
             let mut app = world.app(Side::Old).await;
             app.run("SET innodb_lock_wait_timeout = 1").await;
             app.begin(isolation).await;
-            app.run(&format!("INSERT INTO items VALUES ({}, 'x')", open.len())).await;
+            app.run("INSERT INTO items VALUES (NULL, 'x')").await;
             open.push(app);
         }
         // Nor those who look at the bound, as long as nobody has reached it.
