@@ -1,7 +1,7 @@
 //! Fault points: named gaps at which tests pause a process, make it fail, or kill it.
 //!
 //! Without the feature `faults` [`fault_point`] is an empty function, and nothing of the rest exists. With it, a
-//! plan is looked up for the thread first ([`FaultPlan::install`]: a test on tokio's single thread has its own), then
+//! plan is looked up for the thread first (`FaultPlan::install`: a test on tokio's single thread has its own), then
 //! in the environment: `CHANGEOVER_FAULT=claim-guard-taken:kill:2` aborts the process the second time that it comes by,
 //! as `kill -9` would. Further plans are separated by commas; `error` makes the point fail instead.
 
