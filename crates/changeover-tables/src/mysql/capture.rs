@@ -30,6 +30,11 @@ use changeover::store::fence::FenceState;
 const TRIES: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
+/// The lock of whoever makes or removes triggers in this database, neither of which is part of a transaction; a session that is
+/// gone in the midst of it keeps it until the server has done what it was asked for. And how long it is waited for, in seconds.
+pub(super) const DEFINING: &str = "CONCAT('changeover:', SHA1(DATABASE()))";
+pub(super) const DEFINING_WAIT: u32 = 5;
+
 /// How many entries are deleted at once.
 const DELETED: usize = 10_000;
 
@@ -64,20 +69,35 @@ impl Captures for Mysql {
         log: &LogTable,
         lock_wait: Duration,
     ) -> Result<(), DbError> {
-        prepare_log(session, inner, log).await?;
-        prepare_rows(session, inner).await?;
         let mut things = triggers::capture(inner, log, ANY);
         things.extend(triggers::fence(inner));
+        let before = there(session).await?;
+        if things.iter().all(|thing| is_there(&before, thing)) {
+            prepare_log(session, inner, log).await?;
+            return prepare_rows(session, inner).await;
+        }
+        // From here on nobody removes anything: no trigger may be left without what it reads, or every write would fail by it.
+        let sql = format!("SELECT COALESCE(GET_LOCK({DEFINING}, {DEFINING_WAIT}), 0)");
+        let got = session.query(&sql, &[]).await?;
+        if got.first().and_then(|row| row.first()) != Some(&Value::Int(1)) {
+            return Err(DbError::ours(
+                Trouble::Locked,
+                "somebody else makes or removes triggers in this database",
+            ));
+        }
+        prepare_log(session, inner, log).await?;
+        prepare_rows(session, inner).await?;
         let there = there(session).await?;
         let missing: Vec<&Thing> = things.iter().filter(|thing| !is_there(&there, thing)).collect();
-        if missing.is_empty() {
-            return Ok(());
-        }
         session.batch(&waits_for_tables(lock_wait)).await?;
         for thing in missing {
             put(session, thing, there.contains_key(&thing.name)).await?;
         }
-        session.batch("SET SESSION lock_wait_timeout = 10 /*M!100300 , max_statement_time = 0 */").await
+        session
+            .batch(&format!(
+                "SET SESSION lock_wait_timeout = 10 /*M!100300 , max_statement_time = 0 */; DO RELEASE_LOCK({DEFINING})"
+            ))
+            .await
     }
 
     /// It is there: whatever defines a table would end the transaction.

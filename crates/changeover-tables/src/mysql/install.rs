@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use changeover::Value;
 
+use super::capture::{DEFINING, DEFINING_WAIT};
 use super::catalog::text;
 use super::dialect::GUARD;
 use super::syntax::Mysql;
@@ -78,7 +79,14 @@ impl Installs for Mysql {
     /// Everybody who uses a table waits behind who defines something on it: not for long.
     fn begin_removal(&self, lock_wait: Duration) -> String {
         let seconds = whole_seconds(lock_wait);
-        format!("SET SESSION lock_wait_timeout = 1, SESSION innodb_lock_wait_timeout = {seconds}")
+        format!(
+            "SET SESSION lock_wait_timeout = 1, SESSION innodb_lock_wait_timeout = {seconds}; \
+             DO GET_LOCK({DEFINING}, {DEFINING_WAIT})"
+        )
+    }
+
+    fn end_removal(&self) -> String {
+        format!("DO RELEASE_LOCK({DEFINING})")
     }
 
     fn is_there(&self, table: &TableInfo) -> Statement {

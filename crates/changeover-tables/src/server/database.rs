@@ -147,7 +147,11 @@ impl<K: Server + 'static> Database for ServerDatabase<K> {
         let removed = async {
             session.batch(&dialect.begin_removal(self.manners.lock_wait)).await?;
             remove::remove_of(session.as_mut(), dialect, migration, None).await?;
-            if dialect.defines_in_transactions() { session.commit().await } else { Ok(()) }
+            if dialect.defines_in_transactions() {
+                session.commit().await
+            } else {
+                session.batch(&dialect.end_removal()).await
+            }
         };
         let removed = removed.await;
         self.given_back(doing, session, removed)

@@ -134,14 +134,14 @@ impl ServerStore {
     pub(super) async fn end_removal(
         &self,
         doing: &str,
-        session: Box<dyn Session>,
+        mut session: Box<dyn Session>,
         done: Result<(), DbError>,
     ) -> Result<(), StoreError> {
         if self.inner.dialect.defines_in_transactions() || done.is_err() {
             return self.end_change(doing, session, done).await;
         }
-        session.release();
-        Ok(())
+        let ended = session.batch(&self.inner.dialect.end_removal()).await;
+        self.inner.given_back(doing, session, ended)
     }
 
     /// Ends it: what was done is there, or nothing is.

@@ -134,6 +134,11 @@ pub(crate) trait Installs: Send + Sync {
     /// Begins what removes or renames: the transaction, where such things are part of one. Locks are waited for only so long.
     fn begin_removal(&self, lock_wait: Duration) -> String;
 
+    /// Ends it, where such things aren't part of a transaction.
+    fn end_removal(&self) -> String {
+        "SELECT 1".to_owned()
+    }
+
     /// Whether a table is there: a statement that answers a row if it is.
     fn is_there(&self, table: &TableInfo) -> Statement;
 
